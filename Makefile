@@ -1,0 +1,68 @@
+# `make` alone prints the targets. Every target sets up what it needs by itself.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# A sandbox that cannot write __pycache__ would pay for compiling at every start, so compile once here.
+PIP := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "faasd needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# Made again whenever pyproject.toml changes, so it also works after `git pull`.
+$(STAMP): pyproject.toml | $(BIN)/python
+	@echo "installing faasd and its development tools (about a minute the first time)"
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --compile --editable . --group dev
+	@touch $@
+
+.PHONY: help
+help: ## print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r n t; do printf '  make %-12s %s\n' "$$n" "$$t"; done
+
+.PHONY: setup
+setup: $(STAMP) ## virtual environment with everything in it
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -q faasd
+
+.PHONY: demo
+demo: setup ## the main job on real input; ends by itself within a minute
+	@$(BIN)/faasd demo
+
+.PHONY: run
+run: setup ## the daemon in the foreground, on ./faasd.toml (made when missing); Ctrl-C ends it
+	@test -e faasd.toml || $(BIN)/faasd init .
+	@$(BIN)/faasd run --config faasd.toml
+
+.PHONY: format
+format: setup ## rewrite the code the way `make check` wants it
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: check
+check: setup ## format, lint, types, import rings, generated files
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m tests.repository.generate --check
+
+.PHONY: generate
+generate: setup ## write config.example.toml and the generated pages under docs/
+	@$(BIN)/python -m tests.repository.generate
+
+.PHONY: test
+test: setup ## the whole test suite except the long fault runs
+	@$(BIN)/python -m pytest
+
+.PHONY: test-faults
+test-faults: setup ## kill -9 the daemon again and again under load
+	@$(BIN)/python -m pytest tests/faults --run-faults
+
+.PHONY: clean
+clean: ## remove what these targets made
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,65 @@
+"""The only door through which time enters.
+
+A timestamp is a float of seconds since the epoch, UTC, in names that end in `_at`. A length of
+time ends in `_s`. Limits are kept by the monotonic clock, records and schedules by the wall clock.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+
+__all__ = ["Clock", "FakeClock", "from_iso", "to_iso"]
+
+
+class Clock:
+    """The system's clocks."""
+
+    def now(self) -> float:
+        """Wall clock: seconds since the epoch, UTC. May jump."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds that never jump; only differences mean anything. Stands still in suspend."""
+        return time.monotonic()
+
+
+class FakeClock(Clock):
+    """A clock that moves only when told to. Part of the product: people test schedules with it."""
+
+    def __init__(self, now: float = 1_750_000_000.0) -> None:
+        self._now = now
+        self._monotonic = 1000.0
+
+    def now(self) -> float:
+        """Return the wall time as set."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Return the monotonic time, which `step` does not move."""
+        return self._monotonic
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass on both clocks."""
+        self._now += seconds
+        self._monotonic += seconds
+
+    def step(self, seconds: float) -> None:
+        """Move the wall clock alone, as somebody setting the time does."""
+        self._now += seconds
+
+
+def to_iso(at: float | None) -> str | None:
+    """Format a timestamp as ISO 8601 in UTC with milliseconds and `Z`; None stays None."""
+    if at is None:
+        return None
+    text = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def from_iso(text: str) -> float:
+    """Read ISO 8601 with an offset or `Z`. Raises ValueError for a time without a zone."""
+    moment = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone; write for example {text}Z or {text}+02:00")
+    return moment.timestamp()

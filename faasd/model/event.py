@@ -1,0 +1,34 @@
+"""The native event envelope, the same for every trigger."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from faasd.clock import to_iso
+
+__all__ = ["decode_json", "encode_json", "event_body"]
+
+
+def event_body(
+    trigger: str, source: str, event_id: str, at: float, **fields: Any
+) -> dict[str, Any]:
+    """Return what a handler receives: `trigger`, `source`, `id`, `time`, then the trigger's own fields."""
+    return {"trigger": trigger, "source": source, "id": event_id, "time": to_iso(at), **fields}
+
+
+def encode_json(value: Any) -> str:
+    """Write JSON text that any file name survives: non-ASCII, and bytes that are not UTF-8, as escapes.
+
+    Raises TypeError or ValueError for what JSON cannot hold, NaN and infinities included.
+    """
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+
+def decode_json(text: str | bytes) -> Any:
+    """Read JSON text. Raises ValueError; NaN and infinities, which are not JSON, are refused."""
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")

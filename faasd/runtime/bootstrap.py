@@ -1,0 +1,51 @@
+"""The first file that a foreign interpreter runs: makes `faasd` importable there, and nothing else of ours.
+
+Called as `PYTHON -I bootstrap.py zygote|discover …`. The interpreter may be any CPython >= 3.9 in
+which faasd is not installed. Putting our site-packages on its path would expose the daemon's own
+dependencies, built for another Python, so one finder answers for the one name instead.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Optional
+
+_PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+class _FaasdFinder:
+    """Finds the package `faasd` where this file lives, before any other copy."""
+
+    @staticmethod
+    def find_spec(
+        name: str,
+        path: Optional[Sequence[str]] = None,  # noqa: UP045, ARG004 - evaluated by Python 3.9.
+        target: Optional[ModuleType] = None,  # noqa: UP045, ARG004
+    ) -> Optional[ModuleSpec]:  # noqa: UP045
+        """Answer for `faasd` alone; its submodules follow from the package's path."""
+        if name != "faasd":
+            return None
+        return importlib.util.spec_from_file_location(
+            name,
+            os.path.join(_PACKAGE_DIR, "__init__.py"),
+            submodule_search_locations=[_PACKAGE_DIR],
+        )
+
+
+def main() -> None:
+    """Run the part of `faasd.runtime` that the first argument names, with the rest as its arguments."""
+    sys.meta_path.insert(0, _FaasdFinder)
+    part = sys.argv[1]
+    if part not in ("zygote", "discover"):
+        sys.exit(f"bootstrap: no part {part!r}")
+    importlib.import_module(f"faasd.runtime.{part}").main(sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()
