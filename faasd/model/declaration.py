@@ -63,9 +63,9 @@ class Discovered:
     declared: tuple[Declared, ...] = ()
     attributes: dict[str, str | None] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
-    code_version: str = ""
+    file: str | None = None  # Where the module was found.
 
     @property
     def is_broken(self) -> bool:
         """Whether the import failed."""
-        return any(not problem.is_warning for problem in self.problems)
+        return any(not one.is_warning and one.function is None for one in self.problems)
