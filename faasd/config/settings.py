@@ -56,8 +56,9 @@ def _check_command(value: list[str] | None) -> list[str] | None:
 
 
 class DaemonSettings(Settings):
-    """The daemon itself. The loader hands out paths made absolute."""
+    """The daemon itself."""
 
+    # The loader makes both paths absolute, whether they were written or not.
     state_dir: Annotated[Path, Location()] = setting(
         None,
         "Where the database and the logs are kept; relative to this file.",
@@ -109,7 +110,7 @@ class DaemonSettings(Settings):
         key="keep_finished",
     )
     keep_finished_count: int = setting(
-        1_000_000,
+        100_000,
         "How many finished invocations are kept at most.",
         at_least=0,
         at_most=1_000_000_000,

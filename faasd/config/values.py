@@ -284,7 +284,7 @@ class Names(Kind):
     @property
     def unit(self) -> str:
         """Say what may be listed."""
-        return f"{self.what}, or a list of it"
+        return f"{self.what}, or a list"
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON schema: text or a list of it."""

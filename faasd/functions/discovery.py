@@ -42,9 +42,16 @@ async def discover(modules: Sequence[Module]) -> list[Discovered]:
     if not modules:
         return []
     loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(max(2, os.cpu_count() or 1), "discovery") as pool:
-        futures = [loop.run_in_executor(pool, _discover_one, module) for module in modules]
+    stop_out, stop_in = os.pipe()  # Readable for every thread at once, when it is closed.
+    pool = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "discovery")
+    try:
+        futures = [loop.run_in_executor(pool, _discover_one, one, stop_out) for one in modules]
         return list(await asyncio.gather(*futures))
+    finally:
+        # When this is cancelled, the imports that run now are killed and the others never start.
+        os.close(stop_in)
+        pool.shutdown(cancel_futures=True)
+        os.close(stop_out)
 
 
 @dataclass
@@ -56,9 +63,9 @@ class _Run:
     fault: str | None = None
 
 
-def _discover_one(module: Module) -> Discovered:
+def _discover_one(module: Module, stop: int) -> Discovered:
     try:
-        run = _run(module)
+        run = _run(module, stop)
     except OSError as error:
         python = module.python or sys.executable
         return _broken(module, f"cannot be imported: cannot start {python}: {error.strerror}")
@@ -72,7 +79,7 @@ def _broken(module: Module, message: str) -> Discovered:
     return Discovered(module, problems=(Problem(module.origin, message),))
 
 
-def _run(module: Module) -> _Run:
+def _run(module: Module, stop: int) -> _Run:
     request = {
         "module": module.name,
         "code_dir": module.code_dir,
@@ -102,29 +109,35 @@ def _run(module: Module) -> _Run:
         os.close(report_in)
     run = _Run(bytearray(), bytearray())
     try:
-        _collect(process, report_out, run, time.monotonic() + module.timeout_s + _BACKSTOP_S)
+        deadline = time.monotonic() + module.timeout_s + _BACKSTOP_S
+        _collect(process, (report_out, stop), run, deadline)
     finally:
         _end(process)
         os.close(report_out)
     return run
 
 
-def _collect(process: subprocess.Popen[bytes], report: int, run: _Run, deadline: float) -> None:
+def _collect(
+    process: subprocess.Popen[bytes], pipes: tuple[int, int], run: _Run, deadline: float
+) -> None:
     """Read until the process has ended, not until its pipes close: others may hold those open."""
     assert process.stdout is not None
+    report, stop = pipes
     output = process.stdout.fileno()
     pidfd = os.pidfd_open(process.pid)
     try:
         with selectors.DefaultSelector() as selector:
-            for descriptor in (pidfd, report, output):
+            for descriptor in (pidfd, report, output, stop):
                 selector.register(descriptor, selectors.EVENT_READ)
             while run.fault is None:
                 ready = {
                     key.fd for key, _ in selector.select(max(0.0, deadline - time.monotonic()))
                 }
-                if time.monotonic() >= deadline:
+                if stop in ready:
+                    run.fault = "its import was cancelled"
+                elif time.monotonic() >= deadline:
                     run.fault = "its import could not be ended in time and was killed"
-                for descriptor in ready - {pidfd}:
+                for descriptor in ready & {report, output}:
                     if not _read(descriptor, run.report if descriptor == report else run.output):
                         selector.unregister(descriptor)
                 if len(run.report) > REPORT_BYTES_MAX:

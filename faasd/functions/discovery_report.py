@@ -66,7 +66,9 @@ def _declared(value: dict[str, Any]) -> Declared:
 
 def _problem(module: Module, value: dict[str, Any]) -> Problem:
     frames = [_text(frame) for frame in _as(list, value.get("frames", []))[:20]]
-    message = _text(value["message"]) + "".join(f"\n    {frame}" for frame in frames)
+    # A single frame is the problem's own place.
+    trail = frames if len(frames) > 1 else []
+    message = _text(value["message"]) + "".join(f"\n    {frame}" for frame in trail)
     line = value.get("line")
     function = value.get("function")
     return Problem(
