@@ -81,5 +81,6 @@ def _syntax_problem(path: Path, text: str, message: str) -> Problem:
     match = _PLACE.search(message)
     if match is None:
         return Problem(str(path), f"is not TOML: {message}")
-    line, column = (int(match[1]), int(match[2])) if match[1] else (text.count("\n") + 1, 1)
+    end = text.count("\n") + 1, len(text) - text.rfind("\n")
+    line, column = (int(match[1]), int(match[2])) if match[1] else end
     return Problem(str(path), f"is not TOML: {message[: match.start()]}", line, column)

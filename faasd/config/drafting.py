@@ -124,7 +124,10 @@ class Drafting:
         python = self._interpreter([self._defaults])
         env = self._environment([self._defaults])
         timeout_s = merge([self._defaults])["init_timeout_s"]
-        for source in self._sources.values():
+        fault = self._interpreter_fault([self._defaults])
+        if fault is not None:
+            self._fail(self._defaults.report(("python",), fault))
+        for source in self._sources.values() if fault is None else ():
             module = Module(source.name, source.code_dir, source.origin, python, (), env, timeout_s)
             modules[_key(module)] = module
         for name in self._in_toml:
@@ -143,7 +146,7 @@ class Drafting:
         """Return the module that a function's `handler` in TOML names."""
         layers = [self._defaults, self._in_toml[name]]
         settings = merge(layers)
-        if settings["handler"] is None:
+        if settings["handler"] is None or self._interpreter_fault(layers):
             return None
         module, _, attribute = settings["handler"].partition(":")
         return Module(
@@ -194,7 +197,7 @@ class Drafting:
         checks: dict[_Key, Module] = {}
         for found in self._in_python.values():
             python = self._interpreter(found.layers)
-            if python != found.module.python:
+            if python != found.module.python and not self._interpreter_fault(found.layers):
                 module = replace(found.module, python=python, attributes=())
                 known = checks.get(_key(module), module)
                 attribute = found.declared.handler.partition(":")[2]
@@ -209,6 +212,8 @@ class Drafting:
         retries = []
         for name in self._unfound():
             layers = [self._defaults, self._in_toml[name]]
+            if self._interpreter_fault(layers):
+                continue
             python, env = self._interpreter(layers), self._environment(layers)
             for module in (answer.module for answer in first if answer.is_broken):
                 again = replace(module, python=python, env=env)
@@ -268,7 +273,9 @@ class Drafting:
             if name in self._in_python or name in self.left_out:
                 continue
             if name in unfound:
-                self._report_unfound(name, any(answer.is_broken for answer in first))
+                is_any_broken = any(answer.is_broken for answer in first)
+                is_blind = self._interpreter_fault([self._defaults]) is not None
+                self._report_unfound(name, is_any_broken or is_blind)
             elif settings["handler"] is not None and settings["command"] is not None:
                 message = "a function has a handler or a command, not both"
                 self._fail(layer.report(("command",), message))
@@ -283,7 +290,7 @@ class Drafting:
         report = self._in_toml[name].report
         self.left_out.add(name)
         if is_any_broken:
-            message = "not found; it may be declared in a module that cannot be imported"
+            message = "not found; it may be declared in a module that could not be imported"
             self._fail(replace(report((), message), is_warning=True))
             return
         hint = did_you_mean(name, self._in_python)
@@ -319,9 +326,14 @@ class Drafting:
         return bool(problems)
 
     def _interpreter(self, layers: Sequence[Layer]) -> str | None:
-        """Return the interpreter that layers come to; one that cannot be found is reported elsewhere."""
+        """Return the interpreter that layers come to."""
         written = merge(layers)["python"]
         return None if written is None else find_program(written, self._document.base_dir)[0]
+
+    def _interpreter_fault(self, layers: Sequence[Layer]) -> str | None:
+        """Say what is wrong with that interpreter; of one function's, assembling reports it."""
+        written = merge(layers)["python"]
+        return None if written is None else find_program(written, self._document.base_dir)[1]
 
     def _environment(self, layers: Sequence[Layer]) -> dict[str, str]:
         """Return the variables that an import of the handler would see."""

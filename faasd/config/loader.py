@@ -81,7 +81,8 @@ async def load(
     problems += cross_check(assembled, drafting.left_out)
     left_out = {problem.function for problem in problems if not problem.is_warning}
     whole = [one for one in assembled if one.function.name not in left_out]
-    roots = {draft.name: drafting.code_root(draft) for draft in drafts}
+    names = {one.function.name for one in whole}
+    roots = {draft.name: drafting.code_root(draft) for draft in drafts if draft.name in names}
     functions = await asyncio.to_thread(
         _with_versions, whole, roots, str(daemon.state_dir), code_version
     )
@@ -89,7 +90,7 @@ async def load(
         document.path,
         daemon,
         tuple(sorted(functions, key=lambda function: function.name)),
-        tuple(sorted(set(problems), key=_place)),
+        tuple(sorted(dict.fromkeys(problems), key=_place)),
         tuple(sorted(one.function.name for one in whole if not one.is_enabled)),
     )
 

@@ -146,16 +146,8 @@ def _type_hint(kind: str, value: Any) -> str:
 
 
 def _unknown(owner: type[Settings], key: str) -> str:
-    hint = did_you_mean(key, keys_of(owner))
-    if not hint:
-        hint = next(
-            (
-                f"; it is a setting of {place}"
-                for place, model in _places()
-                if key in keys_of(model)
-            ),
-            "",
-        )
+    place = next((place for place, model in _places() if key in keys_of(model)), None)
+    hint = f"; it is a setting of {place}" if place else did_you_mean(key, keys_of(owner))
     return f"unknown setting{hint}"
 
 
