@@ -80,6 +80,8 @@ async def load(
     problems += [problem for one in assembled for problem in one.problems]
     problems += cross_check(assembled, drafting.left_out)
     left_out = {problem.function for problem in problems if not problem.is_warning}
+    # A bad setting of [defaults] is nobody's own, and still keeps out whoever inherits it.
+    left_out |= {one.function.name for one in assembled if one.problems}
     whole = [one for one in assembled if one.function.name not in left_out]
     names = {one.function.name for one in whole}
     roots = {draft.name: drafting.code_root(draft) for draft in drafts if draft.name in names}
