@@ -118,7 +118,7 @@ def _daemon(document: Document, environ: Mapping[str, str]) -> tuple[DaemonSetti
             hint = did_you_mean(settings.socket_group, groups)
             message = f"there is no group {settings.socket_group!r} on this host{hint}"
             problems.append(report(("socket_group",), message))
-    return settings.model_copy(update=vars(where)), problems
+    return settings.model_copy(update=where._asdict()), problems
 
 
 def _with_versions(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from faasd.model.declaration import Declared, Discovered, Module, Problem
@@ -50,7 +49,8 @@ def _read_one(module: Module, report: dict[str, Any]) -> Discovered:
             _problem(module, _as(dict, problem))
             for problem in _as(list, report.get("problems", []))[:FUNCTIONS_MAX]
         ),
-        _text(file) if isinstance(file, str) and Path(file).is_absolute() else None,
+        # Never shown, so it stays as it is: a path may hold any byte.
+        file[:TEXT_MAX] if isinstance(file, str) and file.startswith("/") else None,
     )
 
 

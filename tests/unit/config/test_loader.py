@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -329,20 +330,27 @@ def test_the_starter_never_overwrites(tmp_path: Path) -> None:
     assert (tmp_path / "faasd.toml").read_text() == "mine"
 
 
-async def test_ten_functions_load_in_well_under_half_a_second(project: Project) -> None:
-    """A start of 0.8 s and a reload that nobody notices leave no more than this."""
-    for index in range(10):
+async def test_loading_a_module_costs_a_few_interpreters(project: Project) -> None:
+    """Ten functions must load in well under half a second, where an interpreter starts in 10 ms.
+
+    Measured beside bare interpreters in the same run, because other work slows both.
+    """
+    for index in range(8):
         project.write(
             f"functions/m{index}.py", f"import faasd\n@faasd.function\ndef f{index}(e, c): ...\n"
         )
     project.write("faasd.toml", "")
-    taken = []
-    for _ in range(3):  # The best of three: other work on this machine is not ours.
+    ours, bare = [], []
+    for _ in range(4):  # The best counts; the first run also compiles.
         start = time.perf_counter()
         loaded = await project.load()
-        taken.append(time.perf_counter() - start)
-        assert len(loaded.functions) == 10
-    assert min(taken) < 1.5
+        ours.append(time.perf_counter() - start)
+        assert len(loaded.functions) == 8
+        start = time.perf_counter()
+        for _ in range(8):
+            subprocess.run([sys.executable, "-I", "-c", "pass"], check=True)  # noqa: ASYNC221
+        bare.append(time.perf_counter() - start)
+    assert min(ours) < 6 * min(bare), (ours, bare)
 
 
 async def test_a_discovery_that_answers_nonsense_cannot_stop_the_others(project: Project) -> None:

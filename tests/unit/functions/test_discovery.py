@@ -293,6 +293,14 @@ async def test_an_interpreter_that_is_none_is_named(module: MakeModule, tmp_path
     assert answer.problems[0].message.startswith(
         "ended without a report; the last it printed was: -I"
     )
+    ancient = tmp_path / "ancient"
+    ancient.write_text("#!/bin/sh\necho 'SyntaxError: what is this'\nexit 1\n")
+    ancient.chmod(0o755)
+    answer = await ask(module("", python=str(ancient)))
+    assert answer.problems[0].message == (
+        "could not be imported: its process ended with status 1; "
+        "the last it printed was: SyntaxError: what is this"
+    )
 
 
 async def test_a_cancelled_discovery_leaves_no_process(module: MakeModule, tmp_path: Path) -> None:
