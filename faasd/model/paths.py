@@ -73,7 +73,7 @@ def find_config(
 
 def resolve(written: str, config_path: str | None) -> str:
     """Return a path from a configuration as an absolute one: `~` expanded, relative to the file's directory."""
-    base = os.path.dirname(os.path.abspath(config_path)) if config_path else os.getcwd()  # noqa: PTH109, PTH120
+    base = os.path.dirname(os.path.abspath(config_path)) if config_path else os.getcwd()  # noqa: PTH109
     return os.path.normpath(os.path.join(base, os.path.expanduser(written)))  # noqa: PTH111
 
 
