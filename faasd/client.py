@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
-__all__ = ["Client", "RequestFailed", "find_socket"]
+__all__ = ["Client", "RequestFailed", "daemon_paths", "find_socket"]
 
 _CONNECT_TIMEOUT_S = 5.0
 _HEAD_BYTES_MAX = 64 * 2**10
@@ -259,7 +259,7 @@ class _Answer:
         self._length: int | None = None
         self._is_chunked = False
 
-    def __enter__(self) -> _Answer:
+    def __enter__(self) -> _Answer:  # noqa: PYI034 - `Self` would need typing.
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -270,7 +270,7 @@ class _Answer:
 
     def begin(self, request: bytes) -> None:
         """Send the request and read the head of the answer."""
-        try:
+        try:  # noqa: SIM105 - contextlib would have to be imported.
             self._connection.sendall(request)
         except (BrokenPipeError, ConnectionResetError):
             pass  # It may have answered before it had read everything, as with 413; read that.

@@ -232,4 +232,6 @@ async def _no_method(request: Request, error: Exception) -> Response:
 def _cause(error: OSError | KeyError) -> str:
     if isinstance(error, KeyError):
         return f"no group is named {error.args[0]!r}"
-    return error.strerror or str(error)
+    if error.strerror is None:  # The kernel takes 107 bytes; Python refuses more by itself.
+        return f"{error}; set a shorter [daemon] socket or state_dir"
+    return error.strerror
