@@ -124,7 +124,8 @@ class ApiServer:
             listener.setblocking(False)
         except (OSError, KeyError) as error:
             listener.close()
-            raise StoreError(f"cannot make the socket {self._path}: {_cause(error)}") from error
+            cause = _cause(error) if isinstance(error, OSError) else f"no group {self._group!r} exists"
+            raise StoreError(f"cannot make the socket {self._path}: {cause}") from error
         return listener
 
     async def _remove_stale(self) -> None:
@@ -229,9 +230,7 @@ async def _no_method(request: Request, error: Exception) -> Response:
     return refused(405, "method-not-allowed", message, headers)
 
 
-def _cause(error: OSError | KeyError) -> str:
-    if isinstance(error, KeyError):
-        return f"no group is named {error.args[0]!r}"
+def _cause(error: OSError) -> str:
     if error.strerror is None:  # The kernel takes 107 bytes; Python refuses more by itself.
         return f"{error}; set a shorter [daemon] socket or state_dir"
     return error.strerror

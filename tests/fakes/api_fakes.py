@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import dataclasses
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -494,6 +495,11 @@ class ServerThread:
         assert self.loop is not None
         self.loop.call_soon_threadsafe(function)
 
+    def is_busy(self) -> bool:
+        """Whether a request is being answered."""
+        server = self.server._server
+        return server is not None and bool(server.server_state.tasks)
+
     def _main(self) -> None:
         asyncio.run(self._serve())
 
@@ -501,7 +507,7 @@ class ServerThread:
         self._leave = asyncio.Event()
         services = self._daemon.services(str(self._path.parent))
         options = {"is_sandboxed": self._daemon.sandboxed, **self._options}
-        server = ApiServer(services, self._path, **options)
+        self.server = server = ApiServer(services, self._path, **options)
         try:
             await server.start()
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits.
@@ -512,3 +518,11 @@ class ServerThread:
         self._ready.set()
         await self._leave.wait()
         await server.stop(self.drain_s)
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+    """Return as soon as the condition holds; fail when it does not in time."""
+    deadline, pause = time.monotonic() + timeout_s, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        pause.wait(0.005)
