@@ -16,6 +16,7 @@ import os
 import socket as sockets
 
 from faasd import errors
+from faasd.model.config_glance import glance_daemon_table
 from faasd.model.ids import new_id
 from faasd.model.paths import default_socket_path, default_state_dir, find_config, resolve
 
@@ -134,11 +135,8 @@ class Client:
         if on_log is None:
             return self._object("POST", path, body)
         for line in self.stream("POST", path, body, query={"logs": "1"}):
-            kind = line.pop("type", None)
-            if kind == "result":
+            if line.pop("type", None) == "result":
                 return line
-            if kind == "error":
-                raise _error_of(500, line)
             on_log(line)
         raise errors.DaemonUnreachable(
             f"the daemon ended before function {name!r} did; see `faasd invocations list`"
@@ -176,13 +174,19 @@ class Client:
         *,
         query: Mapping[str, object] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Send one request and yield the JSON objects of its answer, a line each, as they come."""
+        """Send one request and yield the JSON objects of its answer, a line each, as they come.
+
+        Raises what the daemon names when it has to break off.
+        """
         with self._open(method, path, body, query) as answer:
             rest = b""
             for chunk in answer.chunks():
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
-                    yield json.loads(line)
+                    value = json.loads(line)
+                    if value.get("type") == "error":
+                        raise _error_of(500, value)
+                    yield value
 
     def _object(
         self, method: str, path: str, body: Any = None, query: Mapping[str, object] | None = None
@@ -379,11 +383,15 @@ def _error_of(status: int, value: Any) -> errors.FaasdError:
 
 def _daemon_table(path: str) -> dict[str, str]:
     """Read `[daemon] state_dir` and `socket`, and nothing else: the loader checks the rest."""
-    import tomllib
-
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - see the module's first lines.
-            table = tomllib.load(file).get("daemon", {})
+        with open(path, encoding="utf-8", newline="") as file:  # noqa: PTH123 - see the first lines.
+            text = file.read()
+        found = glance_daemon_table(text)
+        if found is not None:
+            return found
+        import tomllib
+
+        table = tomllib.loads(text.replace("\r\n", "\n")).get("daemon", {})
     except OSError as error:
         raise errors.InvalidSetting(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:  # Not TOML, or not UTF-8.

@@ -66,8 +66,14 @@ class LineStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send the lines as they come."""
         try:
-            with contextlib.suppress(ClientGone):
-                await unless_gone(receive, self._send_lines(send))
+            await unless_gone(receive, self._send_lines(send))
+        except ClientGone:
+            pass
+        except asyncio.CancelledError:
+            # Only the server's stop cancels requests; a stream that just broke off would say nothing.
+            error = {"kind": "not-accepting", "message": "the daemon is stopping"}
+            body = encode_json({"type": "error", "error": error}).encode() + b"\n"
+            await send({"type": "http.response.body", "body": body, "more_body": False})
         finally:
             if self._work is not None:
                 await end(self._work)

@@ -31,7 +31,7 @@ from faasd.api.call import Call
 from faasd.api.replies import ClientGone, error_reply, json_reply, refused
 from faasd.api.routes import ROUTES, ApiRoute, openapi_document
 from faasd.api.services import ApiServices
-from faasd.errors import FaasdError, StateDirectoryInUse, StoreError
+from faasd.errors import FaasdError, NotAccepting, StateDirectoryInUse, StoreError
 
 __all__ = ["ApiServer"]
 
@@ -98,12 +98,9 @@ class ApiServer:
             return
         self._stopping.set()
         self._unlink_own()
-        # Annotated as whole seconds, used as the timeout of a wait.
-        self._server.config.timeout_graceful_shutdown = drain_s  # type: ignore[assignment]
+        self._server.drain_s = drain_s
         self._server.leave.set()
         await self._serving
-        if self._server.server_state.tasks:  # They were cancelled; let them clean up.
-            await asyncio.wait(self._server.server_state.tasks)
         self._server = self._serving = None
 
     async def _bind(self) -> socket.socket:
@@ -124,7 +121,9 @@ class ApiServer:
             listener.setblocking(False)
         except (OSError, KeyError) as error:
             listener.close()
-            cause = _cause(error) if isinstance(error, OSError) else f"no group {self._group!r} exists"
+            cause = (
+                _cause(error) if isinstance(error, OSError) else f"no group {self._group!r} exists"
+            )
             raise StoreError(f"cannot make the socket {self._path}: {cause}") from error
         return listener
 
@@ -178,6 +177,9 @@ class ApiServer:
             return error_reply(error)
         except ClientGone:
             return Response(status_code=499)  # Nobody reads it.
+        except asyncio.CancelledError:
+            # Only `stop` cancels requests, when the drain time is over; the client is told so.
+            return error_reply(NotAccepting("the daemon is stopping; try again in a moment"))
         except Exception:  # noqa: BLE001 - the HTTP request boundary: the daemon outlives a request.
             _log.exception("request_failed", extra={"method": route.method, "path": route.path})
             return refused(
@@ -186,12 +188,16 @@ class ApiServer:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers and without its ten wake-ups a second."""
+    """uvicorn's server without its signal handlers and without its ten wake-ups a second.
+
+    It answers until `leave` is set, then drains for `drain_s`.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.answering = asyncio.Event()
         self.leave = asyncio.Event()
+        self.drain_s = 0.0
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -200,7 +206,28 @@ class _Server(uvicorn.Server):
     async def main_loop(self) -> None:
         self.answering.set()
         await self.leave.wait()
-        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, let requests finish within the drain time, cancel the rest."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.drain_s
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        while tasks := set(self.server_state.tasks):
+            _, late = await asyncio.wait(tasks, timeout=max(0.0, deadline - loop.time()))
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        # What is answered may still have to be read by a slow client.
+        while self.server_state.connections and loop.time() < deadline:  # noqa: ASYNC110 - no event tells.
+            await asyncio.sleep(0.005)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
 
 class _PeerProtocol(HttpToolsProtocol):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 
 import click
 
 from faasd.cli.command import config_option
-from faasd.cli.exits import FAILED, INTERRUPTED, OK, complain, exit_code_of
+from faasd.cli.exits import INTERRUPTED, OK, complain, exit_code_of
 from faasd.errors import FaasdError
 
 __all__ = ["COMMANDS", "faasd", "run_click"]
@@ -38,6 +37,13 @@ COMMANDS = {
 
 
 class _LazyGroup(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
+        return super().resolve_command(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
 
@@ -69,7 +75,6 @@ def run_click(arguments: list[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = faasd.main(arguments, prog_name="faasd", standalone_mode=False)
-        sys.stdout.flush()
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "faasd"
         complain(f"{error.format_message()}\nsee `{where} --help`")
@@ -83,8 +88,4 @@ def run_click(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         complain("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader, `head` say, has all it wanted. Python would complain at exit about its buffer.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     return code if isinstance(code, int) else OK
