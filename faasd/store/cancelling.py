@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, text, update
 
@@ -13,10 +13,22 @@ from faasd.store.rows import moves
 from faasd.store.statements import Hot, storable
 from faasd.store.tables import IS_OPEN, invocations
 
-__all__ = ["cancel", "cancel_rows", "open_of_source"]
+__all__ = ["Open", "cancel", "cancel_rows", "open_of_source"]
 
 _i = invocations.c
 _WANTED = (_i.seq, _i.id, _i.state, _i.queue, _i.group_key, _i.created_at)
+
+
+class Open(NamedTuple):
+    """A waiting or running invocation, as far as cancelling and overlap rules need it."""
+
+    seq: int
+    id: str
+    state: str
+    queue: str
+    group_key: str | None
+    created_at: float
+
 
 _OPEN_OF_SOURCE = Hot(
     select(*_WANTED).where(_i.source == bindparam("s"), text(IS_OPEN)).order_by(_i.seq)
@@ -42,17 +54,18 @@ _CANCEL = Hot(
 
 def cancel(connection: Connection, ids: Sequence[str], reason: str, now: float) -> list[str]:
     """Cancel those of these invocations that wait or run; returns their ids."""
-    rows = _OPEN_OF_IDS.rows(connection, ids=json.dumps([storable(each) for each in ids]))
+    listed = json.dumps([storable(each) for each in ids])
+    rows = [Open(*row) for row in _OPEN_OF_IDS.rows(connection, ids=listed)]
     cancel_rows(connection, rows, reason, now)
     return [row.id for row in rows]
 
 
-def open_of_source(connection: Connection, source: str) -> list[Any]:
+def open_of_source(connection: Connection, source: str) -> list[Open]:
     """Return the waiting and running invocations of a source, oldest first."""
-    return _OPEN_OF_SOURCE.rows(connection, s=storable(source))
+    return [Open(*row) for row in _OPEN_OF_SOURCE.rows(connection, s=storable(source))]
 
 
-def cancel_rows(connection: Connection, rows: Sequence[Any], reason: str, now: float) -> None:
+def cancel_rows(connection: Connection, rows: Sequence[Open], reason: str, now: float) -> None:
     """Cancel rows that were read in this transaction."""
     for row in rows:
         _CANCEL.run(connection, its_seq=row.seq, why=storable(reason), now=now)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, literal_column, or_, select, text, update
+from contextlib import closing
+
+from sqlalchemy import Connection, bindparam, or_, select, text, update
 
 from faasd.model.attempt import Claim
 from faasd.model.function import Lane
@@ -20,7 +22,7 @@ PROMOTE_MAX = 5000
 _i = invocations.c
 
 _EXPIRED = Hot(
-    select(_i.seq, _i.id, _i.queue, _i.group_key, _i.expires_at)
+    select(_i.seq, _i.id, _i.queue, _i.group_key)
     .where(text("state = 'waiting'"), _i.expires_at <= bindparam("now"))
     .order_by(_i.expires_at)
     .limit(bindparam("count_max"))
@@ -46,11 +48,11 @@ _PROMOTE = Hot(
     update(invocations).where(_i.seq.in_(_DUE), text("state = 'waiting'")).values(readiness=READY)
 )
 # The plus keeps SQLite from another index that has `due_at` and would have it sort the whole queue.
-_DUE_AT = literal_column("+due_at", _i.due_at.type)
+_IS_DUE = text("+due_at <= :now")
 CANDIDATES = Hot(
     select(_i.seq, _i.group_key)
     .where(_i.queue == bindparam("q"), text("state = 'waiting' AND readiness = 1"))
-    .where(_DUE_AT <= bindparam("now"))
+    .where(_IS_DUE)
     .where(or_(_i.expires_at.is_(None), _i.expires_at > bindparam("now")))
     .order_by(_i.priority.desc(), _i.seq)
 )
@@ -85,17 +87,17 @@ def claim(
     token = next_token(connection)
     until = now + lease_s
     rows = TAKE.rows(connection, seqs=str(chosen), now=now, token=token, until=until)
-    by_seq = {row.seq: row for row in rows}  # RETURNING promises no order.
-    return claims_of([by_seq[seq] for seq in chosen], token, until)
+    claims = {each.invocation.seq: each for each in claims_of(rows, token, until)}
+    return [claims[seq] for seq in chosen]  # RETURNING promises no order.
 
 
 def expire(connection: Connection, count_max: int, now: float) -> list[str]:
     """Skip waiting invocations, of any queue, that have waited longer than they may."""
     rows = _EXPIRED.rows(connection, now=now, count_max=count_max)
-    for row in rows:
-        _EXPIRE.run(connection, its_seq=row.seq, now=now)
-        unblock(connection, row.queue, row.group_key)
-    return [row.id for row in rows]
+    for seq, _, queue, group_key in rows:
+        _EXPIRE.run(connection, its_seq=seq, now=now)
+        unblock(connection, queue, group_key)
+    return [row[1] for row in rows]
 
 
 def _choose(connection: Connection, lane: Lane, count_max: int, now: float) -> list[int]:
@@ -103,9 +105,8 @@ def _choose(connection: Connection, lane: Lane, count_max: int, now: float) -> l
     gate = GroupGate(connection, lane, now)
     chosen: dict[int, None] = {}  # Ordered, and quick to ask.
     blocked: list[int] = []
-    arguments = CANDIDATES.arguments(q=lane.queue, now=now)
     # Read row by row: there may be a million more behind those that are wanted.
-    with connection.exec_driver_sql(CANDIDATES.sql, arguments) as candidates:
+    with closing(CANDIDATES.each(connection, q=lane.queue, now=now)) as candidates:
         for seq, group_key in candidates:
             if seq in chosen:
                 continue

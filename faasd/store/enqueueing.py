@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, text
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.dialects.sqlite import insert
 
 from faasd.clock import to_iso
@@ -45,14 +45,17 @@ _ADD_DEDUP = Hot(
     ("queue", "dedup_key", "invocation_id", "until_at"),
 )
 _ADD_QUEUE = Hot(insert(queues).on_conflict_do_nothing(), ("queue",))
-_HAS_QUEUE = Hot(select(text("1")).where(queues.c.queue == bindparam("q")))
 
 
-def enqueue(connection: Connection, new: Sequence[NewInvocation], now: float) -> list[Acceptance]:
-    """Accept invocations in order. Raises before anything is kept, or accepts all."""
-    for queue in {one.queue for one in new if one.skip_reason is None}:
-        if not _HAS_QUEUE.row(connection, q=storable(queue)):
-            _ADD_QUEUE.run(connection, queue=storable(queue))
+def enqueue(
+    connection: Connection,
+    new: Sequence[NewInvocation],
+    now: float,
+    queues_known: Collection[str] = (),
+) -> list[Acceptance]:
+    """Accept invocations in order. `queues_known` need not be noted as queues any more."""
+    for queue in {one.queue for one in new if one.queue not in queues_known}:
+        _ADD_QUEUE.run(connection, queue=storable(queue))
     return [_enqueue_one(connection, one, now) for one in new]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, TextClause, select, text, update
 
@@ -16,9 +17,9 @@ __all__ = ["chosen_by", "drop", "redrive"]
 _i = invocations.c
 
 
-def chosen_by(which: InvocationFilter, *columns: ColumnElement[object]) -> Select[object]:
+def chosen_by(which: InvocationFilter, *columns: ColumnElement[Any]) -> Select[Any]:
     """Return the selection of these columns, newest first."""
-    statement: Select[object] = select(*columns).where(*_conditions(which)).order_by(_i.seq.desc())
+    statement: Select[Any] = select(*columns).where(*_conditions(which)).order_by(_i.seq.desc())
     return statement if which.limit is None else statement.limit(which.limit)
 
 
@@ -77,7 +78,7 @@ def _conditions(which: InvocationFilter) -> list[ColumnElement[bool] | TextClaus
         if wanted is not None:
             listed = json.dumps([storable(each) for each in wanted])
             found.append(
-                text(f"{name} IN (SELECT value FROM json_each(:{name}s))").bindparams(
+                text(f"{name} IN (SELECT value FROM json_each(:{name}s))").bindparams(  # noqa: S608 - Our names.
                     **{f"{name}s": listed}
                 )
             )

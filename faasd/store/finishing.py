@@ -77,8 +77,9 @@ def _finish_one(connection: Connection, one: Finish, now: float) -> Settled:
     )
     if row is None:
         return _lost(connection, one)
-    _ADD_ATTEMPT.run(connection, **attempt_values(one.record, row.seq))
-    unblock(connection, row.queue, row.group_key)
+    seq, queue, group_key = row
+    _ADD_ATTEMPT.run(connection, **attempt_values(one.record, seq))
+    unblock(connection, queue, group_key)
     if one.follow_ups:
         enqueue(connection, one.follow_ups, now)
     return Settled(one.lease.invocation_id, state)
@@ -110,6 +111,7 @@ def _lost(connection: Connection, one: Finish) -> Settled:
     row = _STATE.row(connection, its_id=one.lease.invocation_id)
     if row is None:
         return Settled(one.lease.invocation_id, "gone", lease_lost=True)
-    if row.state == "cancelled" and row.lease_token == one.lease.token:
-        _ADD_ATTEMPT.run(connection, **attempt_values(one.record, row.seq))
-    return Settled(one.lease.invocation_id, row.state, lease_lost=True)
+    seq, state, token = row
+    if state == "cancelled" and token == one.lease.token:
+        _ADD_ATTEMPT.run(connection, **attempt_values(one.record, seq))
+    return Settled(one.lease.invocation_id, state, lease_lost=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection, func, select, text
 
@@ -19,7 +18,7 @@ from faasd.store.filters import chosen_by
 from faasd.store.readers import Readers
 from faasd.store.rows import ATTEMPT_COLUMNS, INVOCATION_COLUMNS, read_attempt, read_invocation
 from faasd.store.statements import storable
-from faasd.store.tables import attempts, invocations, queues
+from faasd.store.tables import attempts, invocations
 
 __all__ = ["SqliteHistory"]
 
@@ -29,19 +28,23 @@ _LAST_CHARACTER = "\U0010ffff"
 # Three partial indexes answer this whatever the number of finished invocations.
 _QUEUE_COUNTS = text(
     """
-    SELECT queue,
-           sum(due_at <= :now) AS waiting,
-           sum(due_at > :now) AS later,
-           0 AS in_flight,
-           0 AS dead,
-           min(CASE WHEN due_at <= :now THEN due_at END) AS oldest
-      FROM invocations WHERE state = 'waiting' GROUP BY queue
-    UNION ALL
-    SELECT queue, 0, 0, count(*), 0, NULL FROM invocations WHERE state = 'running' GROUP BY queue
-    UNION ALL
-    SELECT queue, 0, 0, 0, count(*), NULL FROM invocations WHERE state = 'dead' GROUP BY queue
-    UNION ALL
-    SELECT queue, 0, 0, 0, 0, NULL FROM queues
+    SELECT queue, sum(waiting), sum(later), sum(in_flight), sum(dead), min(oldest) FROM (
+        SELECT queue,
+               sum(due_at <= :now) AS waiting,
+               sum(due_at > :now) AS later,
+               0 AS in_flight,
+               0 AS dead,
+               min(CASE WHEN due_at <= :now THEN due_at END) AS oldest
+          FROM invocations WHERE state = 'waiting' GROUP BY queue
+        UNION ALL
+        SELECT queue, 0, 0, count(*), 0, NULL
+          FROM invocations WHERE state = 'running' GROUP BY queue
+        UNION ALL
+        SELECT queue, 0, 0, 0, count(*), NULL
+          FROM invocations WHERE state = 'dead' GROUP BY queue
+        UNION ALL
+        SELECT queue, 0, 0, 0, 0, NULL FROM queues
+    ) GROUP BY queue ORDER BY queue
     """
 )
 
@@ -118,14 +121,10 @@ def _one(connection: Connection, prefix: str) -> Invocation | None:
 
 
 def _queue_counts(connection: Connection, now: float) -> list[QueueCounts]:
-    found: dict[str, dict[str, Any]] = {}
-    for queue, *counts, oldest in connection.execute(_QUEUE_COUNTS, {"now": now}):
-        sums = found.setdefault(queue, {"counts": [0, 0, 0, 0], "oldest": None})
-        sums["counts"] = [a + b for a, b in zip(sums["counts"], counts, strict=True)]
-        sums["oldest"] = sums["oldest"] if oldest is None else oldest
+    rows = connection.execute(_QUEUE_COUNTS, {"now": now})
     return [
-        QueueCounts(queue, *sums["counts"], oldest_waiting_at=sums["oldest"])
-        for queue, sums in sorted(found.items())
+        QueueCounts(queue, waiting, later, in_flight, dead, oldest)
+        for queue, waiting, later, in_flight, dead, oldest in rows
     ]
 
 

@@ -66,10 +66,14 @@ class SqliteInvocationStore:
         self._writer = writer
         self._readers = readers
         self._clock = clock
+        self._queues_known: set[str] = set()  # Noted on disk already.
 
     async def enqueue(self, new: Sequence[NewInvocation]) -> list[Acceptance]:
         """Commit invocations in order, all or none."""
-        return await self._writer.submit(lambda c: enqueue(c, new, self._clock.now()))
+        known = self._queues_known
+        accepted = await self._writer.submit(lambda c: enqueue(c, new, self._clock.now(), known))
+        known.update(one.queue for one in new)
+        return accepted
 
     async def begin(self, new: NewInvocation, lease_s: float) -> Claim:
         """Commit one invocation as running. Raises Conflict if its id was accepted before."""
@@ -156,7 +160,14 @@ def _take_over(
     connection: Connection, token_max: int, expired_only: bool, now: float
 ) -> list[Claim]:
     expired_by = now if expired_only else math.inf
-    return take_over(connection, token_max, expired_by, TAKE_OVER_MAX, TAKE_OVER_LEASE_S, now)
+    return take_over(
+        connection,
+        token_max=token_max,
+        expired_by=expired_by,
+        count_max=TAKE_OVER_MAX,
+        lease_s=TAKE_OVER_LEASE_S,
+        now=now,
+    )
 
 
 def _waiting_since(

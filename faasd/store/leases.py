@@ -71,6 +71,7 @@ def renew(
 
 def take_over(
     connection: Connection,
+    *,
     token_max: int,
     expired_by: float,
     count_max: int,
@@ -90,7 +91,7 @@ def take_over(
         token=token,
         until=now + lease_s,
     )
-    return claims_of(sorted(rows, key=lambda row: int(row.seq)), token, now + lease_s)
+    return claims_of(rows, token, now + lease_s)
 
 
 def claims_of(rows: Sequence[Any], token: int, until: float) -> list[Claim]:

@@ -31,6 +31,7 @@ class Store:
         self,
         lock: StateLock,
         connection: Connection,
+        *,
         path: Path,
         clock: Clock,
         log_budget: LogBudget,
@@ -90,4 +91,11 @@ async def open_store(
             raise
 
     lock, connection, migrated_from = await asyncio.to_thread(open_files)
-    return Store(lock, connection, path, clock, log_budget or LogBudget(), migrated_from)
+    return Store(
+        lock,
+        connection,
+        path=path,
+        clock=clock,
+        log_budget=log_budget or LogBudget(),
+        migrated_from=migrated_from,
+    )

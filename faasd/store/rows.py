@@ -133,7 +133,7 @@ def read_invocation(row: Any) -> Invocation:
     error_json = row[23]
     error = None if error_json is None else ErrorRecord.from_json(json.loads(error_json))
     spent = Spent(row[16], row[17], row[18], row[19])
-    return Invocation(*row[:16], spent, *row[20:23], error, *row[24:26])
+    return Invocation(*row[:16], spent, *row[20:23], error, *row[24:])  # type: ignore[call-arg]
 
 
 def attempt_values(record: AttemptRecord, invocation_seq: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import os
 import threading
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from faasd.clock import Clock
 from faasd.errors import StateDirectoryInUse, StoreError
@@ -61,7 +62,7 @@ class StateLock:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def __enter__(self) -> StateLock:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

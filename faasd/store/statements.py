@@ -1,15 +1,19 @@
-"""Statements that are written once in SQLAlchemy Core, compiled once, and run as plain SQL.
+"""Statements that are written once in SQLAlchemy Core, compiled once, and run by the driver.
 
-Running a Core statement costs several times what SQLite needs for it; the hot ones go this way.
+Running a Core statement costs several times what SQLite needs for it, and even `exec_driver_sql`
+costs as much again as an insert; the hot statements go this way.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import ClauseElement, Connection
 from sqlalchemy.dialects import sqlite
+
+from faasd.store.database import driver_of
 
 __all__ = ["Hot", "storable"]
 
@@ -25,37 +29,40 @@ class Hot:
         compiled = statement.compile(dialect=_DIALECT, column_keys=keys)
         self.sql = str(compiled)
         self.names: Sequence[str] = getattr(compiled, "positiontup", None) or ()
-        self._fixed: dict[str, Any] = dict(compiled.params)
-
-    def arguments(self, **values: Any) -> tuple[Any, ...]:
-        """Return the values in the order in which `sql` takes them."""
-        return self._tuple_of(values)
+        # Values that the statement itself gives; what the caller gives stands there as None.
+        self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
 
     def rows(self, connection: Connection, **values: Any) -> list[Any]:
-        """Run it and return its rows."""
-        return list(connection.exec_driver_sql(self.sql, self._tuple_of(values)).fetchall())
+        """Run it and return its rows, as tuples."""
+        return self.each(connection, **values).fetchall()
 
     def row(self, connection: Connection, **values: Any) -> Any:
         """Run it and return its first row, or None."""
-        return connection.exec_driver_sql(self.sql, self._tuple_of(values)).fetchone()
+        # All are fetched, since a cursor left in the middle would keep its read open.
+        rows = self.each(connection, **values).fetchall()
+        return rows[0] if rows else None
+
+    def each(self, connection: Connection, **values: Any) -> sqlite3.Cursor:
+        """Run it and return a cursor, which reads its rows one by one; close it if any are left."""
+        return driver_of(connection).execute(self.sql, self._arguments(values))
 
     def run(self, connection: Connection, **values: Any) -> int:
         """Run it and return how many rows it changed."""
-        return connection.exec_driver_sql(self.sql, self._tuple_of(values)).rowcount
+        return self.each(connection, **values).rowcount
 
     def run_many(self, connection: Connection, many: Iterable[dict[str, Any]]) -> None:
         """Run it for each set of values."""
-        arguments = [self._tuple_of(values) for values in many]
-        if arguments:
-            connection.exec_driver_sql(self.sql, arguments)
+        arguments = [self._arguments(values) for values in many]
+        driver_of(connection).executemany(self.sql, arguments)
 
-    def _tuple_of(self, values: dict[str, Any]) -> tuple[Any, ...]:
-        fixed = self._fixed
-        return tuple([values[name] if name in values else fixed[name] for name in self.names])
+    def _arguments(self, values: dict[str, Any]) -> tuple[Any, ...]:
+        if self._fixed:
+            values = self._fixed | values
+        return tuple([values[name] for name in self.names])
 
 
 def storable(text: str | None) -> str | None:
-    """Return text that UTF-8 can hold: lone surrogates become escapes such as `\\udc80`.
+    """Return text that UTF-8 can hold: lone surrogates become backslash escapes.
 
     They come from JSON escapes and from file names that are not UTF-8; SQLite would refuse them.
     """

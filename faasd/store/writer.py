@@ -13,6 +13,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,7 +36,7 @@ CHECKPOINT_EVERY_WORKS = 1000
 CHECKPOINT_EVERY_BYTES = 4 * 2**20
 
 
-@dataclass
+@dataclass(slots=True, eq=False)
 class _Item:
     work: Work[Any]
     loop: asyncio.AbstractEventLoop
@@ -161,10 +162,8 @@ class Writer:
     def _answer(self, group: list[_Item]) -> None:
         """Wake the loop once for the whole group; a call per item would cost more than the commit."""
         loop = group[0].loop
-        try:
+        with suppress(RuntimeError):  # The loop was closed: nobody is left who could hear it.
             loop.call_soon_threadsafe(self._resolve, group)
-        except RuntimeError:
-            pass  # The loop was closed under us: nobody is left who could hear the answer.
 
     def _resolve(self, group: list[_Item]) -> None:
         for item in group:
@@ -188,10 +187,9 @@ class Writer:
             self._checkpoint("PASSIVE")
 
     def _checkpoint(self, mode: str) -> None:
-        try:
+        # It fails on a full disk, most likely. What was committed is in the WAL; the next one tries again.
+        with suppress(sqlite3.Error):
             driver_of(self._connection).execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-        except sqlite3.Error:
-            pass  # A full disk, most likely. What was committed is in the WAL; the next one tries again.
         self._works_since_checkpoint = 0
         self._wal_bytes_at_checkpoint = self._wal_bytes()
 
