@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, select, text, update
+from sqlalchemy import Connection, bindparam, null, select, text, update
 
 from faasd.store.groups import unblock
 from faasd.store.rows import moves
@@ -47,7 +47,7 @@ _CANCEL = Hot(
         outcome="cancelled",
         reason=bindparam("why"),
         ended_at=bindparam("now"),
-        lease_expires_at=None,
+        lease_expires_at=null(),
     )
 )
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, text, update
+from sqlalchemy import Connection, bindparam, func, null, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
 from faasd.interfaces import Finish, Settled
@@ -39,8 +39,8 @@ _FINISH = Hot(
         spent_lost=_i.spent_lost + bindparam("plus_lost"),
         spent_sandbox_failed=_i.spent_sandbox_failed + bindparam("plus_sandbox_failed"),
         spent_drained=_i.spent_drained + bindparam("plus_drained"),
-        lease_token=None,
-        lease_expires_at=None,
+        lease_token=null(),
+        lease_expires_at=null(),
     )
     .returning(_i.seq, _i.queue, _i.group_key)
 )

@@ -25,7 +25,8 @@ __all__ = ["SqliteHistory"]
 _i = invocations.c
 _LAST_CHARACTER = "\U0010ffff"
 
-# Three partial indexes answer this whatever the number of finished invocations.
+# Three partial indexes answer this whatever the number of finished invocations. Direct invokes with
+# a waiting caller are in no queue.
 _QUEUE_COUNTS = text(
     """
     SELECT queue, sum(waiting), sum(later), sum(in_flight), sum(dead), min(oldest) FROM (
@@ -44,7 +45,7 @@ _QUEUE_COUNTS = text(
           FROM invocations WHERE state = 'dead' GROUP BY queue
         UNION ALL
         SELECT queue, 0, 0, 0, 0, NULL FROM queues
-    ) GROUP BY queue ORDER BY queue
+    ) WHERE queue <> '' GROUP BY queue ORDER BY queue
     """
 )
 

@@ -63,7 +63,7 @@ def enqueue_offline(
 def _addressed(connection: Connection, new: Sequence[NewInvocation]) -> list[NewInvocation]:
     """Return them with the functions that consume their queues; as they are if nothing is known."""
     statement = select(queues.c.queue, queues.c.function).where(queues.c.function.is_not(None))
-    known: dict[str, str] = {queue: function for queue, function in connection.execute(statement)}
+    known = {row.queue: row.function for row in connection.execute(statement)}
     if not known:
         return list(new)
     for queue in sorted({one.queue for one in new}.difference(known)):
