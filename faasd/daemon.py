@@ -23,24 +23,47 @@ from faasd.dispatch.run_attempt import Spine
 from faasd.dispatch.running import Ended, Running
 from faasd.dispatch.services import SandboxServices
 from faasd.dispatch.slots import Slots
+from faasd.errors import ConfigErrors, InvalidSetting, StoreError
+from faasd.functions.code_version import code_version
+from faasd.functions.discovery import discover
 from faasd.functions.registry import Registry
 from faasd.intake import Intake
 from faasd.logs import configure, get_logger
 from faasd.model.invocation import FINAL_STATES
+from faasd.model.pattern import validate as pattern_problems
+from faasd.model.trigger import ScheduleTrigger
 from faasd.sandbox.sandboxes import ProcessSandboxes
+from faasd.store.invocation_logs import LogBudget
 from faasd.store.open import Store, open_store
 from faasd.triggers.cron import CronTriggers
-from faasd.triggers.cron_expression import check_schedule
 from faasd.triggers.file_drop import FileTriggers
+from faasd.triggers.fire_times import fire_times_of
 
 __all__ = ["Daemon", "load_config", "main"]
 
 _log = get_logger("daemon")
+#: An enqueue without a daemon holds the state directory for a moment.
+LOCK_WAIT_S = 2.0
+RETENTION_INTERVAL_S = 3600.0
 
 
 async def load_config(path: Path) -> Loaded:
     """Read the configuration and discover the functions, with every check that a running daemon makes."""
-    return await load(path, check_schedule=check_schedule)
+    return await load(
+        path,
+        discover=discover,
+        code_version=code_version,
+        check_schedule=_schedule_problem,
+        check_pattern=lambda pattern: "; ".join(pattern_problems(pattern)) or None,
+    )
+
+
+def _schedule_problem(trigger: ScheduleTrigger) -> str | None:
+    try:
+        fire_times_of(trigger)
+    except InvalidSetting as error:
+        return str(error)
+    return None
 
 
 class Daemon:
@@ -84,7 +107,12 @@ class Daemon:
     async def _build(self, stack: contextlib.AsyncExitStack) -> None:
         """Make every part and tie them together; nothing runs yet. The store's lock is taken first."""
         settings = self._settings
-        store = await open_store(settings.state_dir, self._clock)
+        store = await open_store(
+            settings.state_dir,
+            self._clock,
+            LogBudget(function_bytes=settings.log_bytes_per_function),
+            lock_wait_s=LOCK_WAIT_S,
+        )
         stack.push_async_callback(store.close)
         self._store: Store = store
         self._registry = Registry(self._functions)
@@ -113,7 +141,7 @@ class Daemon:
         self._files = FileTriggers(
             self._intake, store.invocations, store.history, store.files, self._clock, _report
         )
-        self._api = ApiServer(self._api_services(), settings.socket, settings.socket_group)
+        self._api = ApiServer(self._api_services(), settings.socket, group=settings.socket_group)
 
     async def _start(self) -> None:
         """Leftovers end, what they held returns, then the doors open: none may find a half-started daemon."""
@@ -126,6 +154,7 @@ class Daemon:
         await self._schedules.start(self._functions)
         await self._files.start(self._functions)
         await self._api.start()
+        self._retention = asyncio.create_task(self._retain())
         self._dispatcher.wake()  # For what an enqueue without us left in the store until now.
 
     async def _stop(self) -> None:
@@ -139,6 +168,7 @@ class Daemon:
         self._intake.close()
         await self._api.stop(drain_s=1.0)
         await self._leases.stop()
+        self._retention.cancel()
         await self._sandboxes.stop()
         _log.info("daemon_stopped")
 
@@ -154,6 +184,22 @@ class Daemon:
             _log.warning("attempts_drained", running=self._slots.running)
             self._running.stop_all("drained")
             await self._running.wait_until_none(30.0)
+
+    async def _retain(self) -> None:
+        """Forget what need not be kept, now and every hour."""
+        settings = self._settings
+        retention = Retention(
+            finished_s=settings.keep_finished_s,
+            finished_count_max=settings.keep_finished_count,
+            dead_s=settings.keep_dead_s,
+        )
+        while True:
+            try:
+                count = await self._store.retain(retention)
+                _log.debug("history_retained", deleted=count)
+            except StoreError as error:
+                _log.error("retention_failed", error=str(error))
+            await asyncio.sleep(RETENTION_INTERVAL_S)
 
     def _events_accepted(self, queues: set[str], replaced: tuple[str, ...]) -> None:
         self._running.stop(replaced, "cancelled")
@@ -199,16 +245,19 @@ class Daemon:
         }
 
 
-def _report(event: str, **fields: Any) -> None:
+def _report(event: str, /, **fields: Any) -> None:
     """Log what a watched directory has to say."""
     _log.warning(event, **fields)
 
 
 async def _serve(config_path: Path) -> None:
     loaded = await load_config(config_path)
+    if loaded.fatal:
+        raise ConfigErrors([str(problem) for problem in loaded.errors])
     configure(loaded.daemon.log_format, loaded.daemon.log_level)
     for problem in loaded.problems:
-        _log.error("function_left_out", problem=str(problem))
+        log = _log.warning if problem.is_warning else _log.error
+        log("problem_found", function=problem.function, problem=str(problem))
     daemon = Daemon(loaded, config_path, Clock())
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -216,10 +265,10 @@ async def _serve(config_path: Path) -> None:
     await daemon.run()
 
 
-def main(config_path: Path) -> int:
+def main(config_path: str) -> int:
     """Run the daemon in the foreground until a signal stops it; returns the exit code.
 
     Raises ConfigErrors for mistakes in the file, and other FaasdErrors for what keeps it from starting.
     """
-    asyncio.run(_serve(config_path))
+    asyncio.run(_serve(Path(config_path)))
     return 0

@@ -124,7 +124,9 @@ class ApiServer:
             listener.setblocking(False)
         except (OSError, KeyError) as error:
             listener.close()
-            cause = _cause(error) if isinstance(error, OSError) else f"no group {self._group!r} exists"
+            cause = (
+                _cause(error) if isinstance(error, OSError) else f"no group {self._group!r} exists"
+            )
             raise StoreError(f"cannot make the socket {self._path}: {cause}") from error
         return listener
 

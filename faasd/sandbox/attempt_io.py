@@ -34,7 +34,11 @@ class AttemptIo:
     """The daemon's ends of one sandbox's descriptors, and what has come out of them so far."""
 
     def __init__(
-        self, attempt: Attempt, services: AttemptServices, clock: Clock, on_breach: Callable[[str], None]
+        self,
+        attempt: Attempt,
+        services: AttemptServices,
+        clock: Clock,
+        on_breach: Callable[[str], None],
     ) -> None:
         self.report: dict[str, Any] | None = None
         self.result_json: str | None = None
@@ -248,5 +252,3 @@ class AttemptIo:
         del self._outbox[:sent]
         if not self._outbox:
             self._loop.remove_writer(self._channel.fileno())
-
-

@@ -35,7 +35,7 @@ _SILENCE_S = 2.0
 class FileTriggers:
     """Every watched directory of the daemon. All methods belong to the daemon's event loop."""
 
-    def __init__(  # noqa: PLR0917 - what it needs of the daemon, in the order of the seams
+    def __init__(
         self,
         accept: Accept,
         store: InvocationStore,
