@@ -59,6 +59,8 @@ class NewEvent:
 
     `body` is what the handler will receive as its event: any JSON value, in the native envelope
     (`event_body` in model/event.py) except for a direct invoke, which passes its payload as it is.
+    `function` may be empty: then it is whichever function consumes `queue`. `queue` is empty only
+    for a direct invoke with a waiting caller, which waits in none.
     """
 
     function: str
@@ -80,6 +82,8 @@ class NewEvent:
     scheduled_for: float | None = None
     parent_id: str | None = None  # The invocation that caused this one.
     filter: tuple[Any, ...] = ()  # Event patterns, any of which must match; empty matches all.
+    skip_reason: str | None = None  # Record only, for this reason (a key of REASON_MEANINGS).
+    skip_detail: str | None = None
 
 
 @dataclass(frozen=True)

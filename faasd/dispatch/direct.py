@@ -1,0 +1,167 @@
+"""Direct invokes, and what people may do to work: cancel, pause, resume."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from faasd.dispatch.dispatcher import Dispatcher
+from faasd.dispatch.run_attempt import Spine
+from faasd.dispatch.running import Running
+from faasd.dispatch.services import SandboxServices
+from faasd.dispatch.slots import Slots
+from faasd.errors import Conflict, NotAccepting, NotFound, SandboxError
+from faasd.interfaces import Pauses
+from faasd.model.attempt import Attempt, OutputLine
+from faasd.model.function import Function
+from faasd.model.ids import new_id
+from faasd.model.invocation import NewEvent, NewInvocation
+from faasd.model.outcome import Outcome
+
+__all__ = ["DirectInvoker"]
+
+#: Callers that may wait for a slot at once; more are turned away rather than queued without end.
+WAITERS_MAX = 1000
+
+
+class DirectInvoker:
+    """Implements the seam `Invoker`."""
+
+    def __init__(
+        self,
+        prepare: Callable[[NewEvent], NewInvocation],
+        slots: Slots,
+        running: Running,
+        pauses: Pauses,
+        paused: set[str],
+    ) -> None:
+        """`prepare` is intake's check of one event; `paused` is shared with the dispatcher."""
+        self._prepare = prepare
+        self._slots = slots
+        self._running = running
+        self._pauses = pauses
+        self._paused = paused
+        self._freed = asyncio.Event()
+        self._waiting = 0
+        self._closed = False
+        self._spine: Spine | None = None
+        self._services: SandboxServices | None = None
+        self._dispatcher: Dispatcher | None = None
+
+    def attach(self, spine: Spine, services: SandboxServices, dispatcher: Dispatcher) -> None:
+        """Give it what is built after it: sandboxes may invoke, so each needs the other."""
+        self._spine, self._services, self._dispatcher = spine, services, dispatcher
+
+    def close(self) -> None:
+        """Start nothing any more, and turn away who waits."""
+        self._closed = True
+        self._freed.set()
+
+    def slot_freed(self) -> None:
+        """Let the callers that wait for a slot look again."""
+        self._freed.set()
+
+    async def invoke(
+        self, event: NewEvent, on_output: Callable[[OutputLine], None] | None = None
+    ) -> tuple[str, Outcome]:
+        """Run one event now and wait. Cancelling the task cancels the attempt.
+
+        Raises EventRefused, or Conflict when the function is paused or too many callers wait.
+        """
+        spine, services = self._attached()
+        new = self._prepare(event)
+        function = self._function(new.function)
+        if function.name in self._paused:
+            raise Conflict(
+                f"function {function.name!r} is paused; `faasd functions resume {function.name}`"
+            )
+        async with self._slot(function, is_nested=event.trigger == "function"):
+            claim = await spine.store.begin(new, function.limits.timeout_s + 60.0)
+            attempt = Attempt(
+                new_id(), function, (claim,), started_at=spine.clock.now(), is_sync=True
+            )
+            if on_output is not None:
+                services.listen(attempt, on_output)
+            task = self._running.start(attempt, "", spine)
+        try:
+            ended = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._running.stop([new.id], "cancelled")
+            raise
+        finally:
+            services.unlisten(attempt)
+        if ended.outcome is None:
+            raise SandboxError(f"cannot run {function.name!r}: faasd failed; see the daemon's log")
+        return new.id, ended.outcome
+
+    async def cancel(self, ids: Sequence[str], reason: str) -> list[str]:
+        """Cancel waiting and running invocations; returns those that changed.
+
+        A running batch goes on for its other members.
+        """
+        spine, _ = self._attached()
+        changed = await spine.store.cancel(ids, reason)
+        self._running.stop(changed, "cancelled")
+        return changed
+
+    async def pause(self, function: str) -> bool:
+        """Hold a function's queues: accepted events wait. Raises NotFound."""
+        return await self._set_paused(function, True)
+
+    async def resume(self, function: str) -> bool:
+        """Let it run again. Raises NotFound."""
+        return await self._set_paused(function, False)
+
+    def running(self) -> list[Attempt]:
+        """Return the attempts that run now."""
+        return self._running.attempts()
+
+    async def _set_paused(self, name: str, paused: bool) -> bool:
+        self._function(name)
+        changed = await self._pauses.set("function", name, paused)
+        (self._paused.add if paused else self._paused.discard)(name)
+        if self._dispatcher is not None and not paused:
+            self._dispatcher.wake()
+        return changed
+
+    @asynccontextmanager
+    async def _slot(self, function: Function, is_nested: bool) -> AsyncIterator[None]:
+        """Wait for room and keep it until the body has taken it.
+
+        An invoke from inside a sandbox does not wait for a global slot: its caller holds one, and
+        callers of callers could otherwise wait for each other until their time limits.
+        """
+        if self._waiting >= WAITERS_MAX:
+            raise Conflict(f"cannot invoke {function.name!r}: {WAITERS_MAX} callers wait already")
+        self._waiting += 1
+        self._slots.reserved += 0 if is_nested else 1
+        try:
+            while not self._has_room(function, is_nested):
+                self._freed.clear()
+                await self._freed.wait()
+            if self._closed:
+                raise NotAccepting("the daemon is stopping and starts nothing new")
+            yield
+        finally:
+            self._waiting -= 1
+            self._slots.reserved -= 0 if is_nested else 1
+
+    def _has_room(self, function: Function, is_nested: bool) -> bool:
+        if self._closed:
+            return True
+        if is_nested:
+            return self._slots.free_for_function(function) > 0
+        return self._slots.free_for(function, None) > 0
+
+    def _function(self, name: str) -> Function:
+        spine, _ = self._attached()
+        function = spine.catalog.get(name)
+        if function is None:
+            raise NotFound(f"no function is named {name!r}")
+        return function
+
+    def _attached(self) -> tuple[Spine, SandboxServices]:
+        if self._spine is None or self._services is None:
+            raise RuntimeError("attach() comes first")
+        return self._spine, self._services

@@ -1,0 +1,178 @@
+"""The dispatcher: when there is room and work is due, claim it and start it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from faasd.dispatch.batching import ripe_at
+from faasd.dispatch.run_attempt import Spine
+from faasd.dispatch.running import Running
+from faasd.dispatch.slots import Slots
+from faasd.errors import StoreError
+from faasd.logs import get_logger
+from faasd.model.attempt import Attempt, Claim
+from faasd.model.function import Function, Lane
+from faasd.model.ids import new_id
+
+__all__ = ["Dispatcher"]
+
+_log = get_logger("dispatch")
+_STORE_RETRY_S = 1.0
+
+
+@dataclass
+class _Attention:
+    """When a lane must be looked at next, on the wall clock. None: when something wakes it."""
+
+    at: float | None = 0.0
+
+
+class Dispatcher:
+    """One loop over lanes. It sleeps until it is woken or the next thing is due; it never polls."""
+
+    def __init__(self, spine: Spine, slots: Slots, running: Running, paused: set[str]) -> None:
+        """`paused` holds names of functions; whoever changes it calls `wake`."""
+        self._spine = spine
+        self._slots = slots
+        self._running = running
+        self._paused = paused
+        self._attention: dict[str, _Attention] = {}
+        self._no_room: set[str] = set()  # Queues that had work looked for and no slot to run it.
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._turn = 0
+
+    def start(self) -> None:
+        """Begin to claim."""
+        self._task = asyncio.create_task(self._loop())
+
+    async def stop(self) -> None:
+        """Claim nothing any more. What runs goes on."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def wake(self, queues: Iterable[str] | None = None) -> None:
+        """Look at these queues now; with None, at all of them."""
+        if queues is None:
+            self._attention.clear()
+        else:
+            for queue in queues:
+                self._attention.pop(queue, None)
+        self._woken.set()
+
+    def slot_freed(self, queue: str) -> None:
+        """Look at the queue whose attempt has ended, and at those that had no room."""
+        queues = {queue, *self._no_room}
+        self._no_room.clear()
+        self.wake(queues)
+
+    async def _loop(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                await self._feed_all()
+            except StoreError as error:
+                _log.error("claim_failed", error=str(error), retry_in_s=_STORE_RETRY_S)
+                self._attention.clear()
+                await asyncio.sleep(_STORE_RETRY_S)
+                continue
+            await self._wait_for_attention()
+
+    async def _feed_all(self) -> None:
+        """Look at every lane that wants it, beginning with another one each time, so that none starves."""
+        lanes = list(self._spine.catalog.lanes())
+        if not lanes:
+            return
+        self._turn = (self._turn + 1) % len(lanes)
+        now = self._spine.clock.now()
+        for lane in lanes[self._turn :] + lanes[: self._turn]:
+            attention = self._attention.setdefault(lane.queue, _Attention())
+            if attention.at is not None and attention.at <= now:
+                attention.at = None  # Before the claim: whatever wakes us meanwhile must count.
+                next_at = await self._feed(lane)
+                if next_at is not None:
+                    self._attend(lane, next_at)
+
+    def _attend(self, lane: Lane, at: float) -> None:
+        attention = self._attention.get(lane.queue)
+        if attention is not None and (attention.at is None or at < attention.at):
+            attention.at = at
+
+    async def _wait_for_attention(self) -> None:
+        """Sleep until woken or until the next lane wants a look, at most a minute for a clock that jumps."""
+        times = [one.at for one in self._attention.values() if one.at is not None]
+        delay_s = min([60.0, *(at - self._spine.clock.now() for at in times)])
+        if delay_s > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), delay_s)
+
+    async def _feed(self, lane: Lane) -> float | None:
+        """Start what this lane has due and room for; return when to look again, None for when woken."""
+        function = self._spine.catalog.get(lane.function)
+        if function is None or function.name in self._paused:
+            return None
+        room = self._slots.free_for(function, lane)
+        if room == 0:
+            self._no_room.add(lane.queue)
+            return None
+        rate = self._slots.rate_of(lane)
+        if rate is not None:
+            free = rate.free(self._spine.clock.monotonic())
+            if free <= 0:
+                return self._rate_frees_at(lane)
+            room = min(room, free) if not lane.is_batch else room
+        if lane.is_batch:
+            return await self._feed_batch(lane, function)
+        claims = await self._spine.store.claim(lane, room, lane.visibility_timeout_s)
+        for claim in claims:
+            self._start(lane, function, (claim,))
+        if len(claims) == room:
+            return self._spine.clock.now()
+        return await self._next_due_at(lane)
+
+    async def _feed_batch(self, lane: Lane, function: Function) -> float | None:
+        due_count, oldest_at, next_at = await self._spine.store.waiting_since(lane.queue)
+        now = self._spine.clock.now()
+        ripe = ripe_at(lane, due_count, oldest_at, now)
+        if ripe is None or ripe > now:
+            candidates = [at for at in (ripe, next_at) if at is not None]
+            return min(candidates, default=None)
+        count = lane.batch_size
+        rate = self._slots.rate_of(lane)
+        if rate is not None:
+            count = min(count, rate.free(self._spine.clock.monotonic()))
+        claims = await self._spine.store.claim(lane, count, lane.visibility_timeout_s)
+        if claims:
+            self._start(lane, function, tuple(claims))
+            return now
+        return next_at
+
+    async def _next_due_at(self, lane: Lane) -> float | None:
+        _, _, next_at = await self._spine.store.waiting_since(lane.queue)
+        return next_at
+
+    def _rate_frees_at(self, lane: Lane) -> float | None:
+        rate = self._slots.rate_of(lane)
+        free_at = rate.next_free_at() if rate is not None else None
+        if free_at is None:
+            return None
+        clock = self._spine.clock
+        return clock.now() + max(0.0, free_at - clock.monotonic())
+
+    def _start(self, lane: Lane, function: Function, claims: tuple[Claim, ...]) -> None:
+        rate = self._slots.rate_of(lane)
+        if rate is not None:
+            rate.take(len(claims), self._spine.clock.monotonic())
+        attempt = Attempt(
+            id=new_id(),
+            function=function,
+            claims=claims,
+            started_at=self._spine.clock.now(),
+            is_batch=lane.is_batch,
+        )
+        self._running.start(attempt, lane.queue, self._spine)

@@ -1,0 +1,95 @@
+"""The spine: what happens to one attempt, from its sandbox to what is written about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from faasd.clock import Clock
+from faasd.dispatch.batching import outcomes_by_member
+from faasd.dispatch.conclude import conclude
+from faasd.errors import StoreError
+from faasd.interfaces import (
+    AttemptServices,
+    Catalog,
+    Finish,
+    InvocationLogs,
+    InvocationStore,
+    Sandboxes,
+    Settled,
+)
+from faasd.logs import get_logger
+from faasd.model.attempt import Attempt
+from faasd.model.outcome import Outcome
+
+__all__ = ["Spine", "run_attempt"]
+
+_log = get_logger("dispatch")
+_STORE_RETRY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Spine:
+    """What an attempt needs on its way: the rooms behind it, and the clock and jitter they share."""
+
+    sandboxes: Sandboxes
+    services: AttemptServices
+    store: InvocationStore
+    logs: InvocationLogs
+    catalog: Catalog
+    clock: Clock
+    noise: Callable[[], float]
+
+
+async def run_attempt(
+    attempt: Attempt, spine: Spine, stop: asyncio.Future[str]
+) -> tuple[Outcome, list[Settled]]:
+    """Run one leased attempt and record what became of it. When this returns, it is on disk."""
+    outcome = await spine.sandboxes.run(attempt, spine.services, stop)
+    finishes = _conclude_all(attempt, outcome, spine)
+    settled = await _finish_until_written(finishes, spine.store)
+    spine.logs.forget(attempt)
+    _announce(attempt, outcome, settled)
+    return outcome, settled
+
+
+def _conclude_all(attempt: Attempt, outcome: Outcome, spine: Spine) -> list[Finish]:
+    now = spine.clock.now()
+    tail = "" if outcome.is_ok else spine.logs.tail(attempt)
+    consumers = {lane.queue: lane.function for lane in spine.catalog.lanes()}
+    return [
+        conclude(attempt, claim, of_claim, consumers, now, spine.noise(), tail)
+        for claim, of_claim in zip(
+            attempt.claims, outcomes_by_member(attempt, outcome), strict=True
+        )
+    ]
+
+
+async def _finish_until_written(finishes: list[Finish], store: InvocationStore) -> list[Settled]:
+    """Write until it is written: with a full disk the outcome waits here, and its lease is renewed."""
+    while True:
+        try:
+            return await store.finish(finishes)
+        except StoreError as error:
+            _log.error("finish_delayed", invocations=len(finishes), error=str(error))
+            await asyncio.sleep(_STORE_RETRY_S)
+
+
+def _announce(attempt: Attempt, outcome: Outcome, settled: list[Settled]) -> None:
+    """Log the one canonical line that an operator asks for."""
+    usage = outcome.usage
+    log = _log.info if outcome.is_ok else _log.warning
+    log(
+        "attempt_finished",
+        function=attempt.function.name,
+        invocation=attempt.claims[0].invocation.id,
+        attempt=attempt.claims[0].number,
+        outcome=outcome.word,
+        state=settled[0].state,
+        duration_ms=round(usage.wall_s * 1000, 1),
+        memory_peak_bytes=usage.memory_peak_bytes,
+        **({"batch_size": len(settled)} if attempt.is_batch else {}),
+        **({"error": outcome.error.message[:500]} if outcome.error else {}),
+        **({"degraded": list(outcome.degraded)} if outcome.degraded else {}),
+    )

@@ -1,0 +1,94 @@
+"""The attempts that run now: started here, stopped from here, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from faasd.dispatch.run_attempt import Spine, run_attempt
+from faasd.dispatch.slots import Slots
+from faasd.interfaces import Settled
+from faasd.logs import get_logger
+from faasd.model.attempt import Attempt
+from faasd.model.outcome import Outcome
+
+__all__ = ["Ended", "Running"]
+
+_log = get_logger("dispatch")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What the rest of dispatch hears when an attempt is over and written."""
+
+    attempt: Attempt
+    queue: str
+    outcome: Outcome | None  # None when the attempt broke on our side; its lease is still held.
+    settled: tuple[Settled, ...]
+
+
+class Running:
+    """Registry of running attempts; each has a task and a way to be stopped."""
+
+    def __init__(self, slots: Slots, on_ended: Callable[[Ended], None]) -> None:
+        self._slots = slots
+        self._on_ended = on_ended
+        self._stops: dict[str, tuple[Attempt, asyncio.Future[str]]] = {}
+        self._tasks: set[asyncio.Task[Ended]] = set()
+
+    def start(self, attempt: Attempt, queue: str, spine: Spine) -> asyncio.Task[Ended]:
+        """Start one attempt; its slot is taken until it is written."""
+        self._slots.take(attempt.function.name, queue)
+        stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._stops[attempt.id] = (attempt, stop)
+        task = asyncio.create_task(self._run(attempt, queue, spine, stop))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def attempts(self) -> list[Attempt]:
+        """Return the attempts that run now."""
+        return [attempt for attempt, _ in self._stops.values()]
+
+    def stop(self, invocation_ids: Iterable[str], word: str) -> None:
+        """End attempts early that run for these invocations alone; they come back with this outcome."""
+        wanted = set(invocation_ids)
+        for attempt, stop in list(self._stops.values()):
+            if all(claim.invocation.id in wanted for claim in attempt.claims) and not stop.done():
+                stop.set_result(word)
+
+    def stop_all(self, word: str) -> None:
+        """End every attempt early with this outcome."""
+        for _, stop in list(self._stops.values()):
+            if not stop.done():
+                stop.set_result(word)
+
+    async def wait_until_none(self, timeout_s: float) -> bool:
+        """Wait for all to end by themselves; returns whether they did in time."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=timeout_s)
+        return not self._tasks
+
+    async def _run(
+        self, attempt: Attempt, queue: str, spine: Spine, stop: asyncio.Future[str]
+    ) -> Ended:
+        ended = Ended(attempt, queue, None, ())
+        try:
+            outcome, settled = await run_attempt(attempt, spine, stop)
+            ended = Ended(attempt, queue, outcome, tuple(settled))
+        # A mistake of ours must not take the dispatcher down. The lease stays held, so nothing is
+        # lost: the next start of the daemon returns it.
+        except Exception as error:  # noqa: BLE001
+            _log.error(
+                "attempt_broke",
+                function=attempt.function.name,
+                invocation=attempt.claims[0].invocation.id,
+                error=repr(error),
+                exc_info=True,
+            )
+        finally:
+            del self._stops[attempt.id]
+            self._slots.give(attempt.function.name, queue)
+            self._on_ended(ended)
+        return ended

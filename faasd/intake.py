@@ -1,0 +1,142 @@
+"""The single way in: an event becomes a committed invocation, or is refused and stays the sender's."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+
+from faasd.clock import Clock
+from faasd.errors import EventRefused, NotAccepting, PayloadTooLarge, UnknownFunction, UnknownQueue
+from faasd.interfaces import Catalog, InvocationStore
+from faasd.model.event import encode_json
+from faasd.model.function import Function
+from faasd.model.ids import new_id
+from faasd.model.invocation import Acceptance, NewEvent, NewInvocation
+from faasd.model.pattern import matches
+from faasd.model.units import format_size
+
+__all__ = ["Intake", "did_you_mean"]
+
+
+class Intake:
+    """Implements the seam `Accept`.
+
+    `on_accepted` hears, after each commit, which queues have new work and which running
+    invocations an overlap rule has replaced.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: InvocationStore,
+        clock: Clock,
+        on_accepted: Callable[[set[str], tuple[str, ...]], None],
+    ) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._clock = clock
+        self._on_accepted = on_accepted
+        self._closed = False
+
+    def close(self) -> None:
+        """Refuse every event from now on: the daemon is stopping."""
+        self._closed = True
+
+    async def accept(self, event: NewEvent) -> Acceptance:
+        """Accept one event; when this returns, the event is on disk. Raises EventRefused or StoreError."""
+        [acceptance] = await self.accept_many([event])
+        return acceptance
+
+    async def accept_many(self, events: Sequence[NewEvent]) -> list[Acceptance]:
+        """Accept events in one transaction, all or none. Raises EventRefused or StoreError."""
+        if self._closed:
+            raise NotAccepting(
+                "the daemon is stopping and takes no new events; send it again later"
+            )
+        new = [self.prepare(event) for event in events]
+        acceptances = await self._store.enqueue(new)
+        queues = {one.queue for one in new if one.skip_reason is None}
+        replaced = tuple(id_ for acceptance in acceptances for id_ in acceptance.replaced)
+        self._on_accepted(queues, replaced)
+        return acceptances
+
+    def prepare(self, event: NewEvent) -> NewInvocation:
+        """Check one event and give it its identity and times. Raises EventRefused; stores nothing."""
+        function = self._function_for(event)
+        now = self._clock.now()
+        due_at = now if event.due_at is None else event.due_at
+        expires_s = function.expires_s if event.expires_s is None else event.expires_s
+        reason, detail = event.skip_reason, event.skip_detail
+        if reason is None and not _passes_filter(function, event):
+            reason, detail = "filtered", "the event matches none of the trigger's filter patterns"
+        return NewInvocation(
+            id=event.id or new_id(),
+            function=function.name,
+            queue=event.queue,
+            trigger=event.trigger,
+            source=event.source,
+            event_json=_encode(function, event),
+            created_at=now,
+            due_at=due_at,
+            expires_at=None if expires_s is None else max(now, due_at) + expires_s,
+            priority=event.priority,
+            group_key=event.group_key,
+            dedup_key=event.dedup_key,
+            dedup_window_s=event.dedup_window_s,
+            origin_key=event.origin_key,
+            overlap=event.overlap,
+            scheduled_for=event.scheduled_for,
+            parent_id=event.parent_id,
+            skip_reason=reason,
+            skip_detail=detail,
+        )
+
+    def _function_for(self, event: NewEvent) -> Function:
+        if event.function:
+            function = self._catalog.get(event.function)
+            if function is None:
+                names = [each.name for each in self._catalog.all()]
+                raise UnknownFunction(
+                    f"no function is named {event.function!r}{did_you_mean(event.function, names)}"
+                )
+            return function
+        consumer = self._catalog.consumer_of(event.queue)
+        if consumer is None:
+            queues = [lane.queue for lane in self._catalog.lanes()]
+            raise UnknownQueue(
+                f"no function consumes a queue named {event.queue!r}{did_you_mean(event.queue, queues)}"
+            )
+        return consumer
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return `; did you mean "…"?`, or what there is, or that there is nothing."""
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f'; did you mean "{close[0]}"?'
+    if not known:
+        return "; there is none at all"
+    return "; there are: " + ", ".join(sorted(known)[:10])
+
+
+def _passes_filter(function: Function, event: NewEvent) -> bool:
+    patterns = event.filter
+    if not patterns and event.trigger == "queue":
+        patterns = next((q.filter for q in function.queues if q.name == event.queue), ())
+    return not patterns or any(matches(pattern, event.body) for pattern in patterns)
+
+
+def _encode(function: Function, event: NewEvent) -> str:
+    try:
+        text = encode_json(event.body)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise EventRefused(
+            f"cannot accept the event for {function.name!r}: it is not JSON: {error}"
+        ) from error
+    limit_bytes = function.limits.payload_limit_bytes
+    if len(text) > limit_bytes:
+        raise PayloadTooLarge(
+            f"cannot accept the event for {function.name!r}: it has {format_size(len(text))} as JSON and "
+            f"payload_limit is {format_size(limit_bytes)}; pass a path instead, or raise payload_limit"
+        )
+    return text
