@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import json
@@ -15,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from faasd import declare
+from faasd.model.suggest import did_you_mean
 
 __all__ = ["examine"]
 
@@ -113,9 +113,8 @@ def _handler_fault(module: Any, path: str) -> str | None:
         found = getattr(owner, part, None)
         if found is None:
             names = [name for name in dir(owner) if not name.startswith("_")]
-            close = difflib.get_close_matches(part, names, n=1)
-            hint = f'; did you mean "{close[0]}"?' if close else ""
-            return f"there is no {part!r} in {getattr(owner, '__name__', owner)}{hint}"
+            where = getattr(owner, "__name__", owner)
+            return f"there is no {part!r} in {where}{did_you_mean(part, names)}"
     if not callable(found):
         return f"{path!r} is of type {type(found).__name__} and cannot be called"
     if inspect.isgeneratorfunction(found) or inspect.isasyncgenfunction(found):
@@ -197,8 +196,7 @@ def _keyword_hint(text: str) -> str:
         return ""
     word = rest.rpartition(" ")[2].strip("'\"")
     known = getattr(declare, callee).__code__.co_varnames
-    close = difflib.get_close_matches(word, known, n=1)
-    return f'; did you mean "{close[0]}"?' if close else ""
+    return did_you_mean(word, known)
 
 
 def _is_ours(file: str) -> bool:
