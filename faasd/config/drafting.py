@@ -16,10 +16,11 @@ from faasd.config.layers import Draft, Layer, merge
 from faasd.config.positions import KeyPath
 from faasd.config.settings import DefaultSettings, FunctionSettings
 from faasd.config.sources import Source, code_dir_of
-from faasd.config.validate import Report, did_you_mean, dotted, validate
+from faasd.config.validate import Report, dotted, validate
 from faasd.config.values import Name
 from faasd.errors import InvalidSetting
 from faasd.model.declaration import Declared, Discovered, Module, Problem
+from faasd.model.suggest import did_you_mean
 
 __all__ = ["Discover", "Drafting"]
 

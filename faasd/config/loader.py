@@ -22,10 +22,11 @@ from faasd.config.positions import Positions
 from faasd.config.settings import DaemonSettings
 from faasd.config.sources import find_sources
 from faasd.config.trigger_values import CheckPattern, CheckSchedule
-from faasd.config.validate import did_you_mean, validate
+from faasd.config.validate import validate
 from faasd.model.declaration import Problem
 from faasd.model.function import Function
 from faasd.model.paths import default_socket_path, default_state_dir, resolve
+from faasd.model.suggest import did_you_mean
 
 __all__ = ["CodeVersion", "Discover", "Loaded", "load"]
 

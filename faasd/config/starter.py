@@ -13,8 +13,8 @@ _CONFIG = """\
 # docs/configuration.md and config.example.toml have every setting.
 
 [daemon]
-functions = ["functions"]     # Each .py file in there may declare functions.
-state_dir = ".faasd"          # Database, logs and socket. Without this line: the user's or system's own place.
+functions = ["functions"]           # Each .py file in there may declare functions.
+state_dir = ".faasd"                # Database, logs and socket; without this line, the system's own place.
 
 [defaults]
 timeout = "60s"

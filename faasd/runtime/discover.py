@@ -124,7 +124,7 @@ def _children() -> list[int]:
             continue
         try:
             # Not through pathlib, whose import would take longer than the rest of this file.
-            with open(f"/proc/{entry}/stat", "rb") as file:  # noqa: PTH123
+            with open(f"/proc/{entry}/stat", "rb") as file:
                 after_name = file.read().rpartition(b")")[2].split()
         except OSError:
             continue  # It ended while we looked.

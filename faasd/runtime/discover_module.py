@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 from faasd import declare
+from faasd.model.suggest import did_you_mean
 
 __all__ = ["examine"]
 
@@ -117,7 +118,7 @@ def _handler_fault(module: Any, path: str) -> str | None:
         owner = found
         found = getattr(owner, part, None)
         if found is None:
-            hint = _did_you_mean(part, [name for name in dir(owner) if not name.startswith("_")])
+            hint = did_you_mean(part, [name for name in dir(owner) if not name.startswith("_")])
             return f"there is no {part!r} in {getattr(owner, '__name__', owner)}{hint}"
     if not callable(found):
         return f"{path!r} is of type {type(found).__name__} and cannot be called"
@@ -148,13 +149,6 @@ def _call_fault(found: Any, path: str) -> str | None:
     except TypeError:
         return f"{path}{signature} cannot be called as handler(event, context)"
     return None
-
-
-def _did_you_mean(word: str, known: Any) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(word, known, n=1)
-    return f'; did you mean "{close[0]}"?' if close else ""
 
 
 def _thread_warnings() -> list[dict[str, Any]]:
@@ -227,7 +221,7 @@ def _keyword_hint(text: str) -> str:
     if "did you mean" in text.lower() or callee not in declare.__all__:
         return ""
     word = rest.rpartition(" ")[2].strip("'\"")
-    return _did_you_mean(word, getattr(declare, callee).__code__.co_varnames)
+    return did_you_mean(word, getattr(declare, callee).__code__.co_varnames)
 
 
 def _is_ours(file: str) -> bool:

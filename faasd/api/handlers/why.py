@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from faasd.api.call import Call, did_you_mean
+from faasd.api.call import Call
 from faasd.api.explain import (
     InvocationFacts,
     explain_function,
@@ -20,6 +20,7 @@ from faasd.api.replies import json_reply
 from faasd.errors import Conflict, InvalidSetting, NotFound
 from faasd.interfaces import InvocationFilter, QueueCounts
 from faasd.model.invocation import FINAL_STATES, Invocation
+from faasd.model.suggest import did_you_mean
 
 __all__ = ["why"]
 
@@ -174,5 +175,5 @@ def _unknown(call: Call, subject: str, counts: dict[str, QueueCounts]) -> NotFou
     names |= set(counts) | {status.name for status in call.services.schedules.statuses()}
     return NotFound(
         f"{subject!r} is no invocation, function, queue, schedule or watched path"
-        f"{did_you_mean(subject, names)}"
+        f"{did_you_mean(subject, names, or_list=True)}"
     )

@@ -198,7 +198,7 @@ def test_the_answer_names_neither_the_server_nor_its_version(
         ("GET /nothing", 404, "not-found"),
         ("DELETE /api/v1/status", 405, "method-not-allowed"),
         ("GET /api/v1/functions/ecko", 404, "unknown-function"),
-        ("POST /api/v1/queues/image/events", 404, "unknown-queue"),
+        ("POST /api/v1/queues/image/events", 400, "invalid-setting"),
         ("GET /api/v1/invocations/ffffffff", 404, "not-found"),
         ("GET /api/v1/invocations?state=ded", 400, "invalid-setting"),
         ("GET /api/v1/invocations?limit=0", 400, "invalid-setting"),

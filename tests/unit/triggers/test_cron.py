@@ -268,7 +268,7 @@ async def test_run_now_is_an_extra_tick_that_leaves_the_schedule_alone(world: Wo
 async def test_an_unknown_schedule_is_answered_with_its_neighbour(world: World) -> None:
     """Every verb says the same."""
     async with world.daemon(hourly()) as schedules:
-        with pytest.raises(NotFound, match="did you mean 'hourly'"):
+        with pytest.raises(NotFound, match='did you mean "hourly"'):
             schedules.next_times("houly", 1)
         for verb in (schedules.pause, schedules.resume, schedules.run):
             with pytest.raises(NotFound, match="no schedule 'zebra'"):
