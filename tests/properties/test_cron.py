@@ -149,7 +149,7 @@ NIGHTLY = st.tuples(
 ).map(" ".join)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(EXPRESSIONS, st.integers(0, 10 * 365))
 def test_expressions_fire_as_crontab_5_says(text: str, day: int) -> None:
     """Nobody should have to learn a second dialect of cron."""
@@ -160,7 +160,7 @@ def test_expressions_fire_as_crontab_5_says(text: str, day: int) -> None:
 
 
 @pytest.mark.parametrize(("zone", "begin", "hours"), CHANGES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(text=NIGHTLY)
 def test_changes_of_the_clock_are_taken_as_crons_main_loop_takes_them(
     zone: str, begin: str, hours: int, text: str

@@ -65,7 +65,7 @@ def covered(decisions: list[Run | Missed], times: FireTimes) -> Counter[float]:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     DECLARATIONS,
     st.sampled_from([SPRING, AUTUMN]),
@@ -83,7 +83,7 @@ def test_each_fire_time_is_in_exactly_one_decision(
     assert covered(decisions, times) == Counter(times.newest(seen_until, now, 100_000))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(DECLARATIONS, st.floats(0, 86400), st.one_of(st.floats(0, 30), st.floats(0, 48 * 3600)))
 def test_runs_obey_the_declaration(trigger: ScheduleTrigger, begin_s: float, down_s: float) -> None:
     """What runs is what the rules of the declaration leave, in order, with the rest counted."""
