@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,9 @@ from faasd.model.event import decode_json
 from faasd.model.function import Function
 from faasd.model.units import format_size, parse_duration_s
 
-__all__ = ["Call", "Handler", "did_you_mean"]
+__all__ = ["Call", "Handler", "checked_id", "did_you_mean"]
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -32,6 +35,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if not names:
         return "; there is none"
     return f"; there is {', '.join(names)}" if len(names) <= 5 else ""
+
+
+def checked_id(text: str | None, where: str) -> str | None:
+    """Return an id that a sender gave: a UUID, so that it can stand in file names and be told from a prefix."""
+    if text is not None and not _UUID.fullmatch(text):
+        raise InvalidSetting(f"{where} must be a UUID in lower case, not {text!r}")
+    return text
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def explain_function(
     now: float,
     paused_since: float | None,
     running: int,
-    counts: QueueCounts,
+    queues: Sequence[QueueCounts],
     schedules: Sequence[ScheduleStatus],
     last: InvocationFacts | None,
 ) -> list[str]:
@@ -75,7 +75,9 @@ def explain_function(
         )
     most = f" of {function.concurrency}" if function.concurrency else ""
     said.append(f"{running}{most} attempts of it are running now.")
-    said += explain_queue(counts, function.name, None)
+    said += [
+        sentence for counts in queues for sentence in explain_queue(counts, function.name, None)
+    ]
     said += [sentence for status in schedules for sentence in explain_schedule(status, now)]
     if not (function.schedules or function.files or function.queues):
         said.append("It has no trigger, so it runs only when something invokes it.")

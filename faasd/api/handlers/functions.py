@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from faasd.api.call import Call
+from faasd.api.call import Call, checked_id
 from faasd.api.replies import LineStream, end, error_reply, json_reply, kind_of, unless_gone
 from faasd.api.views import (
     acceptance_view,
@@ -62,7 +62,7 @@ async def invoke_function(call: Call) -> Response:
         trigger="invoke",
         source=call.who,
         body=await call.json(default={}),
-        id=call.query("id"),
+        id=checked_id(call.query("id"), "id"),
     )
     if mode == "async":
         acceptance = await call.services.accept.accept(event)

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from faasd.api.call import Call, did_you_mean
+from faasd.api.call import Call, checked_id, did_you_mean
 from faasd.api.replies import json_reply
 from faasd.api.views import acceptance_view, queue_view
 from faasd.errors import InvalidSetting, UnknownQueue
@@ -89,7 +89,7 @@ def _new_event(function: Function, queue: str, now: float, event: Any, where: st
     unknown = sorted(set(event) - _KEYS)
     if unknown:
         raise InvalidSetting(f"{where} has {unknown[0]!r}{did_you_mean(unknown[0], _KEYS)}")
-    event_id = _text(event, "id", where) or new_id()
+    event_id = checked_id(_text(event, "id", where), f"{where}.id") or new_id()
     delay_s = _duration_s(event, "delay", where)
     declared = [trigger for trigger in function.queues if trigger.name == queue]
     return NewEvent(
