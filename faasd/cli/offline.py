@@ -30,7 +30,7 @@ def store_offline(state_dir: str, queue: str, events: list[dict[str, Any]]) -> l
 
 
 def _new_invocation(queue: str, event: dict[str, Any], now: float) -> NewInvocation:
-    delay, expires = event.get("delay"), event.get("expires")
+    delay_s, expires_s = _seconds(event.get("delay")), _seconds(event.get("expires"))
     return NewInvocation(
         id=event["id"],
         function="",  # The store knows which function consumes the queue; see known_queues.
@@ -41,9 +41,13 @@ def _new_invocation(queue: str, event: dict[str, Any], now: float) -> NewInvocat
             event_body("queue", queue, event["id"], now, queue=queue, body=event["body"])
         ),
         created_at=now,
-        due_at=now if delay is None else now + parse_duration_s(delay),
-        expires_at=None if expires is None else now + parse_duration_s(expires),
+        due_at=now + (delay_s or 0.0),
+        expires_at=None if expires_s is None else now + expires_s,
         priority=event.get("priority", 0),
         group_key=event.get("key"),
         dedup_key=event.get("dedup"),
     )
+
+
+def _seconds(value: float | str | None) -> float | None:
+    return parse_duration_s(value) if isinstance(value, str) else value
