@@ -125,8 +125,8 @@ def explain_schedule(status: ScheduleStatus, now: float) -> list[str]:
         said = [f"{head} fires next at {to_iso(status.next_at)}, in {left}."]
     if status.last_at is not None:
         said.append(f"The last fire time that it has dealt with was {to_iso(status.last_at)}.")
-    if status.note:
-        said.append(status.note)
+    if status.note and not status.paused:
+        said.append(_sentence(f"{head}: {status.note}"))
     return said
 
 
