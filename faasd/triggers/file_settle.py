@@ -133,7 +133,7 @@ def judge(
         enough_s = max(rules.settle_s, _UNHINTED_S_MIN)
     if quiet_s >= enough_s:
         return None
-    look_at_s = monotonic_s + enough_s - quiet_s
+    look_at_s = monotonic_s + max(enough_s - quiet_s, 0.001)
     return Pending(seen.identity, since_s, look_at_s, is_open)
 
 
