@@ -78,9 +78,7 @@ class FrameReader:
 
     def receive(self, channel: socket.socket, size: int = 65536) -> list[bytes] | None:
         """Read once from a socket, descriptors included; None at its end. Raises WireError, OSError."""
-        data, fds, flags, _ = socket.recv_fds(
-            channel, size, _FDS_MAX, socket.MSG_CMSG_CLOEXEC
-        )
+        data, fds, flags, _ = socket.recv_fds(channel, size, _FDS_MAX, socket.MSG_CMSG_CLOEXEC)
         self.fds.extend(fds)
         if flags & socket.MSG_CTRUNC:
             raise WireError("more descriptors came at once than a frame may bring")

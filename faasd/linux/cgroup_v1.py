@@ -30,7 +30,9 @@ def _mount_of(controller: str) -> tuple[str, str] | None:
         for line in file:
             fields, _, after = line.partition(" - ")
             kind, _, options = after.split(" ", 2)
-            if kind == "cgroup" and controller in options.rstrip("\n").rpartition(" ")[2].split(","):
+            if kind == "cgroup" and controller in options.rstrip("\n").rpartition(" ")[2].split(
+                ","
+            ):
                 root, point = fields.split(" ")[3:5]
                 return root, point
     return None

@@ -10,7 +10,17 @@ import signal
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["Stat", "descendants", "end_all", "environment_of", "is_alive", "memory_bytes", "parents", "stat_of", "tasks_of"]
+__all__ = [
+    "Stat",
+    "descendants",
+    "end_all",
+    "environment_of",
+    "is_alive",
+    "memory_bytes",
+    "parents",
+    "stat_of",
+    "tasks_of",
+]
 
 
 def parents() -> dict[int, int]:

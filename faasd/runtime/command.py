@@ -17,7 +17,10 @@ def run(header: dict[str, Any], event_text: bytes, send: Callable[[dict[str, Any
     os.write(stdin, event_text)
     os.lseek(stdin, 0, os.SEEK_SET)
     os.dup2(stdin, 0)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; other programs expect them.
+    for number in (
+        signal.SIGPIPE,
+        signal.SIGXFSZ,
+    ):  # Python ignores them; other programs expect them.
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     argv = header["command"]
@@ -36,9 +39,16 @@ def _why_not(name: str, error: OSError) -> dict[str, Any]:
         elif os.path.exists(name):
             reason = "the interpreter in its first line (#!) does not exist"
         else:
-            reason = f"there is no such file below {os.getcwd()}" if name[0] != "/" else "there is no such file"
+            reason = (
+                f"there is no such file below {os.getcwd()}"
+                if name[0] != "/"
+                else "there is no such file"
+            )
     elif isinstance(error, PermissionError):
         kind, reason = "CommandNotExecutable", "it is not executable; try chmod +x"
     elif error.errno == errno.ENOEXEC:
-        kind, reason = "CommandNotExecutable", "it is no program; does its first line (#!) name its interpreter?"
+        kind, reason = (
+            "CommandNotExecutable",
+            "it is no program; does its first line (#!) name its interpreter?",
+        )
     return {"type": kind, "message": f"cannot run the command {name!r}: {reason}", "stack": []}

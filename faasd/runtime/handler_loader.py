@@ -30,7 +30,7 @@ def import_module(name: str, code_dir: str) -> None:
     except SystemExit as error:
         message = f"the module {name!r} called sys.exit({error.code!r}) while it was imported"
         raise report.InitFailed(report.error_record(error, message)) from error
-    except BaseException as error:  # noqa: BLE001 - a module may raise anything, and must not look like us.
+    except BaseException as error:
         raise report.InitFailed(report.error_record(error)) from error
 
 
@@ -47,7 +47,9 @@ def resolve(module_name: str, attribute: str) -> Callable[..., Any]:
             {"type": "HandlerNotFound", "message": message, "stack": []}
         ) from error
     if not callable(found):
-        message = f"{module_name}:{attribute} is of type {type(found).__qualname__} and cannot be called"
+        message = (
+            f"{module_name}:{attribute} is of type {type(found).__qualname__} and cannot be called"
+        )
         raise report.InitFailed({"type": "HandlerNotCallable", "message": message, "stack": []})
     if getattr(getattr(found, "__code__", None), "co_flags", 0) & _CO_COROUTINE:
         import asyncio  # noqa: F401 - once in the zygote, for all its sandboxes.

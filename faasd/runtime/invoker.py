@@ -78,7 +78,9 @@ class Channel:
 
     def _check_owner(self, op: str) -> None:
         if os.getpid() != self._owner_pid:
-            raise RuntimeError(f"context.{op} works only in the handler's own process, not in a forked one")
+            raise RuntimeError(
+                f"context.{op} works only in the handler's own process, not in a forked one"
+            )
 
 
 def run(policy: dict[str, Any], channel_fd: int, stdout: int, stderr: int) -> NoReturn:
@@ -130,7 +132,9 @@ def _report(
     soft_stop.disarm()
     if os.getpid() != owner_pid:
         _flush()
-        os._exit(0)  # A child that the handler forked and let return: the report is not its to make.
+        os._exit(
+            0
+        )  # A child that the handler forked and let return: the report is not its to make.
     _flush()  # What was printed comes before the report.
     if "text" in frame:
         channel.send_result(frame["text"])

@@ -47,7 +47,9 @@ def _stack_of(error: BaseException) -> list[str]:
         if not frame.filename.startswith((_OWN_DIR, "<frozen importlib"))
     ]
     if isinstance(error, SyntaxError) and error.filename:
-        frames.append(f'File "{error.filename}", line {error.lineno}\n    {(error.text or "").strip()}')
+        frames.append(
+            f'File "{error.filename}", line {error.lineno}\n    {(error.text or "").strip()}'
+        )
     if len(frames) > _FRAMES_MAX:
         left_out = len(frames) - _FRAMES_MAX
         frames = [*frames[:10], f"… {left_out} frames left out …", *frames[10 - _FRAMES_MAX :]]
@@ -68,7 +70,9 @@ def unencodable(value: Any, path: str = "result", depth: int = 0) -> tuple[str, 
     if value is None or isinstance(value, (str, bool, int)):
         return None
     if isinstance(value, float):
-        return (path, str(value)) if value != value or value in (float("inf"), -float("inf")) else None  # noqa: PLR0124
+        return (
+            (path, str(value)) if value != value or value in (float("inf"), -float("inf")) else None
+        )
     if isinstance(value, dict):
         return _unencodable_in_dict(value, path, depth)
     if isinstance(value, (list, tuple)):

@@ -118,7 +118,3 @@ class RootZygote:
                 "memory_bytes": usage.ru_maxrss * 1024,
             },
         )
-
-
-
-

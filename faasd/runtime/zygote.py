@@ -42,7 +42,9 @@ def run(
         pass  # The daemon has let go of us.
     except Exception as error:  # noqa: BLE001 - our own fault or the host's: a wall could not be built.
         where = traceback.format_exc(limit=-3)[-4096:]
-        _send_last(control, {"op": "failed", "message": f"{type(error).__name__}: {error}", "where": where})
+        _send_last(
+            control, {"op": "failed", "message": f"{type(error).__name__}: {error}", "where": where}
+        )
     finally:
         os._exit(code)
 
@@ -209,5 +211,3 @@ def receive_with_fds(control: socket.socket) -> tuple[dict[str, Any] | None, lis
             return None, []
         missing = reader.bytes_missing
     return wire.decode(frames[0]), list(reader.fds)
-
-

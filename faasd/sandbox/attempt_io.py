@@ -34,7 +34,11 @@ class AttemptIo:
     """The daemon's ends of one sandbox's descriptors, and what has come out of them so far."""
 
     def __init__(
-        self, attempt: Attempt, services: AttemptServices, clock: Clock, on_breach: Callable[[str], None]
+        self,
+        attempt: Attempt,
+        services: AttemptServices,
+        clock: Clock,
+        on_breach: Callable[[str], None],
     ) -> None:
         self.report: dict[str, Any] | None = None
         self.result_json: str | None = None
@@ -179,7 +183,7 @@ class AttemptIo:
         try:
             for text in self._frames.feed(data):
                 self._take_frame(text)
-        except (WireError, ValueError, TypeError, RecursionError) as error:
+        except (WireError, KeyError, ValueError, TypeError, RecursionError) as error:
             self.broken_protocol = str(error)
             self._stop_channel()  # It has nothing more to say that we would believe.
             self._on_breach("crashed")
@@ -248,5 +252,3 @@ class AttemptIo:
         del self._outbox[:sent]
         if not self._outbox:
             self._loop.remove_writer(self._channel.fileno())
-
-

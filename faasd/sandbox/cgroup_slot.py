@@ -96,7 +96,9 @@ class _SlotsV1:
         groups: dict[str, cgroup_v1.Group] = {}
         try:
             for controller, root in self._roots.items():
-                if (controller == "cpu" and cpu is None) or (controller == "pids" and not processes):
+                if (controller == "cpu" and cpu is None) or (
+                    controller == "pids" and not processes
+                ):
                     continue
                 group = cgroup_v1.Group(f"{root}/{self._instance}-{name}")
                 group.create()
@@ -190,7 +192,9 @@ class _SlotsV2:
         self._root = f"{own}/faasd-{state_hash}"
         os.makedirs(self._root, exist_ok=True)
         names = ["memory", "pids"] + (["cpu"] if self.caps_cpu else [])
-        cgroup_v2.Group(self._root).write("cgroup.subtree_control", " ".join(f"+{n}" for n in names))
+        cgroup_v2.Group(self._root).write(
+            "cgroup.subtree_control", " ".join(f"+{n}" for n in names)
+        )
 
     def make(
         self, name: str, memory_bytes: int, processes: int | None, cpu: float | None

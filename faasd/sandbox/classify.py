@@ -53,16 +53,25 @@ def classify(facts: Facts) -> Verdict:
     """Say how an attempt ended. What we decided comes first, then the kernel's word, then the sandbox's own."""
     if facts.end_word not in (None, "timeout", "oom", "output-limit", "crashed"):
         return _failed(str(facts.end_word), "Stopped", _stop_message(str(facts.end_word)))
-    if facts.oom_kills or facts.is_over_memory or facts.end_word == "oom" or _is_memory_error(facts):
+    if (
+        facts.oom_kills
+        or facts.is_over_memory
+        or facts.end_word == "oom"
+        or _is_memory_error(facts)
+    ):
         return _failed("oom", "OutOfMemory", _oom_message(facts))
     if facts.end_word == "timeout":
         limit = format_duration(facts.limits.timeout_s)
         return _failed("timeout", "Timeout", f"still running at its time limit of {limit}")
     if facts.end_word == "output-limit":
         limit = format_size(facts.limits.output_limit_bytes)
-        return _failed("output-limit", "OutputLimit", f"printed far more than its output_limit of {limit}")
+        return _failed(
+            "output-limit", "OutputLimit", f"printed far more than its output_limit of {limit}"
+        )
     if facts.zygote_loss is not None and facts.status is None and facts.report is None:
-        return _failed("sandbox-failed", "ZygoteLost", f"its zygote ended under it: {facts.zygote_loss}")
+        return _failed(
+            "sandbox-failed", "ZygoteLost", f"its zygote ended under it: {facts.zygote_loss}"
+        )
     if facts.broken_protocol is not None:
         message = f"sent what is no report on its channel: {facts.broken_protocol}"
         return _failed("crashed", "BrokenChannel", message)
@@ -114,7 +123,9 @@ def _reported(facts: Facts, report: dict[str, Any]) -> Verdict:
     if report.get("op") == "result":
         if facts.status != 0:
             how = "without a trace" if facts.status is None else describe_status(facts.status)
-            return _failed("crashed", "Crashed", f"its process ended after the handler had returned: {how}")
+            return _failed(
+                "crashed", "Crashed", f"its process ended after the handler had returned: {how}"
+            )
         return Verdict("ok", result_json=facts.result_json)
     if report.get("op") == "exit":
         message = f"the handler called sys.exit({report.get('code')}) instead of returning"
@@ -153,7 +164,9 @@ def _command(facts: Facts) -> Verdict:
         return _failed("error", "CommandFailed", f"the command exited with code {code}{tail}")
     if facts.command_output_is_cut:
         limit = format_size(facts.limits.payload_limit_bytes)
-        return _failed("error", "ResultTooLarge", f"the command printed more than the payload_limit of {limit}")
+        return _failed(
+            "error", "ResultTooLarge", f"the command printed more than the payload_limit of {limit}"
+        )
     text = facts.command_output.decode("utf-8", "backslashreplace")
     if not text.strip():
         return Verdict("ok", result_json="null")

@@ -64,9 +64,7 @@ class Output:
         self._limits = limits
         self._clock = clock
         self._sink = sink
-        self._cutters = {
-            name: LineCutter(limits.line_limit_bytes) for name in ("stdout", "stderr")
-        }
+        self._cutters = {name: LineCutter(limits.line_limit_bytes) for name in ("stdout", "stderr")}
         self._bytes = 0
 
     @property
@@ -84,7 +82,9 @@ class Output:
         kept = self._admit(data)
         if kept:
             now = self._clock.now()
-            self._hand_on([OutputLine(now, stream, text) for text in self._cutters[stream].feed(kept)])
+            self._hand_on(
+                [OutputLine(now, stream, text) for text in self._cutters[stream].feed(kept)]
+            )
         self._say_if_just_over(len(data))
 
     def record(self, at: float, level: str, text: str) -> None:

@@ -172,9 +172,7 @@ def attempt_environment(
     return env
 
 
-def attempt_header(
-    attempt: Attempt, env: Mapping[str, str], remaining_s: float
-) -> dict[str, Any]:
+def attempt_header(attempt: Attempt, env: Mapping[str, str], remaining_s: float) -> dict[str, Any]:
     """Return the first frame of an attempt: what its context needs."""
     claim = attempt.claims[0]
     function = attempt.function

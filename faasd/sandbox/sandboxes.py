@@ -108,7 +108,8 @@ class ProcessSandboxes:
 
     async def warm(self, function: Function) -> None:
         """Start the function's zygote now. Raises ZygoteInitFailed or SandboxError."""
-        await self._the_pool().zygote(function)
+        with await self._the_pool().zygote(function):
+            pass  # Given back at once, its idle time begins.
 
     async def retire(self, keep: Sequence[Function]) -> None:
         """End the zygotes of everything that is not in `keep`, each after its last attempt."""
@@ -141,7 +142,9 @@ class ProcessSandboxes:
         if not starting.done():
             starting.cancel()
             word = "cancelled" if stop.cancelled() else stop.result()
-            return Outcome(word, error=ErrorRecord("Stopped", f"{word} before its zygote was ready"))
+            return Outcome(
+                word, error=ErrorRecord("Stopped", f"{word} before its zygote was ready")
+            )
         try:
             lease = await starting
         finally:
@@ -191,9 +194,7 @@ class ProcessSandboxes:
             return None
         limits = function.limits
         # One more process for the sandbox's own first one.
-        return self._slots.make(
-            f"a{number}", limits.memory_bytes, limits.processes + 1, limits.cpu
-        )
+        return self._slots.make(f"a{number}", limits.memory_bytes, limits.processes + 1, limits.cpu)
 
     def _remove_slots(self) -> None:
         """Remove the groups of ended attempts; one that the kernel still holds is tried again later."""

@@ -175,9 +175,7 @@ class Supervision:
         while self._slot is not None and not self._slot.kill():
             await asyncio.sleep(0.002)
 
-    async def _judge(
-        self, ended: asyncio.Future[dict[str, Any] | None], wall_s: float
-    ) -> Outcome:
+    async def _judge(self, ended: asyncio.Future[dict[str, Any] | None], wall_s: float) -> Outcome:
         await asyncio.wait({ended}, timeout=_ENDED_PATIENCE_S)
         usage = ended.result() if ended.done() else None
         status = self._io.finish()

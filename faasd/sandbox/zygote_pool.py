@@ -203,9 +203,7 @@ class ZygotePool:
         slot = None
         if self._slots is not None:
             slot = self._slots.make(f"z{number}", function.limits.memory_bytes, None, None)
-        start = ZygoteStart(
-            function, asked, key, number, root, slot, self._watch, self._clock
-        )
+        start = ZygoteStart(function, asked, key, number, root, slot, self._watch, self._clock)
         entry = _Entry(asyncio.create_task(start.run(), name=function.name), start.lines)
 
         def on_done(task: asyncio.Task[Zygote]) -> None:
@@ -257,4 +255,3 @@ class ZygotePool:
 async def _end(zygote: Zygote) -> None:
     await zygote.stop()
     zygote.release()
-

@@ -10,15 +10,14 @@ from typing import Any
 
 from faasd.clock import Clock
 from faasd.errors import SandboxError, ZygoteInitFailed
+from faasd.linux import process
 from faasd.model.attempt import OutputLine
 from faasd.model.function import Function
 from faasd.model.units import format_duration, format_size
 from faasd.sandbox.cgroup_slot import CgroupSlot
-from faasd.sandbox.classify import describe_status
 from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
 from faasd.sandbox.output import Output
 from faasd.sandbox.zygote_process import RootZygote, Zygote
-from faasd.linux import process
 
 __all__ = ["ZygoteStart"]
 
@@ -43,7 +42,12 @@ class ZygoteStart:
         ours, theirs = socket.socketpair()
         pipes = [os.pipe(), os.pipe()]
         try:
-            given = [theirs.fileno(), pipes[0][1], pipes[1][1], *(self.slot.fds if self.slot else ())]
+            given = [
+                theirs.fileno(),
+                pipes[0][1],
+                pipes[1][1],
+                *(self.slot.fds if self.slot else ()),
+            ]
             try:
                 pidfd, exited = await self.root.fork(self.number, self.policy, given)
             except SandboxError:
@@ -129,7 +133,9 @@ class ZygoteStart:
         error = dict(frame["error"]) if frame is not None else {}
         if is_over or (self.slot is None and error.get("type") == "MemoryError"):
             cap = format_size(limits.memory_bytes)
-            return _failure("OutOfMemory", f"importing {what} went over its memory cap of {cap}", "oom")
+            return _failure(
+                "OutOfMemory", f"importing {what} went over its memory cap of {cap}", "oom"
+            )
         refusal = zygote.ready.exception() if zygote.ready.done() else None
         if refusal is not None and str(refusal).startswith("cannot make"):
             return SandboxError(str(refusal))
@@ -138,7 +144,9 @@ class ZygoteStart:
             return ZygoteInitFailed(message, error)
         if timed_out:
             limit = format_duration(limits.init_timeout_s)
-            return _failure("InitTimeout", f"importing {what} did not finish within its init_timeout of {limit}")
+            return _failure(
+                "InitTimeout", f"importing {what} did not finish within its init_timeout of {limit}"
+            )
         return _failure("InitCrashed", f"importing {what} ended its process: {how}")
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import select
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from faasd.errors import UnknownQueue
 from faasd.model.attempt import Attempt, Claim, Lease, OutputLine
+from faasd.model.event import encode_json
 from faasd.model.function import Function
 from faasd.model.invocation import Invocation
-from faasd.model.event import encode_json
 from faasd.model.limits import Limits
 from faasd.model.outcome import Outcome
 from faasd.model.retry import Spent
@@ -78,7 +80,11 @@ class Bench:
         self.code_dir = str(FUNCTIONS)
 
     def function(self, handler: str | None, **limits: Any) -> Function:
-        kept = {name: limits.pop(name) for name in ("command", "permissions", "python") if name in limits}
+        kept = {
+            name: limits.pop(name)
+            for name in ("command", "permissions", "python")
+            if name in limits
+        }
         name = (handler or "command").rpartition(":")[2]
         if handler is not None and ":" not in handler:
             handler = f"handlers:{handler}"
@@ -86,12 +92,19 @@ class Bench:
         return Function(name, handler, code_dir=self.code_dir, limits=Limits(**limits), **kept)
 
     async def run(
-        self, handler: str | None, event: Any = None, *, stop: asyncio.Future[str] | None = None, **limits: Any
+        self,
+        handler: str | None,
+        event: Any = None,
+        *,
+        stop: asyncio.Future[str] | None = None,
+        **limits: Any,
     ) -> Outcome:
         attempt = an_attempt(self.function(handler, **limits), event)
         return await self.run_attempt(attempt, stop)
 
-    async def run_attempt(self, attempt: Attempt, stop: asyncio.Future[str] | None = None) -> Outcome:
+    async def run_attempt(
+        self, attempt: Attempt, stop: asyncio.Future[str] | None = None
+    ) -> Outcome:
         stop = stop or asyncio.get_running_loop().create_future()
         return await self.sandboxes.run(attempt, self.services, stop)
 
@@ -126,4 +139,14 @@ def cgroups_of(sandboxes: ProcessSandboxes) -> list[str]:
 
 
 def groups_below(sandboxes: ProcessSandboxes) -> list[str]:
-    return [entry.path for path in cgroups_of(sandboxes) for entry in os.scandir(path) if entry.is_dir()]
+    return [
+        entry.path for path in cgroups_of(sandboxes) for entry in os.scandir(path) if entry.is_dir()
+    ]
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    """Wait until a condition of other processes holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        select.select([], [], [], 0.005)

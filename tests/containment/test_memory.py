@@ -13,7 +13,9 @@ CAP = 64 * 2**20
 
 
 @pytest.mark.parametrize("handler", ["fill", "fill_in_child", "fill_in_ten"])
-async def test_going_over_the_cap_is_oom_wherever_in_the_tree(any_bench: Bench, handler: str) -> None:
+async def test_going_over_the_cap_is_oom_wherever_in_the_tree(
+    any_bench: Bench, handler: str
+) -> None:
     """One process, its child, or ten children together: the user reads the same word."""
     event = {"bytes": 3 * CAP}
     outcome = await any_bench.run(handler, event, memory_bytes=CAP)
@@ -43,12 +45,16 @@ async def test_shared_memory_counts_where_there_is_a_cgroup(bench: Bench) -> Non
     """A file in memory is memory."""
     if "memory-cgroup" in (await bench.run("echo")).degraded:
         pytest.skip("this host has no writable memory cgroup")
-    assert (await bench.run("fill_shared_memory", {"bytes": 2 * CAP}, memory_bytes=CAP)).word == "oom"
+    assert (
+        await bench.run("fill_shared_memory", {"bytes": 2 * CAP}, memory_bytes=CAP)
+    ).word == "oom"
     control = await bench.run("fill_shared_memory", {"bytes": 2 * CAP}, memory_bytes=4 * CAP)
     assert control.word == "ok"
 
 
-async def test_a_handlers_own_memory_error_is_an_error_where_a_cgroup_keeps_the_cap(bench: Bench) -> None:
+async def test_a_handlers_own_memory_error_is_an_error_where_a_cgroup_keeps_the_cap(
+    bench: Bench,
+) -> None:
     """Only under RLIMIT_DATA does MemoryError say something about the cap."""
     outcome = await bench.run("import_failing_memory")
     if "memory-cgroup" not in outcome.degraded:
@@ -57,7 +63,9 @@ async def test_a_handlers_own_memory_error_is_an_error_where_a_cgroup_keeps_the_
 
 async def test_an_import_over_the_cap_is_oom_too(any_bench: Bench, tmp_path: Path) -> None:
     """The import is charged to the zygote's own group with the function's cap."""
-    (tmp_path / "greedy.py").write_text("kept = []\nwhile True: kept.append(bytearray(b'x') * 2**20)\n")
+    (tmp_path / "greedy.py").write_text(
+        "kept = []\nwhile True: kept.append(bytearray(b'x') * 2**20)\n"
+    )
     any_bench.code_dir = str(tmp_path)
     outcome = await any_bench.run("greedy:handler", memory_bytes=CAP)
 

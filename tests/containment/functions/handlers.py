@@ -130,8 +130,8 @@ def fork_bomb(event, context):
     while True:
         try:
             if os.fstat(counter).st_size < event["bound"]:
-                os.write(counter, b"x")
-                os.fork()
+                if os.fork() == 0:
+                    os.write(counter, b"x")
             else:
                 time.sleep(0.01)
         except OSError:
@@ -231,7 +231,7 @@ def close_all_fds(event, context):
 def _channel():
     for name in os.listdir("/proc/self/fd"):
         if int(name) >= 100:
-            return socket.socket(fileno=int(name))
+            return socket.socket(fileno=os.dup(int(name)))
     raise AssertionError("no channel")
 
 
