@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 import click
 
 from faasd.cli.command import command
 from faasd.errors import Conflict
+from faasd.model.paths import CONFIG_NAME
 
 __all__ = ["init"]
 
@@ -16,13 +16,15 @@ __all__ = ["init"]
 @command(examples=("faasd init", "faasd init /srv/jobs"))
 @click.argument("directory", default=".", metavar="[DIR]")
 def init(directory: str) -> None:
-    """Write a starter configuration and first functions; nothing that exists is touched."""
+    """Write a starter configuration and a first function; nothing that exists is touched."""
+    # Imported here, with the rest of the configuration's package.
+    from faasd.config.starter import write_starter
+
     base = Path(directory)
-    write_starter = importlib.import_module("faasd.config.starter").write_starter
     try:
-        for path in write_starter(base):
-            print(f"wrote {path}")
+        written = write_starter(base)
     except OSError as error:
         raise Conflict(f"cannot write {error.filename}: {error.strerror}") from error
-    run = "faasd run" if directory == "." else f"faasd run --config {base / 'faasd.toml'}"
-    print(f"next: `{run}`, and in another terminal `faasd functions list`")
+    print(*[f"wrote {path}" for path in written], sep="\n")
+    config = "" if directory == "." else f" --config {base / CONFIG_NAME}"
+    print(f"next: `faasd run{config}`, and in another terminal `faasd functions list{config}`")

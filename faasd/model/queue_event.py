@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from faasd.errors import InvalidSetting
@@ -11,12 +12,23 @@ from faasd.model.invocation import NewEvent
 from faasd.model.suggest import did_you_mean
 from faasd.model.units import parse_duration_s
 
-__all__ = ["read_queue_event"]
+__all__ = ["checked_id", "read_queue_event"]
 
 _KEYS = ("body", "id", "delay", "expires", "key", "dedup", "dedup_window", "priority")
 _PRIORITY_MAX = 2**31 - 1
 _TEXT_LENGTH_MAX = 256
 _DEDUP_WINDOW_S = 300.0
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+
+
+def checked_id(text: str | None, where: str) -> str | None:
+    """Return an id that a sender gave: a UUID, so that it can stand in file names and be told from a prefix.
+
+    Raises InvalidSetting.
+    """
+    if text is not None and not _UUID.fullmatch(text):
+        raise InvalidSetting(f"{where} must be a UUID in lower case, not {text!r}")
+    return text
 
 
 def read_queue_event(
@@ -33,7 +45,7 @@ def read_queue_event(
     for name in request:
         if name not in _KEYS:
             raise InvalidSetting(f"{where} has no {name!r}{did_you_mean(str(name), _KEYS)}")
-    event_id = _text(request, "id", where) or new_id()
+    event_id = checked_id(_text(request, "id", where), f"{where}.id") or new_id()
     delay_s = _duration_s(request, "delay", where)
     window_s = _duration_s(request, "dedup_window", where)
     return NewEvent(

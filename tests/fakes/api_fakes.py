@@ -512,6 +512,11 @@ class ServerThread:
         server = self.server._server
         return server is not None and bool(server.server_state.tasks)
 
+    def connection_count(self) -> int:
+        """How many connections are open."""
+        server = self.server._server
+        return len(server.server_state.connections) if server is not None else 0
+
     def _main(self) -> None:
         asyncio.run(self._serve())
 

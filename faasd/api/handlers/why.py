@@ -65,6 +65,7 @@ async def _explain(call: Call, subject: str) -> tuple[str, list[str]]:
 async def _why_function(call: Call, name: str) -> list[str]:
     services = call.services
     function = call.function(name)
+    counts = await counts_by_queue(call)
     paused = await services.pauses.load()
     latest = await services.history.invocations(InvocationFilter(function=name, limit=1))
     names = {trigger.name for trigger in function.schedules}
@@ -73,7 +74,7 @@ async def _why_function(call: Call, name: str) -> list[str]:
         now=services.clock.now(),
         paused_since=paused.get(("function", name)),
         running=_running(call, name),
-        counts=(await counts_by_queue(call)).get(name, QueueCounts(name)),
+        queues=[counts[lane.queue] for lane in function.lanes()],
         schedules=[one for one in services.schedules.statuses() if one.name in names],
         last=await _facts(call, latest[0]) if latest else None,
     )

@@ -67,6 +67,7 @@ def test_a_functions_own_queue_takes_events_too(daemon: FakeDaemon, client: Clie
         ({"body": 1, "priority": True}, "whole number"),
         ({"body": 1, "key": 5}, "must be a text"),
         ({"body": 1, "key": ""}, "must be a text"),
+        ({"body": 1, "id": "../../etc/passwd"}, "must be a UUID"),
     ],
 )
 def test_an_event_with_a_mistake_is_refused_with_its_place(
