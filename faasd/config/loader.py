@@ -19,19 +19,20 @@ from faasd.config.cross_checks import cross_check
 from faasd.config.document import Document, read_document
 from faasd.config.drafting import Discover, Drafting
 from faasd.config.positions import Positions
-from faasd.config.settings import DaemonSettings
+from faasd.config.settings import DaemonSettings, explicit
 from faasd.config.sources import find_sources
 from faasd.config.trigger_values import CheckPattern, CheckSchedule
 from faasd.config.validate import validate
 from faasd.model.declaration import Problem
 from faasd.model.function import Function
-from faasd.model.paths import default_socket_path, default_state_dir, resolve
+from faasd.model.paths import places
 from faasd.model.suggest import did_you_mean
 
 __all__ = ["CodeVersion", "Discover", "Loaded", "load"]
 
 #: The kernel's limit for the path of a Unix socket (unix(7)), without its final zero.
 SOCKET_PATH_BYTES_MAX = 107
+_PLACES = ("state_dir", "socket")
 
 #: (file or directory, directories that do not count) → version.
 CodeVersion = Callable[[str, Sequence[str]], str]
@@ -106,13 +107,8 @@ def _daemon(document: Document, environ: Mapping[str, str]) -> tuple[DaemonSetti
     report = document.report(("daemon",))
     settings, problems = validate(DaemonSettings, document.tables.get("daemon", {}), report)
     settings = settings or DaemonSettings()
-    config_path = str(document.path)
-    state_dir = default_state_dir(environ)
-    if settings.state_dir is not None:
-        state_dir = resolve(str(settings.state_dir), config_path)
-    socket = default_socket_path(state_dir)
-    if settings.socket is not None:
-        socket = resolve(str(settings.socket), config_path)
+    written = {key: str(value) for key, value in explicit(settings).items() if key in _PLACES}
+    state_dir, socket = places(str(document.path), written, environ)
     size = len(os.fsencode(socket))
     if size > SOCKET_PATH_BYTES_MAX:
         message = (

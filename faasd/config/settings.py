@@ -63,14 +63,15 @@ class DaemonSettings(Settings):
         None,
         "Where the database and the logs are kept; relative to this file.",
         example="/var/lib/faasd",
-        default_text="systemd's STATE_DIRECTORY; /var/lib/faasd for root; else "
+        default_text="systemd's STATE_DIRECTORY; /var/lib/faasd for a file below /etc; else "
         "$XDG_STATE_HOME/faasd, that is ~/.local/state/faasd",
     )
     socket: Annotated[Path, Location()] = setting(
         None,
         "The Unix socket that the command line speaks to, at most 107 bytes long; relative to this file.",
         example="/run/faasd/faasd.sock",
-        default_text="`faasd.sock` in the state directory",
+        default_text="`faasd.sock` in `state_dir` where that is set; else in systemd's "
+        "RUNTIME_DIRECTORY, /run/faasd for a file below /etc, $XDG_RUNTIME_DIR/faasd or the state directory",
     )
     socket_group: str | None = setting(
         None,
