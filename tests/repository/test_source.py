@@ -146,7 +146,8 @@ def test_what_a_module_offers_is_what_it_names(path: str) -> None:
     assert len(names) == len(set(names))
     assert set(names) <= set(made), "named and not there"
     public = {name for name, is_own in made.items() if is_own and not name.startswith("_")}
-    if path != "faasd/declare.py":  # `overload` stands in for the one of typing.
+    # `overload` in declare.py stands in for the one of typing; subcommands are found by their group.
+    if path != "faasd/declare.py" and not path.startswith("faasd/cli/"):
         assert public <= set(names), "public and not named"
 
 
