@@ -25,7 +25,7 @@ from faasd.model.units import format_size
 from faasd.runtime import command, containment, handler_loader, report
 from faasd.runtime.log_capture import capture_logging
 
-__all__ = ["run"]
+__all__ = ["Channel", "run"]
 
 #: Handlers that close the low descriptors, as daemons do, keep their channel.
 _CHANNEL_FD_MIN = 100

@@ -18,7 +18,7 @@ from faasd import wire
 from faasd.linux import proc_tree, process
 from faasd.runtime import containment, zygote
 
-__all__ = ["main"]
+__all__ = ["RootZygote", "main"]
 
 
 def main(arguments: list[str]) -> None:

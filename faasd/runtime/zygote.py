@@ -22,7 +22,7 @@ from faasd.linux import proc_tree, process
 from faasd.runtime import containment, handler_loader, report, sandbox_init
 from faasd.runtime.log_capture import capture_logging
 
-__all__ = ["receive_with_fds", "run"]
+__all__ = ["Zygote", "receive_with_fds", "run"]
 
 
 def run(

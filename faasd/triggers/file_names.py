@@ -11,6 +11,7 @@ from faasd.model.trigger import FilesTrigger
 
 __all__ = [
     "SIDECAR_SUFFIX",
+    "TEMPORARY_PATTERNS",
     "NameRules",
     "glob_regex",
     "move_target",
