@@ -16,7 +16,7 @@ from faasd.runtime import invoker
 __all__ = ["run"]
 
 
-def run(
+def run(  # noqa: PLR0917 - descriptors, in the order they came in.
     policy: dict[str, Any], channel: int, stdout: int, stderr: int, status: int, lifeline: int
 ) -> NoReturn:
     """Be the first process of a sandbox; every signal is blocked already. Never returns."""
