@@ -197,7 +197,7 @@ class _SoftStop:
         except ValueError:
             pass  # A thread that the handler forked in; its main thread is elsewhere.
 
-    def _raise(self, number: int, frame: Any) -> None:
+    def _raise(self, _number: int, _frame: Any) -> None:
         raise SoftTimeout("the attempt's time is over")
 
 
@@ -238,7 +238,7 @@ def _start_afresh(header: dict[str, Any]) -> None:
         numpy.random.seed()
     tempfile = sys.modules.get("tempfile")
     if tempfile is not None:
-        tempfile.tempdir = None  # It remembers the TMPDIR of the import.
+        tempfile.__dict__["tempdir"] = None  # It remembers the TMPDIR of the import.
 
 
 def _flush() -> None:
