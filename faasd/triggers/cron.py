@@ -160,7 +160,7 @@ class CronTriggers:
         apart_s = now - monotonic
         stepped_s, self._clocks_apart_s = apart_s - self._clocks_apart_s, apart_s
         # The step may be as old as the last look, and fire times since then come again.
-        earliest = now - (monotonic - self._clock_checked_at)
+        earliest = now - min(monotonic - self._clock_checked_at, 2 * _POLL_S)
         self._clock_checked_at = monotonic
         if abs(stepped_s) <= _STEP_S:
             return False

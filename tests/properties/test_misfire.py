@@ -188,6 +188,7 @@ class Daemon:
         for _ in range(4):
             self.clock.advance(length_s / 4)
             await self.schedules.walk()
+            self.schedules.check_clock()  # As it does every few seconds by itself.
 
     async def live(self, what: str, length_s: float) -> None:
         if what == "is down":
