@@ -115,6 +115,14 @@ Index(
     sqlite_where=text("state = 'waiting' AND group_key IS NOT NULL"),
 )
 Index(
+    "waiting_blocked",
+    _column.queue,
+    _column.group_key,
+    _column.priority.desc(),
+    _column.seq,
+    sqlite_where=text("state = 'waiting' AND readiness = 2"),
+)
+Index(
     "waiting_expiry",
     _column.expires_at,
     _column.queue,

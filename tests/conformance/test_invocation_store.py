@@ -47,10 +47,21 @@ async def test_what_was_accepted_is_read_back_as_it_was(store: Store) -> None:
     assert (accepted.id, accepted.state) == (new.id, "waiting")
     found = await store.history.invocation(new.id)
     assert found is not None
-    for name in (
-        "id function queue trigger source event_json priority created_at due_at expires_at "
-        "group_key scheduled_for parent_id"
-    ).split():
+    for name in [
+        "id",
+        "function",
+        "queue",
+        "trigger",
+        "source",
+        "event_json",
+        "priority",
+        "created_at",
+        "due_at",
+        "expires_at",
+        "group_key",
+        "scheduled_for",
+        "parent_id",
+    ]:
         assert getattr(found, name) == getattr(new, name), name
     assert (found.state, found.attempts, found.spent, found.outcome) == (
         "waiting",
