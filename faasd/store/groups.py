@@ -46,9 +46,7 @@ _UNBLOCK = Hot(
     .values(readiness=READY)
 )
 _UNBLOCK_ALL = Hot(
-    update(invocations)
-    .where(text("state = 'waiting'"), _i.readiness == BLOCKED)
-    .values(readiness=READY)
+    update(invocations).where(text("state = 'waiting' AND readiness = 2")).values(readiness=READY)
 )
 
 

@@ -130,8 +130,8 @@ Index(
 )
 Index(
     "running_lease",
-    _column.queue,
     _column.lease_expires_at,
+    _column.queue,
     sqlite_where=text("state = 'running'"),
 )
 Index(
@@ -142,7 +142,7 @@ Index(
 )
 Index("open_source", _column.source, sqlite_where=text(IS_OPEN))
 Index("finished", _column.ended_at, sqlite_where=text(IS_FINISHED))
-Index("dead", _column.queue, _column.ended_at, sqlite_where=text("state = 'dead'"))
+Index("dead", _column.ended_at, _column.queue, sqlite_where=text("state = 'dead'"))
 Index("by_function", _column.function)
 
 attempts = Table(
