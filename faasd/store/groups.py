@@ -45,9 +45,8 @@ _UNBLOCK = Hot(
     .where(or_(_i.seq == _FIRST.scalar_subquery(), _i.seq == _FOREMOST.scalar_subquery()))
     .values(readiness=READY)
 )
-_UNBLOCK_ALL = Hot(
-    update(invocations).where(text("state = 'waiting' AND readiness = 2")).values(readiness=READY)
-)
+_ALL_BLOCKED = select(_i.seq).where(text("state = 'waiting' AND readiness = 2"))
+_UNBLOCK_ALL = Hot(update(invocations).where(_i.seq.in_(_ALL_BLOCKED)).values(readiness=READY))
 
 
 class GroupGate:

@@ -21,6 +21,8 @@ HOT = {
 }
 #: These walk a whole partial index on purpose; `json_each` and subqueries are no tables.
 MAY_SCAN = (
+    "SCAN invocations USING INDEX waiting_",  # After a change of configuration only.
+    "SCAN invocations USING COVERING INDEX waiting_",
     "SCAN invocations USING INDEX finished",  # By a reader, to count what is kept.
     "SCAN json_each VIRTUAL TABLE",
     "SCAN (subquery",
