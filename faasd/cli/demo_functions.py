@@ -1,4 +1,4 @@
-"""The functions of `faasd demo`. They run in a scratch directory, which DEMO_DIR names."""
+"""The functions of `faasd demo`, which copies this file to `functions/` in its scratch directory."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 from faasd import every, files, function, queue
 
-DEMO = Path(os.environ.get("DEMO_DIR", "."))
+DEMO = Path(__file__).resolve().parent.parent
 
 
 @function(
     triggers=[
         files(
-            DEMO / "inbox",
+            "inbox",
             pattern=["*.jpg", "*.ppm"],
             settle="200ms",
-            on_success=f"move:{DEMO / 'done'}",
-            on_failure=f"move:{DEMO / 'failed'}",
+            on_success="move:done",
+            on_failure="move:failed",
             name="inbox",
         )
     ],
