@@ -12,7 +12,9 @@ from faasd import function
 @function
 def fork_bomb(event, context):
     """Doubles, and doubles again, and holds on to what it has."""
-    for _ in range(10):  # 1,024 at the very most, so that a host without limits survives the lesson.
+    for _ in range(
+        10
+    ):  # 1,024 at the very most, so that a host without limits survives the lesson.
         try:
             os.fork()
         except OSError as error:
