@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from pathlib import Path
 
@@ -25,7 +24,7 @@ def drop(name: str, content: bytes) -> None:
     # appears complete. A plain `cp` works too; then it is taken once its size has settled.
     unfinished = INBOX / f".{name}"
     unfinished.write_bytes(content)
-    os.replace(unfinished, INBOX / name)
+    unfinished.replace(INBOX / name)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from faasd.cli.command import Command
 from faasd.cli.demo_report import EXPECTATIONS, Row, rows, unmet
 from faasd.cli.demo_stage import ORDERS, PICTURES, Stage, has_pillow
 from faasd.client import Client
@@ -36,7 +37,7 @@ _LOOK_EVERY_S = 0.2
 _HOSTILE = ("memory_hog", "endless_loop", "fork_bomb")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--keep", is_flag=True, help="Leave the scratch directory there to look at.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def demo(keep: bool, as_json: bool) -> None:
@@ -47,7 +48,9 @@ def demo(keep: bool, as_json: bool) -> None:
     not met.
     """
     console = Console(quiet=as_json, highlight=False)
-    root = Path(tempfile.mkdtemp(prefix="faasd-demo-"))
+    # A socket's path has room for 107 bytes, and TMPDIR may be a long one.
+    parent = tempfile.gettempdir() if len(tempfile.gettempdir()) < 70 else "/tmp"
+    root = Path(tempfile.mkdtemp(prefix="faasd-demo-", dir=parent))
     try:
         with _ended_politely():
             stage = Stage(root, has_pillow())
@@ -81,7 +84,7 @@ class _Demo:
     def __init__(self, stage: Stage, console: Console) -> None:
         self._stage = stage
         self._console = console
-        self._client = Client(config=str(stage.config))
+        self._client = Client(str(stage.socket))  # Whatever FAASD_SOCKET says.
         self._started = time.monotonic()
         self._ended: dict[str, dict[str, Any]] = {}  # By id: what will not change any more.
         self._missing: list[str] = []

@@ -1,5 +1,7 @@
 """The functions of `faasd demo`, which copies this file to `functions/` in its scratch directory."""
 
+# ruff: noqa: ARG001 - Every handler takes an event and a context.
+
 from __future__ import annotations
 
 import json

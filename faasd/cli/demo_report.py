@@ -82,11 +82,7 @@ def _broken_picture_failed(stage: Stage, invocations: Invocations) -> bool:
     dead = [one for one in _of(invocations, "thumbnail") if one["state"] == "dead"]
     name = f"{BROKEN}{stage.suffix}"
     failed = stage.names_in("failed")
-    return (
-        len(dead) == 1
-        and name in failed
-        and any(other.startswith(name) and other.endswith(".json") for other in failed)
-    )
+    return len(dead) == 1 and name in failed and f"{name}.error.json" in failed
 
 
 def _schedule_fired(stage: Stage, invocations: Invocations) -> bool:
@@ -97,7 +93,7 @@ def _schedule_fired(stage: Stage, invocations: Invocations) -> bool:
     )
 
 
-def _orders_were_taken(stage: Stage, invocations: Invocations) -> bool:
+def _orders_were_taken(stage: Stage, _: Invocations) -> bool:
     taken = {f"{number}.txt" for number in range(1, ORDERS + 1) if number != POISON_ORDER}
     return stage.names_in("orders") == taken and all(
         stage.lines_in(f"orders/{name}") == 1 for name in taken

@@ -20,6 +20,7 @@ _CONFIG = """\
 
 [daemon]
 state_dir = "state"
+socket = "faasd.sock"
 functions = ["functions"]
 slots = 8
 drain_timeout = "2s"
@@ -57,6 +58,7 @@ class Stage:
         self.root = root
         self.is_jpeg = is_jpeg
         self.config = root / "faasd.toml"
+        self.socket = root / "faasd.sock"
         self.daemon_log = root / "daemon.log"
         self.suffix = ".jpg" if is_jpeg else ".ppm"
 

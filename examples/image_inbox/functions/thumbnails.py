@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from PIL import Image
@@ -25,6 +24,6 @@ def thumbnail(event, context):
     # thumbnail is there whole or not at all, and a second attempt replaces it with the same.
     unfinished = target.with_name(f".{target.name}.{context.aws_request_id}")
     small.save(unfinished, "JPEG", quality=85)
-    os.replace(unfinished, target)
+    unfinished.replace(target)
     print(f"{source.name}: {width}x{height} -> {small.width}x{small.height}")
     return {"thumbnail": str(target), "width": small.width, "height": small.height}

@@ -34,7 +34,7 @@ ZONE = ZoneInfo("Europe/Berlin")
 def nightly_report(event, context):
     # The time that was meant, not the time that it is: a report that runs late, or again after
     # a failure, is still the report for its own day.
-    meant_for = datetime.fromisoformat(event["scheduled_for"].replace("Z", "+00:00"))
+    meant_for = datetime.fromisoformat(event["scheduled_for"])
     day = (meant_for.astimezone(ZONE) - timedelta(days=1)).date().isoformat()
     totals = Counter()
     with (HERE / "data" / "sales.csv").open(newline="", encoding="utf-8") as file:
@@ -58,4 +58,4 @@ def write_whole(path: Path, text: str) -> None:
     path.parent.mkdir(exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    unfinished.replace(path)
