@@ -82,17 +82,17 @@ def walked(scratch: Path) -> Iterator[tuple[Example, str]]:
 def test_the_tour_works_line_by_line(walked: tuple[Example, str]) -> None:
     """A new user types exactly this, and sees exactly what is promised around it."""
     example, said = walked
-    assert "Hello, Ada!" in said
+    assert "Hello, Ada" in said
     wait_for("the file is moved to done/", (example.folder / "done" / "first.txt").exists)
     counted = example.invocations("--function", "count_words")
     assert [row["outcome"] for row in counted] == ["ok"]
     [letter] = wait_for(
         "the greeting for nobody is a dead letter", lambda: example.json("dead-letters", "list")
     )
-    assert (letter["function"], letter["attempts"]) == ("hello", 3)
-    greeted = example.invocations("--function", "hello", "--outcome", "ok")
+    assert (letter["function"], letter["attempts"]) == ("greet", 3)
+    greeted = example.invocations("--function", "greet", "--outcome", "ok")
     results = [example.json("invocations", "show", row["id"])["result"] for row in greeted]
-    assert {"greeting": "Hello, Grace!"} in results
+    assert "Hello, Grace" in results
 
 
 def test_the_make_targets_that_the_readme_names_exist() -> None:
