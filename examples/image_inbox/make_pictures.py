@@ -32,7 +32,8 @@ def main() -> None:
     INBOX.mkdir(exist_ok=True)
     for number in range(1, count + 1):
         drop(f"picture-{number}.jpg", jpeg(number))
-    drop("broken.jpg", jpeg(0)[:200])
+    whole = jpeg(0)
+    drop("broken.jpg", whole[: len(whole) // 2])
 
 
 if __name__ == "__main__":

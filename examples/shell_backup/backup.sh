@@ -4,7 +4,9 @@ set -eu
 
 cd "$(dirname "$0")"
 mkdir -p backups
-name="data-$(date -u +%Y%m%dT%H%M%SZ)-$$.tar.gz"
+# One archive per invocation: a second attempt replaces what the first has made. (Not the process id:
+# in a sandbox it is nearly always the same small number.)
+name="data-$FAASD_INVOCATION_ID.tar.gz"
 
 # Packed aside and renamed: a backup that was interrupted never looks like a finished one.
 tar -czf "backups/.$name.part" data

@@ -152,13 +152,13 @@ class _Demo:
     def _look(self) -> list[dict[str, Any]]:
         """Return every invocation with its attempts, and tell which have ended since the last look."""
         listed = self._client.request("GET", "/api/v1/invocations", query={"limit": 1000})
-        found = []
-        for one in listed["invocations"]:
-            details = self._ended.get(one["id"]) or self._client.invocation(one["id"])
-            found.append(details)
-            if details["state"] in FINAL_STATES and one["id"] not in self._ended:
-                self._ended[one["id"]] = details
-                self._tell(details)
+        ids = [one["id"] for one in listed["invocations"]]
+        found = [self._ended.get(id_) or self._client.invocation(id_) for id_ in ids]
+        ended = [one for one in found if one["state"] in FINAL_STATES]
+        for one in sorted(ended, key=lambda one: str(one["ended_at"])):
+            if one["id"] not in self._ended:
+                self._ended[one["id"]] = one
+                self._tell(one)
         return found
 
     def _tell(self, one: Mapping[str, Any]) -> None:

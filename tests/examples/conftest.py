@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,20 +17,47 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("ex")
 
 
-@pytest.fixture
-def started(scratch: Path) -> Iterator[Callable[[str], Example]]:
-    """Copies an example, starts its daemon, and stops it at the end."""
-    examples: list[Example] = []
-
-    def start(name: str) -> Example:
-        example = Example.copy_of(name, scratch)
-        examples.append(example)
-        for directory in ("inbox",) if name == "image_inbox" else ():
-            (example.folder / directory).mkdir()
-        assert "error" not in example.faasd("check").lower()
+@contextmanager
+def _running(name: str, scratch: Path) -> Iterator[Example]:
+    example = Example.copy_of(name, scratch)
+    if name == "image_inbox":
+        (example.folder / "inbox").mkdir()  # As its README says.
+    assert "no problem" in example.faasd("check")
+    try:
         example.start()
-        return example
-
-    yield start
-    for example in examples:
+        yield example
+    finally:
         example.stop()
+
+
+# One daemon per file of tests, as it runs for its user: for long, and for everything.
+
+
+@pytest.fixture(scope="module")
+def image_inbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
+    with _running("image_inbox", tmp_path_factory.mktemp("ex")) as example:
+        yield example
+
+
+@pytest.fixture(scope="module")
+def nightly_report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
+    with _running("nightly_report", tmp_path_factory.mktemp("ex")) as example:
+        yield example
+
+
+@pytest.fixture(scope="module")
+def order_queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
+    with _running("order_queue", tmp_path_factory.mktemp("ex")) as example:
+        yield example
+
+
+@pytest.fixture(scope="module")
+def shell_backup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
+    with _running("shell_backup", tmp_path_factory.mktemp("ex")) as example:
+        yield example
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
+    with _running("hostile", tmp_path_factory.mktemp("ex")) as example:
+        yield example

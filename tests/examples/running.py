@@ -13,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from faasd.client import Client
+from faasd.errors import FaasdError
+
 __all__ = ["REPOSITORY", "Example", "processes_in", "wait_for"]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -57,6 +60,8 @@ class Example:
         # What the README calls `faasd` and `python` is what runs these tests.
         bin_dir = str(Path(sys.executable).parent)
         self.environ["PATH"] = f"{bin_dir}:{self.environ.get('PATH', os.defpath)}"
+
+        self.client = Client(str(folder / "state" / "faasd.sock"))
 
     @staticmethod
     def copy_of(name: str, to: Path) -> Example:
@@ -120,10 +125,13 @@ class Example:
         """Run one command with `--json` and return the value."""
         return json.loads(self.faasd(*arguments, "--json"))
 
-    def invocations(self, *arguments: str) -> list[dict[str, Any]]:
-        """Return `faasd invocations list`, newest first."""
-        found: list[dict[str, Any]] = self.json("invocations", "list", *arguments)
-        return found
+    def invocations(self, **query: str) -> list[dict[str, Any]]:
+        """Return invocations, newest first, without the cost of a process for each look."""
+        return self._list("invocations", query)
+
+    def dead_letters(self, **query: str) -> list[dict[str, Any]]:
+        """Return dead letters, newest first."""
+        return self._list("dead-letters", query)
 
     def log_text(self) -> str:
         """Return what the daemon has logged."""
@@ -136,7 +144,13 @@ class Example:
     def _is_ready(self) -> bool:
         assert self._daemon is not None
         assert self._daemon.poll() is None, f"the daemon ended:\n{self.log_text()}"
-        ended = subprocess.run(
-            ["faasd", "status"], cwd=self.folder, env=self.environ, capture_output=True, check=False
-        )
-        return ended.returncode == 0
+        try:
+            self.client.request("GET", "/readyz")
+        except FaasdError:
+            return False
+        return True
+
+    def _list(self, what: str, query: dict[str, str]) -> list[dict[str, Any]]:
+        answer = self.client.request("GET", f"/api/v1/{what}", query=query)
+        found: list[dict[str, Any]] = answer[what.replace("-", "_")]
+        return found

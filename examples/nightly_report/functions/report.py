@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 from collections import Counter
 from datetime import datetime, timedelta
@@ -41,7 +40,7 @@ def nightly_report(event, context):
         for row in csv.DictReader(file):
             totals[row["article"]] += int(row["pieces"])
     report = {"day": day, "pieces": sum(totals.values()), "by_article": dict(totals)}
-    write_whole(REPORTS / f"{day}.json", json.dumps(report, indent=2) + "\n")
+    write_whole(REPORTS / f"{day}.json", json.dumps(report, indent=2), context)
     print(f"report for {day}: {report['pieces']} pieces")
     return report
 
@@ -50,12 +49,13 @@ def nightly_report(event, context):
 def disk_pulse(event, context):
     usage = shutil.disk_usage(HERE)
     free_percent = round(100 * usage.free / usage.total, 1)
-    write_whole(REPORTS / "disk.json", json.dumps({"free_percent": free_percent}) + "\n")
+    write_whole(REPORTS / "disk.json", json.dumps({"free_percent": free_percent}), context)
     return {"free_percent": free_percent}
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str, context) -> None:
     path.parent.mkdir(exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
+    # Not the process id: in a sandbox it is nearly always the same small number.
+    unfinished = path.with_name(f".{path.name}.{context.aws_request_id}")
+    unfinished.write_text(text + "\n", encoding="utf-8")
     unfinished.replace(path)

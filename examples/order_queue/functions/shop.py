@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from faasd import function, queue
@@ -19,7 +18,7 @@ def take_order(event, context):
     if (OUT / "bank-is-closed").exists():
         raise ConnectionError("the bank does not answer")
     # Named after the order, so that a repeated attempt writes the same file and not a second one.
-    write_whole(OUT / "orders" / f"{order['id']}.json", json.dumps(order))
+    write_whole(OUT / "orders" / f"{order['id']}.json", json.dumps(order), event)
     print(f"order {order['id']} taken at attempt {context.attempt}")
     return {"order": order["id"], "attempt": context.attempt}
 
@@ -42,13 +41,14 @@ def ship_parcels(event, context):
             print(f"parcel {parcel['id']} has no address")
             failures.append({"itemIdentifier": record["id"]})
             continue
-        write_whole(OUT / "parcels" / f"{parcel['id']}.json", json.dumps(parcel))
+        write_whole(OUT / "parcels" / f"{parcel['id']}.json", json.dumps(parcel), record)
     # Only these are tried again; the others are done.
     return {"batchItemFailures": failures}
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str, event) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    # Not the process id: in a sandbox it is nearly always the same small number.
+    unfinished = path.with_name(f".{path.name}.{event['id']}")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
