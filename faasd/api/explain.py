@@ -1,0 +1,246 @@
+"""`faasd why` in sentences: pure, from facts that somebody else has gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from faasd.clock import to_iso
+from faasd.interfaces import QueueCounts, ScheduleStatus
+from faasd.model.attempt import AttemptRecord
+from faasd.model.function import Function
+from faasd.model.invocation import Invocation
+from faasd.model.outcome import OUTCOME_MEANINGS, REASON_MEANINGS
+from faasd.model.units import format_duration
+
+__all__ = [
+    "InvocationFacts",
+    "explain_function",
+    "explain_invocation",
+    "explain_queue",
+    "explain_schedule",
+]
+
+
+@dataclass(frozen=True)
+class InvocationFacts:
+    """What bears on one invocation. `ahead` are unfinished ones of its group that came before it.
+
+    `overlapped` is the tick that was still waiting or running when a skipped one fired; `first` is
+    the invocation that a duplicate repeats.
+    """
+
+    invocation: Invocation
+    now: float
+    attempts: Sequence[AttemptRecord] = ()
+    function: Function | None = None
+    running: int = 0  # Attempts of the function that run now.
+    function_paused_since: float | None = None
+    queue_paused_since: float | None = None
+    ahead: Sequence[Invocation] = ()
+    overlapped: Invocation | None = None
+    first: Invocation | None = None
+
+
+def explain_invocation(facts: InvocationFacts) -> list[str]:
+    """Say where an invocation came from, and why it ran, waits or did not run."""
+    said = [_origin(facts.invocation)]
+    said += [_attempt(record) for record in facts.attempts]
+    state = facts.invocation.state
+    if state == "waiting":
+        said += _waiting(facts)
+    elif state == "skipped":
+        said += _skipped(facts)
+    else:
+        said += _ended(facts)
+    return said
+
+
+def explain_function(
+    function: Function,
+    *,
+    now: float,
+    paused_since: float | None,
+    running: int,
+    counts: QueueCounts,
+    schedules: Sequence[ScheduleStatus],
+    last: InvocationFacts | None,
+) -> list[str]:
+    """Say whether a function can run, what is in its way, and what became of its last invocation."""
+    said = []
+    if paused_since is not None:
+        said.append(
+            f"Function {function.name!r} is paused since {to_iso(paused_since)}: what is accepted for it "
+            f"waits; `faasd functions resume {function.name}` lets it run."
+        )
+    most = f" of {function.concurrency}" if function.concurrency else ""
+    said.append(f"{running}{most} attempts of it are running now.")
+    said += explain_queue(counts, function.name, None)
+    said += [sentence for status in schedules for sentence in explain_schedule(status, now)]
+    if not (function.schedules or function.files or function.queues):
+        said.append("It has no trigger, so it runs only when something invokes it.")
+    if last is None:
+        said.append("It has never been invoked.")
+    else:
+        said.append(f"Its last invocation is {last.invocation.id}.")
+        said += explain_invocation(last)
+    return said
+
+
+def explain_queue(
+    counts: QueueCounts, function: str | None, paused_since: float | None
+) -> list[str]:
+    """Say how full a queue is and who empties it."""
+    counted = (
+        f"{counts.waiting} waiting, {counts.delayed} delayed, {counts.in_flight} in flight and "
+        f"{counts.dead} dead"
+    )
+    said = [f"Queue {counts.queue!r} holds {counted}."]
+    if function is None:
+        said.append(
+            "No function consumes it, so nothing in it runs; declare a queue trigger of this name."
+        )
+    elif function != counts.queue:
+        said.append(f"Function {function!r} consumes it.")
+    if paused_since is not None:
+        said.append(f"It is paused since {to_iso(paused_since)}.")
+    if counts.oldest_waiting_at is not None:
+        said.append(f"The oldest one that is due waits since {to_iso(counts.oldest_waiting_at)}.")
+    if counts.dead:
+        said.append(f"See the dead ones with `faasd dead-letters list --queue {counts.queue}`.")
+    return said
+
+
+def explain_schedule(status: ScheduleStatus, now: float) -> list[str]:
+    """Say when a schedule fires next, or why it does not."""
+    head = f"Schedule {status.name!r} ({status.kind} {status.expression}, {status.timezone})"
+    if status.paused:
+        said = [f"{head} is paused; `faasd schedules resume {status.name}` lets it fire again."]
+    elif status.next_at is None:
+        said = [f"{head} will not fire again."]
+    else:
+        left = format_duration(max(0.0, status.next_at - now))
+        said = [f"{head} fires next at {to_iso(status.next_at)}, in {left}."]
+    if status.last_at is not None:
+        said.append(f"The last fire time that it has dealt with was {to_iso(status.last_at)}.")
+    if status.note:
+        said.append(status.note)
+    return said
+
+
+def _origin(invocation: Invocation) -> str:
+    at = to_iso(invocation.created_at)
+    source = invocation.source
+    tick = f" for {to_iso(invocation.scheduled_for)}" if invocation.scheduled_for else ""
+    came = {
+        "queue": f"was enqueued on queue {invocation.queue!r}",
+        "files": f"came from files trigger {source!r}",
+        "invoke": f"was invoked by {source}",
+        "function": f"was sent by function {source!r}",
+        "replay": f"was replayed by {source}",
+    }.get(invocation.trigger, f"came from schedule {source!r}{tick}")
+    parent = f", caused by invocation {invocation.parent_id}" if invocation.parent_id else ""
+    return f"Invocation {invocation.id} of function {invocation.function!r} {came} at {at}{parent}."
+
+
+def _attempt(record: AttemptRecord) -> str:
+    took = format_duration(record.wall_s)
+    ended = f"ended as {record.outcome} at {to_iso(record.ended_at)} after {took}"
+    if record.outcome == "ok":
+        return f"Attempt {record.number} {ended}."
+    meaning = OUTCOME_MEANINGS.get(record.outcome, "")
+    return f"Attempt {record.number} {ended}. {meaning}".rstrip()
+
+
+def _waiting(facts: InvocationFacts) -> list[str]:
+    invocation, function = facts.invocation, facts.function
+    if function is None:
+        return [
+            f"It waits because no function is named {invocation.function!r} any more; it runs when one is."
+        ]
+    said = [_error(invocation)] if invocation.attempts and invocation.error else []
+    if invocation.due_at > facts.now:
+        left = format_duration(invocation.due_at - facts.now)
+        until = f"{to_iso(invocation.due_at)}, in {left}"
+        number = invocation.spent.attempts + 1
+        if invocation.attempts:
+            return [*said, f"Attempt {number} of {function.retry.attempts} is due at {until}."]
+        return [*said, f"It is delayed until {until}."]
+    reasons = _held_back(facts, function)
+    if not reasons:
+        reasons = ["It is due and waits for its turn: a free slot, or what came before it."]
+    return [*said, *reasons]
+
+
+def _held_back(facts: InvocationFacts, function: Function) -> list[str]:
+    invocation = facts.invocation
+    said = []
+    if facts.function_paused_since is not None:
+        said.append(
+            f"It waits because function {function.name!r} is paused since "
+            f"{to_iso(facts.function_paused_since)}; `faasd functions resume {function.name}` lets it run."
+        )
+    if facts.queue_paused_since is not None:
+        since = to_iso(facts.queue_paused_since)
+        said.append(f"It waits because queue {invocation.queue!r} is paused since {since}.")
+    if function.concurrency is not None and facts.running >= function.concurrency:
+        said.append(
+            f"It waits because {facts.running} attempts of function {function.name!r} are running and its "
+            f"concurrency is {function.concurrency}."
+        )
+    if facts.ahead:
+        first = facts.ahead[0]
+        said.append(
+            f"It waits behind {len(facts.ahead)} earlier of its group {invocation.group_key!r}; the first is "
+            f"{first.id}, which is {first.state}."
+        )
+    return said
+
+
+def _skipped(facts: InvocationFacts) -> list[str]:
+    invocation = facts.invocation
+    word = invocation.outcome or "skipped"
+    said = [f"It did not run ({word}). {REASON_MEANINGS.get(word, '')}".rstrip()]
+    if invocation.reason and invocation.reason != word:
+        said.append(_sentence(invocation.reason))
+    if facts.overlapped is not None:
+        other = facts.overlapped
+        tick = other.scheduled_for or other.created_at
+        ended = (
+            f"ended at {to_iso(other.ended_at)}" if other.ended_at else f"is {other.state} still"
+        )
+        said.append(
+            f"The tick of {to_iso(tick)} was in its way: invocation {other.id}, which {ended}."
+        )
+    if facts.first is not None:
+        said.append(f"It repeats invocation {facts.first.id}, which is {facts.first.state}.")
+    return said
+
+
+def _ended(facts: InvocationFacts) -> list[str]:
+    invocation = facts.invocation
+    if invocation.state == "running":
+        return [f"Attempt {invocation.attempts} is running since {to_iso(invocation.started_at)}."]
+    said = [_error(invocation)] if invocation.error else []
+    reason = f": {invocation.reason}" if invocation.reason else ""
+    if invocation.state == "dead":
+        said.append(f"It is a dead letter{reason}. ".replace("..", "."))
+        said[-1] += f"`faasd dead-letters redrive {invocation.id}` sends it back."
+    elif invocation.state == "cancelled":
+        said.append(_sentence(f"It was cancelled{reason}"))
+    elif invocation.state == "dropped":
+        said.append(_sentence(f"It was a dead letter, and somebody dropped it{reason}"))
+    elif invocation.outcome == "ok":
+        said.append("It is done.")
+    else:
+        said.append(f"It is done as {invocation.outcome}: whoever invoked it has the error.")
+    return said
+
+
+def _error(invocation: Invocation) -> str:
+    error = invocation.error
+    return _sentence(f"The last error was {error.type}: {error.message}") if error else ""
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else text + "."

@@ -1,0 +1,148 @@
+"""Functions: what there is, invoking, pausing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.responses import Response
+
+from faasd.api.call import Call
+from faasd.api.replies import LineStream, end, error_reply, json_reply, kind_of, unless_gone
+from faasd.api.views import (
+    acceptance_view,
+    function_details,
+    function_view,
+    outcome_view,
+    output_view,
+)
+from faasd.errors import FaasdError, InvalidSetting
+from faasd.model.attempt import OutputLine
+from faasd.model.invocation import NewEvent
+from faasd.model.outcome import Outcome
+
+__all__ = [
+    "invoke_function",
+    "list_functions",
+    "pause_function",
+    "resume_function",
+    "show_function",
+]
+
+_DAY_S = 86400.0
+
+
+async def list_functions(call: Call) -> Response:
+    """List the functions, with how the attempts of the last 24 hours ended."""
+    return json_reply({"functions": await _rows(call)})
+
+
+async def show_function(call: Call) -> Response:
+    """Show one function with its limits and permissions."""
+    function = call.function(call.segment("name"))
+    [row] = [row for row in await _rows(call) if row["name"] == function.name]
+    return json_reply({**row, **function_details(function)})
+
+
+async def invoke_function(call: Call) -> Response:
+    """Run one event now and answer with its outcome; the body is the event.
+
+    `mode=async` puts it on the function's queue instead and answers 202 at once. `logs=1` answers with
+    JSON lines: each captured line as it comes (`type` is `log`), then the outcome (`result`).
+    A client that goes away cancels the invocation.
+    """
+    function = call.function(call.segment("name"))
+    mode = call.query("mode") or "sync"
+    if mode not in ("sync", "async"):
+        raise InvalidSetting(f"mode must be sync or async, not {mode!r}")
+    event = NewEvent(
+        function=function.name,
+        queue=function.name,
+        trigger="invoke",
+        source=call.who,
+        body=await call.json(default={}),
+        id=call.query("id"),
+    )
+    if mode == "async":
+        acceptance = await call.services.accept.accept(event)
+        return json_reply(acceptance_view(acceptance), 202)
+    if call.flag("logs"):
+        return await _invoke_with_logs(call, event)
+    invocation_id, outcome = await unless_gone(
+        call.request.receive, call.services.invoker.invoke(event)
+    )
+    return _outcome_reply(function.name, invocation_id, outcome)
+
+
+async def pause_function(call: Call) -> Response:
+    """Hold a function's queues: what is accepted waits."""
+    function = call.function(call.segment("name"))
+    changed = await call.services.invoker.pause(function.name)
+    return json_reply({"name": function.name, "paused": True, "changed": changed})
+
+
+async def resume_function(call: Call) -> Response:
+    """Let a paused function run again."""
+    function = call.function(call.segment("name"))
+    changed = await call.services.invoker.resume(function.name)
+    return json_reply({"name": function.name, "paused": False, "changed": changed})
+
+
+async def _rows(call: Call) -> list[dict[str, Any]]:
+    services = call.services
+    counts = await services.history.function_counts(services.clock.now() - _DAY_S)
+    paused = await services.pauses.load()
+    running: dict[str, int] = {}
+    for attempt in services.invoker.running():
+        running[attempt.function.name] = running.get(attempt.function.name, 0) + 1
+    return [
+        function_view(
+            function,
+            counts.get(function.name, {}),
+            running.get(function.name, 0),
+            paused.get(("function", function.name)),
+        )
+        for function in services.catalog.all()
+    ]
+
+
+def _outcome_reply(function: str, invocation_id: str, outcome: Outcome) -> Response:
+    # The API did what it was asked to, so the status is 200 whatever the handler did.
+    headers = {"faasd-outcome": outcome.word, "faasd-invocation": invocation_id}
+    return json_reply(outcome_view(invocation_id, function, outcome), headers=headers)
+
+
+async def _invoke_with_logs(call: Call, event: NewEvent) -> Response:
+    lines: asyncio.Queue[OutputLine | None] = asyncio.Queue()
+    task = asyncio.ensure_future(call.services.invoker.invoke(event, lines.put_nowait))
+    task.add_done_callback(lambda _: lines.put_nowait(None))
+    try:
+        # Nothing is answered before the first line, so that a refusal still gets its own status.
+        first = await unless_gone(call.request.receive, lines.get())
+    except BaseException:
+        await end(task)
+        raise
+    if first is None:
+        try:
+            task.result()
+        except FaasdError as error:
+            return error_reply(error)
+    return LineStream(_output_then_outcome(event.function, task, first, lines), task)
+
+
+async def _output_then_outcome(
+    function: str,
+    task: asyncio.Future[tuple[str, Outcome]],
+    line: OutputLine | None,
+    lines: asyncio.Queue[OutputLine | None],
+) -> AsyncIterator[dict[str, Any]]:
+    while line is not None:
+        yield {"type": "log", **output_view(line)}
+        line = await lines.get()
+    try:
+        invocation_id, outcome = task.result()
+    except FaasdError as error:
+        yield {"type": "error", "error": {"kind": kind_of(error), "message": str(error)}}
+    else:
+        yield {"type": "result", **outcome_view(invocation_id, function, outcome)}

@@ -1,0 +1,178 @@
+"""`faasd why`: gathers the facts that bear on a thing and lets explain.py put them into sentences."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from starlette.responses import Response
+
+from faasd.api.call import Call, did_you_mean
+from faasd.api.explain import (
+    InvocationFacts,
+    explain_function,
+    explain_invocation,
+    explain_queue,
+    explain_schedule,
+)
+from faasd.api.handlers.queues import consumer_of, counts_by_queue
+from faasd.api.replies import json_reply
+from faasd.errors import Conflict, InvalidSetting, NotFound
+from faasd.interfaces import InvocationFilter, QueueCounts
+from faasd.model.invocation import FINAL_STATES, Invocation
+
+__all__ = ["why"]
+
+_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]*", re.ASCII)
+
+
+async def why(call: Call) -> Response:
+    """Explain why an invocation, function, queue, schedule or path ran, waits or did not run.
+
+    `subject` is an id or its prefix, a name, or an absolute path; `path` may give the absolute path
+    that a relative subject means.
+    """
+    subject = call.query("subject")
+    if subject is None:
+        raise InvalidSetting("say what to explain: subject=ID, FUNCTION, QUEUE, SCHEDULE or PATH")
+    kind, sentences = await _explain(call, subject)
+    return json_reply({"subject": subject, "kind": kind, "sentences": sentences})
+
+
+async def _explain(call: Call, subject: str) -> tuple[str, list[str]]:
+    services = call.services
+    if services.catalog.get(subject) is not None:
+        return "function", await _why_function(call, subject)
+    counts = await counts_by_queue(call)
+    if subject in counts:
+        return "queue", await _why_queue(call, counts[subject])
+    for status in services.schedules.statuses():
+        if status.name == subject:
+            return "schedule", await _why_schedule(call, subject)
+    if _ID.fullmatch(subject):
+        found = await services.history.invocation(subject)
+        if found is not None:
+            return "invocation", explain_invocation(await _facts(call, found))
+    path = subject if subject.startswith("/") else call.query("path")
+    if path is not None:
+        sentences = await _why_path(call, path)
+        if sentences:
+            return "path", sentences
+    raise _unknown(call, subject, counts)
+
+
+async def _why_function(call: Call, name: str) -> list[str]:
+    services = call.services
+    function = call.function(name)
+    paused = await services.pauses.load()
+    latest = await services.history.invocations(InvocationFilter(function=name, limit=1))
+    names = {trigger.name for trigger in function.schedules}
+    sentences = explain_function(
+        function,
+        now=services.clock.now(),
+        paused_since=paused.get(("function", name)),
+        running=_running(call, name),
+        counts=(await counts_by_queue(call)).get(name, QueueCounts(name)),
+        schedules=[one for one in services.schedules.statuses() if one.name in names],
+        last=await _facts(call, latest[0]) if latest else None,
+    )
+    watched = [one for one in services.files.statuses() if one.function == name and one.problem]
+    return [*sentences, *[f"Its directory {one.path}: {one.problem}" for one in watched]]
+
+
+async def _why_queue(call: Call, counts: QueueCounts) -> list[str]:
+    consumer = consumer_of(call, counts.queue)
+    paused = await call.services.pauses.load()
+    since = paused.get(("queue", counts.queue))
+    if since is None and consumer is not None:
+        since = paused.get(("function", consumer.name))
+    sentences = explain_queue(counts, consumer.name if consumer else None, since)
+    waiting = InvocationFilter(queue=counts.queue, states=("waiting",), limit=None)
+    found = await call.services.history.invocations(waiting)
+    if found:  # Newest first, so the last one is the next to run unless priorities differ.
+        first = min(found, key=lambda one: (one.due_at, -one.priority, one.seq))
+        sentences += explain_invocation(await _facts(call, first))
+    return sentences
+
+
+async def _why_schedule(call: Call, name: str) -> list[str]:
+    [status] = [one for one in call.services.schedules.statuses() if one.name == name]
+    sentences = explain_schedule(status, call.services.clock.now())
+    latest = await call.services.history.invocations(InvocationFilter(source=name, limit=1))
+    if not latest:
+        return [*sentences, "It has not fired yet."]
+    return sentences + explain_invocation(await _facts(call, latest[0]))
+
+
+async def _why_path(call: Call, path: str) -> list[str]:
+    sentences = list(await call.services.files.explain(path))
+    for row in await call.services.files.files():
+        if row.path == path.encode("utf-8", "surrogateescape") and row.invocation_id:
+            found = await call.services.history.invocation(row.invocation_id)
+            if found is not None:
+                sentences += explain_invocation(await _facts(call, found))
+    if not sentences:
+        watched = [one.path for one in call.services.files.statuses()]
+        listed = ", ".join(watched) if watched else "none"
+        sentences = [f"No files trigger watches {path}. Watched directories: {listed}."]
+    return sentences
+
+
+async def _facts(call: Call, invocation: Invocation) -> InvocationFacts:
+    services = call.services
+    paused = await services.pauses.load()
+    return InvocationFacts(
+        invocation,
+        services.clock.now(),
+        attempts=await services.history.attempts(invocation.id),
+        function=services.catalog.get(invocation.function),
+        running=_running(call, invocation.function),
+        function_paused_since=paused.get(("function", invocation.function)),
+        queue_paused_since=paused.get(("queue", invocation.queue)),
+        ahead=await _ahead(call, invocation),
+        **await _in_its_way(call, invocation),
+    )
+
+
+async def _ahead(call: Call, invocation: Invocation) -> list[Invocation]:
+    if invocation.group_key is None or invocation.state != "waiting":
+        return []
+    unfinished = InvocationFilter(queue=invocation.queue, states=("waiting", "running"), limit=None)
+    found = await call.services.history.invocations(unfinished)
+    same = [one for one in found if one.group_key == invocation.group_key]
+    return sorted([one for one in same if one.seq < invocation.seq], key=lambda one: one.seq)
+
+
+async def _in_its_way(call: Call, invocation: Invocation) -> dict[str, Any]:
+    history = call.services.history
+    if invocation.outcome == "duplicate":
+        named = re.search(r"[0-9a-f]{8}-[0-9a-f-]{27}", invocation.reason or "")
+        return {"first": await history.invocation(named[0]) if named else None}
+    if invocation.outcome != "skipped-overlap":
+        return {}
+    same = InvocationFilter(
+        function=invocation.function,
+        source=invocation.source,
+        until=invocation.created_at,
+        limit=100,
+    )
+    for other in await history.invocations(same):
+        begun = other.seq < invocation.seq and other.state not in ("skipped", "dropped")
+        if begun and (
+            other.state not in FINAL_STATES or (other.ended_at or 0.0) >= invocation.created_at
+        ):
+            return {"overlapped": other}
+    return {}
+
+
+def _running(call: Call, function: str) -> int:
+    return sum(attempt.function.name == function for attempt in call.services.invoker.running())
+
+
+def _unknown(call: Call, subject: str, counts: dict[str, QueueCounts]) -> NotFound | Conflict:
+    names = {function.name for function in call.services.catalog.all()}
+    names |= set(counts) | {status.name for status in call.services.schedules.statuses()}
+    return NotFound(
+        f"{subject!r} is no invocation, function, queue, schedule or watched path"
+        f"{did_you_mean(subject, names)}"
+    )

@@ -1,0 +1,141 @@
+"""Answers: JSON objects, errors with the status that their kind means, and streams of JSON lines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from faasd import errors
+from faasd.model.event import encode_json
+
+__all__ = [
+    "ClientGone",
+    "LineStream",
+    "end",
+    "error_reply",
+    "json_reply",
+    "kind_of",
+    "refused",
+    "unless_gone",
+]
+
+T = TypeVar("T")
+
+#: Status and Retry-After by the class of an error; the first base class that stands here decides.
+_STATUSES: dict[type[Exception], tuple[int, int | None]] = {
+    errors.UnknownFunction: (404, None),
+    errors.UnknownQueue: (404, None),
+    errors.NotFound: (404, None),
+    errors.PayloadTooLarge: (413, None),
+    errors.NotAccepting: (503, 5),
+    errors.EventRefused: (400, None),
+    errors.InvalidSetting: (400, None),
+    errors.Conflict: (409, None),
+    errors.LeaseLost: (409, None),
+    errors.StoreFull: (503, 30),
+    errors.FaasdError: (500, None),
+}
+
+
+class ClientGone(Exception):
+    """The client has closed its end before the answer was complete; nobody is left to be told."""
+
+
+class LineStream(Response):
+    """A stream of JSON objects, one a line, which ends early when the client goes away.
+
+    `work` is what the lines tell of; it is cancelled, and its end awaited, when the stream ends.
+    """
+
+    media_type = "application/x-ndjson"
+
+    def __init__(
+        self, lines: AsyncIterator[dict[str, Any]], work: asyncio.Future[Any] | None = None
+    ) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        self._lines = lines
+        self._work = work
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send the lines as they come."""
+        try:
+            await unless_gone(receive, self._send_lines(send))
+        except ClientGone:
+            pass
+        except asyncio.CancelledError:
+            # Only the server's stop cancels requests; a stream that just broke off would say nothing.
+            error = {"kind": "not-accepting", "message": "the daemon is stopping"}
+            body = encode_json({"type": "error", "error": error}).encode() + b"\n"
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+        finally:
+            if self._work is not None:
+                await end(self._work)
+
+    async def _send_lines(self, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+        async with contextlib.aclosing(self._lines) as lines:  # type: ignore[type-var]
+            async for value in lines:
+                body = encode_json(value).encode() + b"\n"
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end, or cancel it and raise ClientGone when the client closes its end."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return task.result()
+    finally:
+        await end(gone)
+        await end(task)
+
+
+async def end(work: asyncio.Future[Any]) -> None:
+    """Cancel work and wait for its own clean-up: a sandbox that must be killed outlives no request."""
+    work.cancel()
+    await asyncio.wait((work,))
+    if not work.cancelled():
+        work.exception()  # Told already, or nobody is left to tell; but it was looked at.
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def json_reply(value: Any, status: int = 200, *, headers: dict[str, str] | None = None) -> Response:
+    """Answer with one JSON value."""
+    return Response(encode_json(value), status, headers, media_type="application/json")
+
+
+def kind_of(error: BaseException) -> str:
+    """Return an error's kind: its class's name in kebab case, from which clients find the class again."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+
+
+def error_reply(error: errors.FaasdError) -> Response:
+    """Answer with an error in the status that its class means."""
+    status, retry_after_s = next(
+        _STATUSES[base] for base in type(error).__mro__ if base in _STATUSES
+    )
+    headers = None if retry_after_s is None else {"retry-after": str(retry_after_s)}
+    return refused(status, kind_of(error), str(error), headers)
+
+
+def refused(
+    status: int, kind: str, message: str, headers: dict[str, str] | None = None
+) -> Response:
+    """Answer with an error."""
+    return json_reply({"error": {"kind": kind, "message": message}}, status, headers=headers)

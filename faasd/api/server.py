@@ -1,0 +1,263 @@
+"""The HTTP server: its own Unix socket, its own signals left alone, its peers known.
+
+uvicorn is embedded with care. It would make the socket 0666, take over SIGINT and SIGTERM, and wake
+ten times a second to renew a date header; none of that happens here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import functools
+import grp
+import logging
+import os
+import socket
+import stat
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from faasd.api.access import Peer, descends_from_this_process, peer_of, refusal
+from faasd.api.call import Call
+from faasd.api.replies import ClientGone, error_reply, json_reply, refused
+from faasd.api.routes import ROUTES, ApiRoute, openapi_document
+from faasd.api.services import ApiServices
+from faasd.errors import FaasdError, NotAccepting, StateDirectoryInUse, StoreError
+
+__all__ = ["ApiServer"]
+
+_log = logging.getLogger("faasd.api")
+_PEER = "faasd.peer"
+_BACKLOG = 1024
+
+
+class ApiServer:
+    """Answers the command line and other programs on a Unix socket, from `start` until `stop`.
+
+    `is_sandboxed` tells whether a process id belongs to a function; by default everything below this
+    process does.
+    """
+
+    def __init__(
+        self,
+        services: ApiServices,
+        socket_path: Path,
+        *,
+        mode: int = 0o660,
+        group: str | None = None,
+        body_limit_bytes: int = 64 * 2**20,
+        is_sandboxed: Callable[[int], bool] = descends_from_this_process,
+    ) -> None:
+        self._services = services
+        self._path = socket_path
+        self._mode = mode
+        self._group = group
+        self._body_limit_bytes = body_limit_bytes
+        self._is_sandboxed = is_sandboxed
+        self._stopping = asyncio.Event()
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._inode: int | None = None
+
+    async def start(self) -> None:
+        """Bind the socket and begin to answer.
+
+        Raises StateDirectoryInUse when somebody answers on the socket already, and StoreError when it
+        cannot be made.
+        """
+        listener = await self._bind()
+        config = uvicorn.Config(
+            self._app(),
+            http=_PeerProtocol,
+            ws="none",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=75,
+        )
+        self._server = _Server(config)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="api")
+        await self._server.answering.wait()
+
+    async def stop(self, drain_s: float = 5.0) -> None:
+        """Stop accepting, let requests finish for `drain_s`, then cancel them. Streams end at once."""
+        if self._server is None or self._serving is None:
+            return
+        self._stopping.set()
+        self._unlink_own()
+        self._server.drain_s = drain_s
+        self._server.leave.set()
+        await self._serving
+        self._server = self._serving = None
+
+    async def _bind(self) -> socket.socket:
+        await self._remove_stale()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # Bound under a closed mask and opened afterwards: never wider than meant, not for a moment.
+            before = os.umask(0o177)
+            try:
+                listener.bind(os.fspath(self._path))
+            finally:
+                os.umask(before)
+            self._inode = self._path.stat().st_ino
+            if self._group is not None:
+                os.chown(self._path, -1, grp.getgrnam(self._group).gr_gid)
+            self._path.chmod(self._mode)
+            listener.listen(_BACKLOG)
+            listener.setblocking(False)
+        except (OSError, KeyError) as error:
+            listener.close()
+            cause = (
+                _cause(error) if isinstance(error, OSError) else f"no group {self._group!r} exists"
+            )
+            raise StoreError(f"cannot make the socket {self._path}: {cause}") from error
+        return listener
+
+    async def _remove_stale(self) -> None:
+        """Remove a socket file that nobody answers on."""
+        try:
+            if not stat.S_ISSOCK(self._path.lstat().st_mode):
+                raise StoreError(f"cannot make the socket {self._path}: a file is in its place")
+        except FileNotFoundError:
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)  # A full backlog is somebody too, and must not hold us up.
+            result = probe.connect_ex(os.fspath(self._path))
+        if result == errno.ECONNREFUSED:
+            self._path.unlink(missing_ok=True)
+        elif result != errno.ENOENT:
+            raise StateDirectoryInUse(
+                f"cannot make the socket {self._path}: another daemon answers on it; stop that one, or "
+                f"give this one another state_dir"
+            )
+
+    def _unlink_own(self) -> None:
+        # A successor may have bound its own there already; that one is not ours to remove.
+        with contextlib.suppress(FileNotFoundError):
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
+
+    def _app(self) -> Starlette:
+        routes = [
+            Route(one.path, functools.partial(self._answer, one), methods=[one.method])
+            for one in ROUTES
+        ]
+        document = openapi_document(self._services.version)
+
+        async def openapi(request: Request) -> Response:  # noqa: ARG001
+            return json_reply(document)
+
+        routes.append(Route("/api/v1/openapi.json", openapi, methods=["GET"]))
+        return Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_method})
+
+    async def _answer(self, route: ApiRoute, request: Request) -> Response:
+        peer: Peer | None = request.scope.get(_PEER)
+        refused_because = refusal(route.access, peer, self._is_sandboxed)
+        if refused_because is not None:
+            return refused(403, "forbidden", refused_because)
+        is_admin = route.access == "admin" or refusal("admin", peer, self._is_sandboxed) is None
+        call = Call(request, self._services, peer, is_admin, self._stopping, self._body_limit_bytes)
+        try:
+            return await route.handler(call)
+        except FaasdError as error:
+            return error_reply(error)
+        except ClientGone:
+            return Response(status_code=499)  # Nobody reads it.
+        except asyncio.CancelledError:
+            # Only `stop` cancels requests, when the drain time is over; the client is told so.
+            return error_reply(NotAccepting("the daemon is stopping; try again in a moment"))
+        except Exception:  # noqa: BLE001 - the HTTP request boundary: the daemon outlives a request.
+            _log.exception("request_failed", extra={"method": route.method, "path": route.path})
+            return refused(
+                500, "internal", "the daemon failed to answer this; its log has the traceback"
+            )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers and without its ten wake-ups a second.
+
+    It answers until `leave` is set, then drains for `drain_s`.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.answering = asyncio.Event()
+        self.leave = asyncio.Event()
+        self.drain_s = 0.0
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield  # Signals are the daemon's.
+
+    async def main_loop(self) -> None:
+        self.answering.set()
+        await self.leave.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, let requests finish within the drain time, cancel the rest."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.drain_s
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        while tasks := set(self.server_state.tasks):
+            _, late = await asyncio.wait(tasks, timeout=max(0.0, deadline - loop.time()))
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        # What is answered may still have to be read by a slow client.
+        while self.server_state.connections and loop.time() < deadline:  # noqa: ASYNC110 - no event tells.
+            await asyncio.sleep(0.005)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+
+class _PeerProtocol(HttpToolsProtocol):
+    """Notes who is at the other end in each request's scope."""
+
+    _peer: Peer | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        connection = transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):  # Gone already: an unknown peer may nearly nothing.
+            self._peer = peer_of(connection)
+        super().connection_made(transport)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
+        scope[_PEER] = self._peer
+
+
+async def _no_route(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    return refused(404, "not-found", f"nothing answers at {request.url.path}")
+
+
+async def _no_method(request: Request, error: Exception) -> Response:
+    headers = dict(getattr(error, "headers", None) or {})
+    message = f"{request.url.path} does not take {request.method}"
+    return refused(405, "method-not-allowed", message, headers)
+
+
+def _cause(error: OSError) -> str:
+    if error.strerror is None:  # The kernel takes 107 bytes; Python refuses more by itself.
+        return f"{error}; set a shorter [daemon] socket or state_dir"
+    return error.strerror

@@ -1,0 +1,49 @@
+"""What the API is given: the seams, and a few facts about the daemon that serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from faasd.clock import Clock
+from faasd.interfaces import (
+    Accept,
+    Catalog,
+    FileDrops,
+    History,
+    InvocationLogs,
+    InvocationStore,
+    Invoker,
+    Pauses,
+    Schedules,
+)
+
+__all__ = ["ApiServices"]
+
+
+@dataclass(frozen=True)
+class ApiServices:
+    """Everything behind the API.
+
+    `status` returns what the daemon wants to tell beside what is here; its `state` is `starting`,
+    `ready` or `stopping` and decides `/readyz`. `wake` makes the dispatcher look at the store now;
+    it must not block.
+    """
+
+    accept: Accept
+    store: InvocationStore
+    history: History
+    logs: InvocationLogs
+    catalog: Catalog
+    schedules: Schedules
+    files: FileDrops
+    invoker: Invoker
+    pauses: Pauses
+    version: str
+    started_at: float
+    status: Callable[[], Mapping[str, Any]]
+    wake: Callable[[], None]
+    state_dir: str
+    config_path: str | None = None
+    clock: Clock = field(default_factory=Clock)

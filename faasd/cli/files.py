@@ -1,0 +1,62 @@
+"""`faasd files`: what the watched directories have brought."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from faasd.cli.command import as_query, client_of, json_option, noun
+from faasd.cli.output import Columns, print_json, print_rows, time_text
+
+__all__ = ["files"]
+
+
+@noun("files")
+def files() -> None:
+    """List the files that watched directories have brought, and retry failed ones."""
+
+
+@files.verb("list", examples=("faasd files list --state failed",))
+@click.option("--trigger", metavar="NAME", help="Of this files trigger.")
+@click.option("--state", metavar="WORD", help="accepted, done or failed.")
+@click.option("--limit", type=click.IntRange(1, 100_000), metavar="N", help="At most N.")
+@json_option
+@click.pass_context
+def list_files(
+    context: click.Context,
+    *,
+    trigger: str | None,
+    state: str | None,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """List the files that were seen complete, newest first."""
+    query = as_query(trigger=trigger, state=state, limit=limit)
+    rows = client_of(context).request("GET", "/api/v1/files", query=query)["files"]
+    columns: Columns = [
+        ("PATH", "path"),
+        ("TRIGGER", "trigger"),
+        ("STATE", "state"),
+        ("SIZE", "size"),
+        ("SEEN", time_text("seen_at")),
+        ("INVOCATION", "invocation_id"),
+        ("DETAIL", "detail"),
+    ]
+    print_rows(rows, columns, as_json=as_json, nothing="no file is so")
+
+
+@files.verb(
+    "retry", examples=("faasd files retry /srv/inbox/a.jpg", "faasd files retry /srv/inbox")
+)
+@click.argument("path")
+@json_option
+@click.pass_context
+def retry(context: click.Context, *, path: str, as_json: bool) -> None:
+    """Take a file, or every failed file below a directory, as new; prints the invocations' ids."""
+    body = {"path": os.path.abspath(path)}
+    accepted = client_of(context).request("POST", "/api/v1/files/retry", body)["accepted"]
+    if as_json:
+        print_json(accepted)
+    else:
+        print(*[one["id"] for one in accepted], sep="\n")

@@ -1,0 +1,84 @@
+"""`faasd functions`: what there is, and holding and releasing it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from faasd.cli.command import client_of, json_option, noun
+from faasd.cli.output import Columns, print_fields, print_json, print_rows, time_text
+from faasd.client import quote
+
+__all__ = ["functions"]
+
+
+@noun("functions")
+def functions() -> None:
+    """List, show, pause and resume functions."""
+
+
+@functions.verb("list", examples=("faasd functions list --json",))
+@json_option
+@click.pass_context
+def list_functions(context: click.Context, as_json: bool) -> None:
+    """List the functions, with how the attempts of the last 24 hours ended."""
+    rows = client_of(context).request("GET", "/api/v1/functions")["functions"]
+    columns: Columns = [
+        ("FUNCTION", "name"),
+        ("HANDLER", "handler"),
+        ("TRIGGERS", _triggers),
+        ("RUNNING", "running"),
+        ("LAST 24 HOURS", _outcomes),
+        ("PAUSED SINCE", time_text("paused_since")),
+    ]
+    print_rows(rows, columns, as_json=as_json, nothing="there is no function; see `faasd check`")
+
+
+@functions.verb("show", examples=("faasd functions show thumbnail",))
+@click.argument("name")
+@json_option
+@click.pass_context
+def show_function(context: click.Context, name: str, as_json: bool) -> None:
+    """Show a function's triggers, limits and permissions."""
+    value = client_of(context).request("GET", f"/api/v1/functions/{quote(name)}")
+    print_fields(value, as_json=as_json)
+
+
+@functions.verb("pause")
+@click.argument("name")
+@json_option
+@click.pass_context
+def pause(context: click.Context, name: str, as_json: bool) -> None:
+    """Hold a function: what is accepted for it waits, also over a restart."""
+    _set_paused(context, name, "pause", as_json)
+
+
+@functions.verb("resume")
+@click.argument("name")
+@json_option
+@click.pass_context
+def resume(context: click.Context, name: str, as_json: bool) -> None:
+    """Let a paused function run again."""
+    _set_paused(context, name, "resume", as_json)
+
+
+def _set_paused(context: click.Context, name: str, verb: str, as_json: bool) -> None:
+    answer = client_of(context).request("POST", f"/api/v1/functions/{quote(name)}/{verb}")
+    if as_json:
+        print_json(answer)
+        return
+    word = "paused" if answer["paused"] else "not paused"
+    print(f"function {name} is {word}" + ("" if answer["changed"] else ", as it was"))
+
+
+def _triggers(row: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{one['trigger']} {one.get('expression') or one.get('path') or one['name']}"
+        for one in row["triggers"]
+    )
+
+
+def _outcomes(row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{count} {word}" for word, count in row["outcomes_24h"].items())

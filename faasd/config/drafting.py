@@ -1,0 +1,386 @@
+"""Brings together what TOML and Python say of each function, discovering modules on the way.
+
+Modules are looked at twice at most. The first look imports every module. The second one imports
+again what needs another interpreter or environment, which is known only when the first has shown
+which function is declared where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from faasd.config.assemble import find_program
+from faasd.config.document import Document
+from faasd.config.layers import Draft, Layer, merge
+from faasd.config.positions import KeyPath
+from faasd.config.settings import DefaultSettings, FunctionSettings
+from faasd.config.sources import Source, code_dir_of
+from faasd.config.validate import Report, did_you_mean, dotted, validate
+from faasd.config.values import Name
+from faasd.errors import InvalidSetting
+from faasd.model.declaration import Declared, Discovered, Module, Problem
+
+__all__ = ["Discover", "Drafting"]
+
+Discover = Callable[[Sequence[Module]], Awaitable[list[Discovered]]]
+_Key = tuple[str, str, str | None]  # Module, directory, interpreter.
+_TOML_ONLY = ("handler", "command")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One decorator's declaration, where it was found, and all that is said of its function."""
+
+    declared: Declared
+    module: Module
+    layers: list[Layer]
+
+
+class Drafting:
+    """Makes the drafts of one configuration; afterwards `problems` says what is wrong with them."""
+
+    def __init__(
+        self,
+        document: Document,
+        sources: Sequence[Source],
+        entries: tuple[str, ...],
+        environ: Mapping[str, str],
+    ) -> None:
+        self.problems: list[Problem] = []
+        self.left_out: set[str] = set()  # Functions that exist but got no draft.
+        self._document = document
+        self._sources = {(source.name, source.code_dir): source for source in sources}
+        self._entries = entries
+        self._environ = environ
+        self._defaults = self._read_defaults()
+        self._in_toml = self._read_toml()
+        self._in_python: dict[str, _Found] = {}
+        self._answers: dict[_Key, Discovered] = {}
+
+    async def run(self, discover: Discover) -> list[Draft]:
+        """Return a draft of every function that can have one."""
+        first = await discover(self._first_look())
+        self._collect(first)
+        checks, retries = self._checks(), self._retries(first)
+        second = await discover([*checks, *retries]) if checks or retries else []
+        self._answers |= {_key(answer.module): answer for answer in second[: len(checks)]}
+        mended = self._collect_late(second[len(checks) :])
+        self._report_modules(first, mended)
+        drafts = [*self._drafts_of_python(), *self._drafts_of_toml(first)]
+        return [draft for draft in drafts if not self._has_handler_fault(draft)]
+
+    def code_dir(self, draft: Draft) -> str:
+        """Return the directory that is put first on the module path, or a command's own."""
+        if draft.found_in is not None:
+            return draft.found_in.code_dir
+        return str(self._document.base_dir)
+
+    def code_root(self, draft: Draft) -> str:
+        """Return the directory or file whose content is the version of a function's code."""
+        module = draft.found_in
+        if module is None:
+            return self._command_file(merge(draft.layers)["command"])
+        answer = self._answers.get(_key(module))
+        file = answer.file if answer else None
+        if file is None or file.startswith(module.code_dir + "/"):
+            return module.code_dir
+        # An installed module: its own package, or its file, and not everything beside it.
+        parts = file.split("/")
+        depth = len(module.name.split(".")) - (0 if file.endswith("/__init__.py") else 1)
+        return "/".join(parts[: len(parts) - depth]) if depth else file
+
+    def _command_file(self, command: Sequence[str]) -> str:
+        """Return the script that a command runs: its first argument that is a file, or its program."""
+        base_dir = self._document.base_dir
+        scripts = [
+            base_dir / argument for argument in command[1:] if (base_dir / argument).is_file()
+        ]
+        return str(scripts[0]) if scripts else find_program(command[0], base_dir)[0]
+
+    def _read_defaults(self) -> Layer:
+        table = self._document.tables.get("defaults", {})
+        report = self._document.report(("defaults",))
+        settings, problems = validate(DefaultSettings, table, report)
+        self.problems += problems
+        return Layer(settings or DefaultSettings(), report, is_defaults=True)
+
+    def _read_toml(self) -> dict[str, Layer]:
+        layers = {}
+        for name, table in self._document.tables.get("functions", {}).items():
+            report = self._document.report(("functions", name), name)
+            settings, problems = validate(FunctionSettings, table, report)
+            problems += _name_problems(name, report)
+            self.problems += problems
+            if settings is None or problems:
+                self.left_out.add(name)
+            else:
+                layers[name] = Layer(settings, report)
+        return layers
+
+    def _first_look(self) -> list[Module]:
+        """Return every module, each once, with all the handlers that TOML expects of it."""
+        modules: dict[_Key, Module] = {}
+        python = self._interpreter([self._defaults])
+        env = self._environment([self._defaults])
+        timeout_s = merge([self._defaults])["init_timeout_s"]
+        fault = self._interpreter_fault([self._defaults])
+        if fault is not None:
+            self._fail(self._defaults.report(("python",), fault))
+        for source in self._sources.values() if fault is None else ():
+            module = Module(source.name, source.code_dir, source.origin, python, (), env, timeout_s)
+            modules[_key(module)] = module
+        for name in self._in_toml:
+            wanted = self._module_of_toml(name)
+            if wanted is not None:
+                known = modules.get(_key(wanted), wanted)
+                modules[_key(wanted)] = replace(
+                    known,
+                    attributes=tuple({*known.attributes, *wanted.attributes}),
+                    env=known.env | wanted.env,
+                    timeout_s=max(known.timeout_s, wanted.timeout_s),
+                )
+        return list(modules.values())
+
+    def _module_of_toml(self, name: str) -> Module | None:
+        """Return the module that a function's `handler` in TOML names."""
+        layers = [self._defaults, self._in_toml[name]]
+        settings = merge(layers)
+        if settings["handler"] is None or self._interpreter_fault(layers):
+            return None
+        module, _, attribute = settings["handler"].partition(":")
+        return Module(
+            module,
+            code_dir_of(module, self._document, self._entries),
+            str(self._document.path),
+            self._interpreter(layers),
+            (attribute,),
+            self._environment(layers),
+            settings["init_timeout_s"],
+        )
+
+    def _collect(self, answers: Sequence[Discovered]) -> None:
+        """Take what decorators declare in the modules that `functions` names."""
+        python = self._interpreter([self._defaults])
+        for answer in answers:
+            module = answer.module
+            self._answers[_key(module)] = answer
+            if (module.name, module.code_dir) in self._sources and module.python == python:
+                for declared in answer.declared:
+                    self._take(declared, module)
+
+    def _take(self, declared: Declared, module: Module) -> None:
+        """Keep one declaration, unless something is wrong with it."""
+        name = declared.name
+        report = _report_of(declared)
+        written = {key: value for key, value in declared.settings.items() if key not in _TOML_ONLY}
+        settings, problems = validate(FunctionSettings, written, report)
+        problems += _name_problems(name, report)
+        earlier = self._in_python.get(name)
+        if earlier is not None:
+            place = f"{earlier.declared.file}:{earlier.declared.line}"
+            problems.append(
+                report((), f"two functions are named {name!r}; the other is at {place}")
+            )
+        own_table = self._in_toml.get(name)
+        if own_table is not None:
+            problems += _conflicts(own_table, declared)
+        for problem in problems:
+            self._fail(problem)
+        if settings is not None and not problems:
+            layers = [self._defaults, Layer(settings, report)]
+            layers += [own_table] if own_table is not None else []
+            self._in_python[name] = _Found(declared, module, layers)
+
+    def _checks(self) -> list[Module]:
+        """Return modules to import under the interpreter that their functions run with."""
+        checks: dict[_Key, Module] = {}
+        for found in self._in_python.values():
+            python = self._interpreter(found.layers)
+            if python != found.module.python and not self._interpreter_fault(found.layers):
+                module = replace(found.module, python=python, attributes=())
+                known = checks.get(_key(module), module)
+                attribute = found.declared.handler.partition(":")[2]
+                checks[_key(module)] = replace(known, attributes=(*known.attributes, attribute))
+        return list(checks.values())
+
+    def _retries(self, first: Sequence[Discovered]) -> list[Module]:
+        """Return broken modules as a function in TOML would have them run.
+
+        A module may fail only because its function's interpreter or environment stands in TOML.
+        """
+        retries = []
+        for name in self._unfound():
+            layers = [self._defaults, self._in_toml[name]]
+            if self._interpreter_fault(layers):
+                continue
+            python, env = self._interpreter(layers), self._environment(layers)
+            for module in (answer.module for answer in first if answer.is_broken):
+                again = replace(module, python=python, env=env)
+                if again != module and again not in retries:
+                    retries.append(again)
+        return retries
+
+    def _collect_late(self, answers: Sequence[Discovered]) -> set[tuple[str, str]]:
+        """Take what only the second look could find; returns the modules that it has mended."""
+        mended = set()
+        for answer in answers:
+            for declared in answer.declared:
+                if declared.name in self._unfound():
+                    self._take(declared, answer.module)
+                    self._answers[_key(answer.module)] = answer
+                    mended.add((answer.module.name, answer.module.code_dir))
+        return mended
+
+    def _unfound(self) -> list[str]:
+        """Return functions that TOML has settings for, and nobody has declared so far."""
+        return [
+            name
+            for name, layer in self._in_toml.items()
+            if name not in self._in_python
+            and name not in self.left_out
+            and not merge([layer]).is_runnable
+        ]
+
+    def _report_modules(self, answers: Sequence[Discovered], mended: set[tuple[str, str]]) -> None:
+        """Report what is wrong with the modules that `functions` names."""
+        for answer in answers:
+            where = (answer.module.name, answer.module.code_dir)
+            if where in self._sources and where not in mended:
+                for problem in answer.problems:
+                    self._fail(self._with_place(problem, ("daemon", "functions"), answer.module))
+
+    def _with_place(self, problem: Problem, path: KeyPath, module: Module) -> Problem:
+        """Point a problem without a line of its own at what has named the module in this file."""
+        if problem.path != str(self._document.path) or problem.line is not None:
+            return problem
+        message = f"module {module.name!r} {problem.message}"
+        return self._document.problem(path, message, problem.function, problem.is_warning)
+
+    def _drafts_of_python(self) -> list[Draft]:
+        return [
+            Draft(name, found.layers, _place(found.declared), found.declared, found.module)
+            for name, found in self._in_python.items()
+            if name not in self.left_out
+        ]
+
+    def _drafts_of_toml(self, first: Sequence[Discovered]) -> list[Draft]:
+        """Return drafts of functions that TOML alone declares."""
+        drafts = []
+        unfound = set(self._unfound())
+        for name, layer in self._in_toml.items():
+            settings = merge([layer])
+            if name in self._in_python or name in self.left_out:
+                continue
+            if name in unfound:
+                is_any_broken = any(answer.is_broken for answer in first)
+                is_blind = self._interpreter_fault([self._defaults]) is not None
+                self._report_unfound(name, is_any_broken or is_blind)
+            elif settings["handler"] is not None and settings["command"] is not None:
+                message = "a function has a handler or a command, not both"
+                self._fail(layer.report(("command",), message))
+            else:
+                line, _ = self._document.positions.of(("functions", name))
+                origin = f"{self._document.path}:{line}"
+                module = self._module_of_toml(name)
+                drafts.append(Draft(name, [self._defaults, layer], origin, None, module))
+        return drafts
+
+    def _report_unfound(self, name: str, is_any_broken: bool) -> None:
+        report = self._in_toml[name].report
+        self.left_out.add(name)
+        if is_any_broken:
+            message = "not found; it may be declared in a module that could not be imported"
+            self._fail(replace(report((), message), is_warning=True))
+            return
+        hint = did_you_mean(name, self._in_python)
+        message = (
+            "no function of this name is declared in Python, so it needs a handler or a command"
+        )
+        self._fail(report((), message + hint))
+
+    def _fail(self, problem: Problem) -> None:
+        self.problems.append(problem)
+        if problem.function is not None and not problem.is_warning:
+            self.left_out.add(problem.function)
+
+    def _has_handler_fault(self, draft: Draft) -> bool:
+        """Report what the import of a function's handler under its own interpreter has shown."""
+        if draft.found_in is None:
+            return False
+        python = self._interpreter(draft.layers)
+        answer = self._answers.get((draft.found_in.name, draft.found_in.code_dir, python))
+        if answer is None:  # The interpreter cannot be found, and assembling will say so.
+            return False
+        key = "python" if draft.declared else "handler"
+        merged = merge(draft.layers)
+        handler = draft.declared.handler if draft.declared else merged["handler"]
+        fault = answer.attributes.get(handler.partition(":")[2])
+        problems = [merged.problem(key, fault)] if fault else []
+        for problem in answer.problems:
+            if not problem.is_warning and problem.function is None:
+                place = self._with_place(problem, ("functions", draft.name, key), answer.module)
+                problems.append(replace(place, function=draft.name))
+        for problem in problems:
+            self._fail(problem)
+        return bool(problems)
+
+    def _interpreter(self, layers: Sequence[Layer]) -> str | None:
+        """Return the interpreter that layers come to."""
+        written = merge(layers)["python"]
+        return None if written is None else find_program(written, self._document.base_dir)[0]
+
+    def _interpreter_fault(self, layers: Sequence[Layer]) -> str | None:
+        """Say what is wrong with that interpreter; of one function's, assembling reports it."""
+        written = merge(layers)["python"]
+        return None if written is None else find_program(written, self._document.base_dir)[1]
+
+    def _environment(self, layers: Sequence[Layer]) -> dict[str, str]:
+        """Return the variables that an import of the handler would see."""
+        settings = merge(layers)
+        passed = {
+            name: self._environ[name] for name in settings["pass_env"] if name in self._environ
+        }
+        given: dict[str, str] = settings["env"]
+        return passed | given
+
+
+def _key(module: Module) -> _Key:
+    return module.name, module.code_dir, module.python
+
+
+def _place(declared: Declared) -> str:
+    return f"{declared.file}:{declared.line}"
+
+
+def _report_of(declared: Declared) -> Report:
+    """Return what makes problems at a decorator's line, with the setting's name as in TOML."""
+
+    def report(path: KeyPath, message: str) -> Problem:
+        setting = dotted(("functions", declared.name, *path))
+        return Problem(
+            declared.file, message, declared.line, setting=setting, function=declared.name
+        )
+
+    return report
+
+
+def _name_problems(name: str, report: Report) -> list[Problem]:
+    try:
+        Name().read(name)
+    except InvalidSetting as error:
+        return [report((), f"this cannot be the name of a function: {error}")]
+    return []
+
+
+def _conflicts(layer: Layer, declared: Declared) -> list[Problem]:
+    """A function that Python declares may not be given another handler in TOML."""
+    settings = merge([layer])
+    message = (
+        f"the function is declared in Python already, at {_place(declared)}; remove one of the two"
+    )
+    return [
+        layer.report((key,), message)
+        for key in ("handler", "command")
+        if settings[key] not in (None, declared.handler)
+    ]

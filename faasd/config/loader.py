@@ -1,0 +1,152 @@
+"""Loads a configuration: the file, what its modules declare, and the functions that come of both.
+
+Every mistake is reported, all of them together. A function with a mistake is left out and the
+others stay, so that the daemon can run with one broken module; what it does with mistakes in the
+file itself is its own decision (`Loaded.fatal`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from faasd.config.assemble import Assembled, Surroundings, assemble
+from faasd.config.cross_checks import cross_check
+from faasd.config.document import Document, read_document
+from faasd.config.drafting import Discover, Drafting
+from faasd.config.locate import SOCKET_PATH_BYTES_MAX, places
+from faasd.config.positions import Positions
+from faasd.config.settings import DaemonSettings
+from faasd.config.sources import find_sources
+from faasd.config.trigger_values import CheckPattern, CheckSchedule
+from faasd.config.validate import did_you_mean, validate
+from faasd.model.declaration import Problem
+from faasd.model.function import Function
+
+__all__ = ["CodeVersion", "Discover", "Loaded", "load"]
+
+#: (file or directory, directories that do not count) → version.
+CodeVersion = Callable[[str, Sequence[str]], str]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A configuration, read."""
+
+    config_path: Path
+    daemon: DaemonSettings  # Its defaults, where the file could not be read.
+    functions: tuple[Function, ...]  # Whole ones, ordered by name.
+    problems: tuple[Problem, ...]
+    disabled: tuple[str, ...] = ()  # Functions with `enabled = false`.
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """Everything that keeps something from working."""
+        return tuple(problem for problem in self.problems if not problem.is_warning)
+
+    @property
+    def fatal(self) -> tuple[Problem, ...]:
+        """Errors in the configuration file itself, with which a daemon does not start."""
+        return tuple(one for one in self.errors if one.path == str(self.config_path))
+
+
+async def load(
+    config_path: Path,
+    *,
+    discover: Discover,
+    code_version: CodeVersion,
+    check_schedule: CheckSchedule,
+    check_pattern: CheckPattern,
+    environ: Mapping[str, str] = os.environ,
+) -> Loaded:
+    """Read a configuration and discover its functions. Raises nothing for what people wrote."""
+    config_path = _absolute(config_path)
+    document, problems = read_document(config_path)
+    if document is None:
+        nothing = Document(config_path, {}, Positions({}, ""))
+        return Loaded(config_path, _daemon(nothing, environ)[0], (), tuple(problems))
+    daemon, daemon_problems = _daemon(document, environ)
+    is_explicit = "functions" in daemon.model_fields_set
+    sources, source_problems = find_sources(document, daemon.functions, is_explicit)
+    drafting = Drafting(document, sources, daemon.functions, environ)
+    drafts = await drafting.run(discover)
+    around = Surroundings(document.base_dir, check_schedule, check_pattern)
+    assembled = [assemble(draft, drafting.code_dir(draft), around) for draft in drafts]
+    problems += [*daemon_problems, *source_problems, *drafting.problems]
+    problems += [problem for one in assembled for problem in one.problems]
+    problems += cross_check(assembled, drafting.left_out)
+    left_out = {problem.function for problem in problems if not problem.is_warning}
+    whole = [one for one in assembled if one.function.name not in left_out]
+    names = {one.function.name for one in whole}
+    roots = {draft.name: drafting.code_root(draft) for draft in drafts if draft.name in names}
+    functions = await asyncio.to_thread(
+        _with_versions, whole, roots, str(daemon.state_dir), code_version
+    )
+    return Loaded(
+        document.path,
+        daemon,
+        tuple(sorted(functions, key=lambda function: function.name)),
+        tuple(sorted(dict.fromkeys(problems), key=_place)),
+        tuple(sorted(one.function.name for one in whole if not one.is_enabled)),
+    )
+
+
+def _daemon(document: Document, environ: Mapping[str, str]) -> tuple[DaemonSettings, list[Problem]]:
+    """Read `[daemon]` and make its paths absolute."""
+    table = document.tables.get("daemon", {})
+    report = document.report(("daemon",))
+    settings, problems = validate(DaemonSettings, table, report)
+    if settings is None:
+        settings, table = DaemonSettings(), {}
+    where = places(document.path, table, environ)
+    size = len(os.fsencode(where.socket))
+    if size > SOCKET_PATH_BYTES_MAX:
+        message = (
+            f"{where.socket} is {size} bytes long, and the kernel takes at most "
+            f"{SOCKET_PATH_BYTES_MAX}; set a shorter `socket`"
+        )
+        problems.append(report(("socket",), message))
+    if settings.socket_group is not None:
+        groups = {group.gr_name for group in grp.getgrall()}
+        if settings.socket_group not in groups:
+            hint = did_you_mean(settings.socket_group, groups)
+            message = f"there is no group {settings.socket_group!r} on this host{hint}"
+            problems.append(report(("socket_group",), message))
+    return settings.model_copy(update=vars(where)), problems
+
+
+def _with_versions(
+    whole: Sequence[Assembled],
+    roots: Mapping[str, str],
+    state_dir: str,
+    code_version: CodeVersion,
+) -> list[Function]:
+    """Return the enabled functions with the versions of their code, each directory read once."""
+    # Files that come and go there are not code.
+    exclude = [state_dir]
+    for one in whole:
+        for watch in one.function.files:
+            moves = (watch.on_success, watch.on_failure)
+            exclude += [watch.path, *(move.removeprefix("move:") for move in moves)]
+    versions: dict[str, str] = {}
+    functions = []
+    for one in whole:
+        if one.is_enabled:
+            root = roots[one.function.name]
+            if root not in versions:
+                versions[root] = code_version(root, exclude)
+            functions.append(replace(one.function, code_version=versions[root]))
+    return functions
+
+
+def _absolute(path: Path) -> Path:
+    # Without following links: what people wrote is what messages should show.
+    return Path(os.path.abspath(path))
+
+
+def _place(problem: Problem) -> tuple[str, int, int]:
+    return problem.path, problem.line or 0, problem.column or 0

@@ -1,0 +1,274 @@
+"""Builds everything and knows every implementation: start order, stop order, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import faasd
+from faasd.api.server import ApiServer
+from faasd.api.services import ApiServices
+from faasd.clock import Clock
+from faasd.config.loader import Loaded, load
+from faasd.dispatch.direct import DirectInvoker
+from faasd.dispatch.dispatcher import Dispatcher
+from faasd.dispatch.recovery import LeaseRenewal, recover
+from faasd.dispatch.run_attempt import Spine
+from faasd.dispatch.running import Ended, Running
+from faasd.dispatch.services import SandboxServices
+from faasd.dispatch.slots import Slots
+from faasd.errors import ConfigErrors, InvalidSetting, StoreError
+from faasd.functions.code_version import code_version
+from faasd.functions.discovery import discover
+from faasd.functions.registry import Registry
+from faasd.intake import Intake
+from faasd.logs import configure, get_logger
+from faasd.model.invocation import FINAL_STATES
+from faasd.model.pattern import validate as pattern_problems
+from faasd.model.trigger import ScheduleTrigger
+from faasd.sandbox.sandboxes import ProcessSandboxes
+from faasd.store.invocation_logs import LogBudget
+from faasd.store.open import Store, open_store
+from faasd.triggers.cron import CronTriggers
+from faasd.triggers.file_drop import FileTriggers
+from faasd.triggers.fire_times import fire_times_of
+
+__all__ = ["Daemon", "load_config", "main"]
+
+_log = get_logger("daemon")
+#: An enqueue without a daemon holds the state directory for a moment.
+LOCK_WAIT_S = 2.0
+RETENTION_INTERVAL_S = 3600.0
+
+
+async def load_config(path: Path) -> Loaded:
+    """Read the configuration and discover the functions, with every check that a running daemon makes."""
+    return await load(
+        path,
+        discover=discover,
+        code_version=code_version,
+        check_schedule=_schedule_problem,
+        check_pattern=lambda pattern: "; ".join(pattern_problems(pattern)) or None,
+    )
+
+
+def _schedule_problem(trigger: ScheduleTrigger) -> str | None:
+    try:
+        fire_times_of(trigger)
+    except InvalidSetting as error:
+        return str(error)
+    return None
+
+
+class Daemon:
+    """One running faasd on one state directory."""
+
+    def __init__(self, loaded: Loaded, config_path: Path, clock: Clock) -> None:
+        self._settings = loaded.daemon
+        self._functions = loaded.functions
+        self._problems = loaded.problems
+        self._config_path = config_path
+        self._clock = clock
+        self._state = "starting"
+        self._stop_asked = asyncio.Event()
+        self._stop_now = asyncio.Event()
+
+    def ask_to_stop(self) -> None:
+        """Drain and stop; asked twice, stop now."""
+        if self._stop_asked.is_set():
+            self._stop_now.set()
+        self._stop_asked.set()
+
+    async def run(self) -> None:
+        """Start, serve until asked to stop, stop. Raises FaasdError when it cannot start."""
+        async with contextlib.AsyncExitStack() as stack:
+            await self._build(stack)
+            try:
+                await self._start()
+                self._state = "ready"
+                _log.info(
+                    "daemon_ready",
+                    functions=len(self._functions),
+                    state_dir=str(self._settings.state_dir),
+                    socket=str(self._settings.socket),
+                    pid=os.getpid(),
+                )
+                await self._stop_asked.wait()
+            finally:
+                self._state = "stopping"
+                await self._stop()
+
+    async def _build(self, stack: contextlib.AsyncExitStack) -> None:
+        """Make every part and tie them together; nothing runs yet. The store's lock is taken first."""
+        settings = self._settings
+        store = await open_store(
+            settings.state_dir,
+            self._clock,
+            LogBudget(function_bytes=settings.log_bytes_per_function),
+            lock_wait_s=LOCK_WAIT_S,
+        )
+        stack.push_async_callback(store.close)
+        self._store: Store = store
+        self._registry = Registry(self._functions)
+        self._slots = Slots(settings.slots)
+        self._running = Running(self._slots, self._attempt_ended)
+        paused = {name for kind, name in await store.pauses.load() if kind == "function"}
+        self._intake = Intake(self._registry, store.invocations, self._clock, self._events_accepted)
+        self._invoker = DirectInvoker(
+            self._intake.prepare, self._slots, self._running, store.pauses, paused
+        )
+        services = SandboxServices(self._intake, self._invoker, store.logs, self._clock)
+        self._sandboxes = ProcessSandboxes(settings.state_dir, self._clock)
+        self._spine = Spine(
+            sandboxes=self._sandboxes,
+            services=services,
+            store=store.invocations,
+            logs=store.logs,
+            catalog=self._registry,
+            clock=self._clock,
+            noise=lambda: random.uniform(-1.0, 1.0),
+        )
+        self._dispatcher = Dispatcher(self._spine, self._slots, self._running, paused)
+        self._invoker.attach(self._spine, services, self._dispatcher)
+        self._leases = LeaseRenewal(self._spine, self._running, self._dispatcher)
+        self._schedules = CronTriggers(self._intake, store.cursors, self._clock)
+        self._files = FileTriggers(
+            self._intake, store.invocations, store.history, store.files, self._clock, _report
+        )
+        self._api = ApiServer(self._api_services(), settings.socket, group=settings.socket_group)
+
+    async def _start(self) -> None:
+        """Leftovers end, what they held returns, then the doors open: none may find a half-started daemon."""
+        await self._sandboxes.start()
+        lanes = self._registry.lanes()
+        await self._store.invocations.known_queues([(one.queue, one.function) for one in lanes])
+        await recover(self._spine)
+        self._dispatcher.start()
+        self._leases.start()
+        await self._schedules.start(self._functions)
+        await self._files.start(self._functions)
+        await self._api.start()
+        self._retention = asyncio.create_task(self._retain())
+        self._dispatcher.wake()  # For what an enqueue without us left in the store until now.
+
+    async def _stop(self) -> None:
+        """Close the doors, let attempts finish for `drain_timeout`, return the rest uncharged."""
+        _log.info("daemon_stopping", running=self._slots.running)
+        await self._schedules.stop()
+        await self._files.stop()
+        await self._dispatcher.stop()
+        self._invoker.close()
+        await self._drain()
+        self._intake.close()
+        await self._api.stop(drain_s=1.0)
+        await self._leases.stop()
+        self._retention.cancel()
+        await self._sandboxes.stop()
+        _log.info("daemon_stopped")
+
+    async def _drain(self) -> None:
+        finished = asyncio.create_task(
+            self._running.wait_until_none(self._settings.drain_timeout_s)
+        )
+        hurried = asyncio.create_task(self._stop_now.wait())
+        await asyncio.wait({finished, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        finished.cancel()
+        if self._slots.running:
+            _log.warning("attempts_drained", running=self._slots.running)
+            self._running.stop_all("drained")
+            await self._running.wait_until_none(30.0)
+
+    async def _retain(self) -> None:
+        """Forget what need not be kept, now and every hour."""
+        settings = self._settings
+        retention = Retention(
+            finished_s=settings.keep_finished_s,
+            finished_count_max=settings.keep_finished_count,
+            dead_s=settings.keep_dead_s,
+        )
+        while True:
+            try:
+                count = await self._store.retain(retention)
+                _log.debug("history_retained", deleted=count)
+            except StoreError as error:
+                _log.error("retention_failed", error=str(error))
+            await asyncio.sleep(RETENTION_INTERVAL_S)
+
+    def _events_accepted(self, queues: set[str], replaced: tuple[str, ...]) -> None:
+        self._running.stop(replaced, "cancelled")
+        self._dispatcher.wake(queues)
+
+    def _attempt_ended(self, ended: Ended) -> None:
+        """Tell, by name, everybody who acts on the end of an attempt."""
+        self._dispatcher.slot_freed(ended.queue)
+        self._invoker.slot_freed()
+        function = ended.attempt.function
+        self._dispatcher.wake([to.name for to in (*function.on_success, *function.on_failure)])
+        for claim, settled in zip(ended.attempt.claims, ended.settled, strict=False):
+            if claim.invocation.trigger == "files" and settled.state in FINAL_STATES:
+                self._files.settled(settled.invocation_id, settled.state)
+
+    def _api_services(self) -> ApiServices:
+        return ApiServices(
+            accept=self._intake,
+            store=self._store.invocations,
+            history=self._store.history,
+            logs=self._store.logs,
+            catalog=self._registry,
+            schedules=self._schedules,
+            files=self._files,
+            invoker=self._invoker,
+            pauses=self._store.pauses,
+            version=faasd.__version__,
+            started_at=self._clock.now(),
+            status=self._status,
+            wake=self._dispatcher.wake,
+            state_dir=str(self._settings.state_dir),
+            config_path=str(self._config_path),
+            clock=self._clock,
+        )
+
+    def _status(self) -> Mapping[str, Any]:
+        return {
+            "state": self._state,
+            "running": self._slots.running,
+            "slots": self._slots.total,
+            "functions": len(self._functions),
+            "problems": [str(problem) for problem in self._problems],
+        }
+
+
+def _report(event: str, /, **fields: Any) -> None:
+    """Log what a watched directory has to say."""
+    _log.warning(event, **fields)
+
+
+async def _serve(config_path: Path) -> None:
+    loaded = await load_config(config_path)
+    if loaded.fatal:
+        raise ConfigErrors([str(problem) for problem in loaded.errors])
+    configure(loaded.daemon.log_format, loaded.daemon.log_level)
+    for problem in loaded.problems:
+        log = _log.warning if problem.is_warning else _log.error
+        log("problem_found", function=problem.function, problem=str(problem))
+    daemon = Daemon(loaded, config_path, Clock())
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(signal_number, daemon.ask_to_stop)
+    await daemon.run()
+
+
+def main(config_path: str) -> int:
+    """Run the daemon in the foreground until a signal stops it; returns the exit code.
+
+    Raises ConfigErrors for mistakes in the file, and other FaasdErrors for what keeps it from starting.
+    """
+    asyncio.run(_serve(Path(config_path)))
+    return 0

@@ -1,0 +1,111 @@
+"""Control groups, version 1: one tree of directories per controller."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+__all__ = ["Group", "own_group"]
+
+
+def own_group(controller: str) -> str | None:
+    """Return the directory of our own group in a controller's tree, or None when it is not mounted."""
+    mount = _mount_of(controller)
+    if mount is None:
+        return None
+    root, point = mount
+    with open("/proc/self/cgroup") as file:
+        for line in file:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            if controller in controllers.split(","):
+                inner = path[len(root) :] if root != "/" and path.startswith(root) else path
+                own = (point + inner).rstrip("/")
+                # In a container the path may be the host's, and the mount shows only our part.
+                return own if os.path.isdir(own) else point
+    return None
+
+
+def _mount_of(controller: str) -> tuple[str, str] | None:
+    with open("/proc/self/mountinfo") as file:
+        for line in file:
+            fields, _, after = line.partition(" - ")
+            kind, _, options = after.split(" ", 2)
+            if kind == "cgroup" and controller in options.rstrip("\n").rpartition(" ")[2].split(
+                ","
+            ):
+                root, point = fields.split(" ")[3:5]
+                return root, point
+    return None
+
+
+class Group:
+    """One group of one controller. Methods raise OSError."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def create(self) -> None:
+        """Make the directory."""
+        os.mkdir(self.path)
+
+    def limit_memory(self, size_bytes: int) -> None:
+        """Cap memory; swap counts as well where the kernel accounts for it."""
+        self._write("memory.limit_in_bytes", size_bytes)
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            self._write("memory.memsw.limit_in_bytes", size_bytes)
+
+    def limit_processes(self, count: int) -> None:
+        """Cap the number of processes and threads."""
+        self._write("pids.max", count)
+
+    def limit_cpu(self, cores: float) -> None:
+        """Cap processor time per wall time."""
+        self._write("cpu.cfs_quota_us", max(1000, round(cores * 100_000)))
+
+    def procs_fd(self) -> int:
+        """Open `cgroup.procs`; who writes "0" to it moves into the group."""
+        return os.open(f"{self.path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+
+    def watch_oom(self) -> int:
+        """Return an eventfd that becomes readable when the group runs out of memory."""
+        event_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # type: ignore[attr-defined, unused-ignore]
+        try:
+            control_fd = os.open(f"{self.path}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._write("cgroup.event_control", f"{event_fd} {control_fd}")
+            finally:
+                os.close(control_fd)
+        except OSError:
+            os.close(event_fd)
+            raise
+        return int(event_fd)
+
+    def oom_kills(self) -> int:
+        """Return how many processes the kernel has killed for want of memory."""
+        for line in self._read("memory.oom_control").splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+        return 0
+
+    def memory_peak_bytes(self) -> int:
+        """Return the most memory that was ever charged."""
+        return int(self._read("memory.max_usage_in_bytes"))
+
+    def pids(self) -> list[int]:
+        """Return the processes in the group; a process of a PID namespace we cannot see is 0."""
+        return [int(pid) for pid in self._read("cgroup.procs").split()]
+
+    def remove(self) -> None:
+        """Remove the directory. Raises OSError (EBUSY) while a process is in it."""
+        os.rmdir(self.path)
+
+    def _write(self, name: str, value: object) -> None:
+        fd = os.open(f"{self.path}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, str(value).encode())
+        finally:
+            os.close(fd)
+
+    def _read(self, name: str) -> str:
+        with open(f"{self.path}/{name}") as file:
+            return file.read()

@@ -1,0 +1,98 @@
+"""What a process may say about itself: its parent's death, its orphans, its privileges, its place in an OOM."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+
+__all__ = [
+    "become_subreaper",
+    "die_with_parent",
+    "drop_capabilities",
+    "forbid_new_privileges",
+    "has_hung_up",
+    "pid_of_pidfd",
+    "raise_oom_score",
+    "send_signal",
+    "set_name",
+]
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_CAPABILITY_VERSION_3 = 0x20080522
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"prctl({option}): {os.strerror(error)}")
+
+
+def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
+    """Have the kernel send us this signal when the thread that forked us ends.
+
+    A parent that ended before this call sends nothing: look at a pipe of its own afterwards. A change
+    of uid undoes it.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal_number)
+
+
+def has_hung_up(fd: int) -> bool:
+    """Whether the other end of a pipe or socket is closed."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))
+
+
+def become_subreaper() -> None:
+    """Adopt orphaned descendants instead of leaving them to the host's init."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def forbid_new_privileges() -> None:
+    """Make set-uid programs and file capabilities powerless for us and all descendants."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def set_name(name: str) -> None:
+    """Show up under this name (15 bytes of it) in ps and top."""
+    _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
+def drop_capabilities() -> None:
+    """Give up every capability of this process. Raises OSError."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    nothing = (ctypes.c_uint32 * 6)()
+    if _libc.capset(header, nothing) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"capset: {os.strerror(error)}")
+
+
+def raise_oom_score(adjustment: int) -> None:
+    """Offer ourselves to the OOM killer before others. Raising needs no privilege."""
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write(str(adjustment))
+
+
+def send_signal(pidfd: int, signal_number: int) -> bool:
+    """Send a signal through a pidfd; False when the process has ended."""
+    try:
+        signal.pidfd_send_signal(pidfd, signal_number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def pid_of_pidfd(pidfd: int) -> int:
+    """Return the pid, as our own PID namespace counts, of a process that may live in another; -1 once reaped."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as file:
+        for line in file:
+            if line.startswith("Pid:"):
+                return int(line.split()[1])
+    return -1

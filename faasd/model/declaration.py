@@ -1,0 +1,71 @@
+"""What is asked of discovery, what it answers, and what can be wrong with what people declare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Declared", "Discovered", "Module", "Problem"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake, at its place. An error leaves its function out; a warning does not."""
+
+    path: str
+    message: str
+    line: int | None = None
+    column: int | None = None
+    setting: str | None = None  # Dotted, as in `functions.thumbnail.timeout`.
+    function: str | None = None  # The function that is left out because of it.
+    is_warning: bool = False
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.path, self.line, self.column) if part)
+        kind = "warning: " if self.is_warning else ""
+        setting = f"{self.setting}: " if self.setting else ""
+        return f"{place}: {kind}{setting}{self.message}"
+
+
+@dataclass(frozen=True)
+class Module:
+    """One module that discovery imports, in a contained process of its own."""
+
+    name: str
+    code_dir: str  # Put first on the module path; "" for a module that is installed.
+    origin: str  # Its file, or who named it, for messages.
+    python: str | None = None  # None for the daemon's own interpreter.
+    attributes: tuple[str, ...] = ()  # Handlers that TOML names, which must exist in it.
+    env: dict[str, str] = field(default_factory=dict)
+    timeout_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One function that a decorator has declared."""
+
+    name: str
+    handler: str  # "module:attribute"
+    settings: dict[str, Any]
+    file: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Discovered:
+    """What importing one module has shown.
+
+    `attributes` says of each handler asked for what is wrong with it, or None. A module that could
+    not be imported has an error among its problems, and nothing else.
+    """
+
+    module: Module
+    declared: tuple[Declared, ...] = ()
+    attributes: dict[str, str | None] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    file: str | None = None  # Where the module was found.
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the import failed."""
+        return any(not one.is_warning and one.function is None for one in self.problems)

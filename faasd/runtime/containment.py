@@ -1,0 +1,98 @@
+"""How a zygote and a sandbox close themselves in: two ordered lists, and the fork that begins both.
+
+`policy` is the JSON of faasd/sandbox/policy.py. A step that fails raises, and nothing runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from faasd.linux import clone, namespaces, process, rlimits
+
+__all__ = ["contain_handler", "contain_zygote", "fork", "join_cgroups", "probe_namespaces"]
+
+_FLAGS = {"pid": clone.NEWPID, "ipc": clone.NEWIPC, "uts": clone.NEWUTS, "user": clone.NEWUSER}
+
+
+def fork(policy: dict[str, Any], cgroup_fds: Sequence[int]) -> tuple[int, int]:
+    """Fork a process into the policy's namespaces and cgroups; returns (pid, pidfd), or (0, -1) in the child.
+
+    The child is itself in its user namespace, and in its cgroups, before anything else happens in it.
+    """
+    flags = sum(_FLAGS[name] for name in policy["namespaces"])
+    into = cgroup_fds[0] if policy["cgroup"] == "v2" and cgroup_fds else None
+    uid, gid = os.geteuid(), os.getegid()  # Asked here: in the child they are unmapped at first.
+    pid, pidfd = clone.fork(flags, into)
+    if pid == 0:
+        if "user" in policy["namespaces"]:
+            namespaces.map_ourselves(uid, gid)
+        if policy["cgroup"] == "v1":
+            join_cgroups(cgroup_fds)
+    return pid, pidfd
+
+
+def join_cgroups(procs_fds: Sequence[int]) -> None:
+    """Move ourselves into cgroups of version 1, given their open `cgroup.procs`."""
+    for fd in procs_fds:
+        os.write(fd, b"0")
+
+
+def contain_zygote(policy: dict[str, Any]) -> None:
+    """Close a zygote in before it imports the handler. What is set here, its sandboxes inherit."""
+    process.raise_oom_score(policy["oom_score"])  # The daemon must never be the victim.
+    rlimits.lower("CORE", 0)
+    rlimits.lower("FSIZE", policy["file_size_bytes"])
+    _limit_data(policy)
+    process.forbid_new_privileges()
+    os.chdir(policy["code_dir"])
+
+
+def contain_handler(policy: dict[str, Any]) -> None:
+    """Close in the process that runs the handler. The order is the argument."""
+    os.setsid()  # A group of its own, which a soft signal can reach as a whole.
+    rlimits.lower("NOFILE", policy["open_files"])
+    _limit_data(policy)  # Again: it is counted from what this process has now.
+    if policy["processes_rlimit"] is not None:
+        rlimits.lower("NPROC", policy["processes_rlimit"])
+    if "user" in policy["namespaces"]:
+        process.drop_capabilities()  # Last: they came with the user namespace and were for the above.
+
+
+def _limit_data(policy: dict[str, Any]) -> None:
+    if policy["data_bytes"] is not None:
+        rlimits.set_soft("DATA", rlimits.data_bytes() + policy["data_bytes"])
+
+
+def probe_namespaces() -> list[str]:
+    """Return the namespaces that this host lets us nest twice, as zygote and sandbox need it; empty for none."""
+    plain = ["pid", "ipc", "uts"]
+    for names in ([plain] if os.geteuid() == 0 else []) + [["user", *plain]]:
+        policy = {"namespaces": names, "cgroup": None}
+        try:
+            if _forks(policy, lambda policy=policy: _forks(policy, lambda: True)):
+                return names
+        except OSError:
+            continue
+    return []
+
+
+def _forks(policy: dict[str, Any], then: Any) -> bool:
+    pid, pidfd = fork_and(policy, then)
+    os.close(pidfd)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def fork_and(policy: dict[str, Any], then: Any) -> tuple[int, int]:
+    """Fork a child that calls `then`, exits 0 when that is true and 1 otherwise."""
+    pid = -1
+    try:
+        pid, pidfd = fork(policy, ())
+        if pid == 0:
+            os._exit(0 if then() else 1)
+    except OSError:
+        if pid == 0:
+            os._exit(1)
+        raise
+    return pid, pidfd

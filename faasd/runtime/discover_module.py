@@ -1,0 +1,209 @@
+"""What discovery looks at in one module: its import, its declarations, its handlers, its threads."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from datetime import datetime, timedelta
+from typing import Any
+
+from faasd import declare
+
+__all__ = ["examine"]
+
+
+class _TimeIsUp(BaseException):
+    """Raised inside the import at its time limit, so that the traceback shows where it hangs."""
+
+
+def examine(request: dict[str, Any]) -> dict[str, Any]:
+    """Import one module and describe it. Never raises."""
+    name, code_dir, timeout_s = request["module"], request["code_dir"], request["timeout_s"]
+    if code_dir:
+        sys.path.insert(0, code_dir)
+
+    def time_is_up(*_: object) -> None:
+        raise _TimeIsUp
+
+    signal.signal(signal.SIGALRM, time_is_up)
+    signal.setitimer(signal.ITIMER_REAL, timeout_s)
+    try:
+        module = importlib.import_module(name)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except BaseException as error:  # noqa: BLE001 - Whatever the module raises is the answer.
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return {"problems": [_import_problem(error, code_dir, timeout_s)]}
+    problems: list[dict[str, Any]] = []
+    functions = []
+    for declaration in declare.DECLARATIONS:
+        if _belongs(declaration, name):
+            described = _describe(declaration, problems)
+            if described is not None:
+                functions.append(described)
+    problems.extend(_thread_warnings())
+    return {
+        "file": getattr(module, "__file__", None),
+        "functions": functions,
+        "attributes": {path: _handler_fault(module, path) for path in request["attributes"]},
+        "problems": problems,
+    }
+
+
+def _belongs(declaration: declare.Declaration, name: str) -> bool:
+    """Whether this module, or one inside it, declares it; others that it imports report their own."""
+    owner = str(getattr(declaration.handler, "__module__", name))
+    return owner == name or owner.startswith(name + ".")
+
+
+def _describe(
+    declaration: declare.Declaration, problems: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    path = str(getattr(declaration.handler, "__qualname__", declaration.name))
+    module_name = str(getattr(declaration.handler, "__module__", ""))
+    place = {"file": declaration.file, "line": declaration.line, "function": declaration.name}
+    if "<" in path:
+        kind = "a lambda" if "<lambda>" in path else "defined inside another function"
+        message = f"is {kind}; a sandbox can only import what stands at the top of its module"
+        problems.append({"message": message, **place})
+        return None
+    fault = _handler_fault(sys.modules.get(module_name), path)
+    if fault is not None:
+        problems.append({"message": fault, **place})
+        return None
+    try:
+        settings = json.loads(json.dumps(declaration.settings, default=_plain, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        problems.append({"message": f"its settings cannot be read: {error}", **place})
+        return None
+    handler = f"{module_name}:{path}"
+    return {
+        "name": declaration.name,
+        "handler": handler,
+        "settings": settings,
+        "file": declaration.file,
+        "line": declaration.line,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Write what people naturally pass to a setting the way TOML would have it."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():f}s"
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    raise TypeError(f"{value!r} is of type {type(value).__name__}")
+
+
+def _handler_fault(module: Any, path: str) -> str | None:
+    """Say what is wrong with a handler, or None."""
+    owner, found = module, module
+    for part in path.split("."):
+        owner = found
+        found = getattr(owner, part, None)
+        if found is None:
+            names = [name for name in dir(owner) if not name.startswith("_")]
+            close = difflib.get_close_matches(part, names, n=1)
+            hint = f'; did you mean "{close[0]}"?' if close else ""
+            return f"there is no {part!r} in {getattr(owner, '__name__', owner)}{hint}"
+    if not callable(found):
+        return f"{path!r} is of type {type(found).__name__} and cannot be called"
+    if inspect.isgeneratorfunction(found) or inspect.isasyncgenfunction(found):
+        return f"{path!r} is a generator; a handler returns its result"
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):
+        return None  # Written in C without a signature: the call will tell.
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        return f"{path}{signature} cannot be called as handler(event, context)"
+    return None
+
+
+def _thread_warnings() -> list[dict[str, Any]]:
+    names = [
+        thread.name for thread in threading.enumerate() if thread is not threading.main_thread()
+    ]
+    if not names:
+        return []
+    text = ", ".join(sorted(names)[:10])
+    message = (
+        f"started {len(names)} thread{'s' if len(names) > 1 else ''} while it was imported ({text}); "
+        "threads do not survive the fork of a sandbox, so start them in the handler"
+    )
+    return [{"message": message, "warning": True}]
+
+
+def _import_problem(error: BaseException, code_dir: str, timeout_s: float) -> dict[str, Any]:
+    """Describe why the import failed, at the line of the user's own code that is nearest to it."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return {
+            "message": f"cannot be imported: {type(error).__name__}: {error.msg}",
+            "file": error.filename,
+            "line": error.lineno,
+        }
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)
+    ]
+    own = [frame for frame in frames if code_dir and frame.filename.startswith(code_dir + os.sep)]
+    near = own or frames
+    return {
+        "message": _import_message(error, timeout_s),
+        "file": near[-1].filename if near else None,
+        "line": near[-1].lineno if near else None,
+        "frames": [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames[-20:]],
+    }
+
+
+def _import_message(error: BaseException, timeout_s: float) -> str:
+    if isinstance(error, _TimeIsUp):
+        return f"its import did not end within {timeout_s:g}s; it was here"
+    if isinstance(error, SystemExit):
+        return (
+            f"called sys.exit({error.code!r}) while it was imported; "
+            'put what a script does under `if __name__ == "__main__":`'
+        )
+    text = _text_of(error)
+    hint = ""
+    if isinstance(error, ModuleNotFoundError):
+        hint = f"; install it for {sys.executable}, or set `python` to the interpreter that has it"
+    elif isinstance(error, TypeError) and "unexpected keyword argument" in text:
+        hint = _keyword_hint(text)
+    return f"cannot be imported: {type(error).__name__}: {text}{hint}"
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)[:2000]
+    except Exception as second:  # noqa: BLE001 - The exception's class is the user's own code.
+        return f"(its text raised {type(second).__name__})"
+
+
+def _keyword_hint(text: str) -> str:
+    """Add what the decorator's parameter is called; Python 3.9 to 3.12 do not say it."""
+    callee, _, rest = text.partition("()")
+    if "did you mean" in text.lower() or callee not in declare.__all__:
+        return ""
+    word = rest.rpartition(" ")[2].strip("'\"")
+    known = getattr(declare, callee).__code__.co_varnames
+    close = difflib.get_close_matches(word, known, n=1)
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def _is_ours(file: str) -> bool:
+    return file.startswith("<frozen importlib") or os.path.dirname(file) in (
+        os.path.dirname(os.path.abspath(__file__)),
+        os.path.dirname(os.path.abspath(declare.__file__)),
+        os.path.dirname(os.path.abspath(importlib.__file__)),
+    )

@@ -1,0 +1,256 @@
+"""Calls the handler: event in, one report out. The process of a sandbox that everything else protects.
+
+The daemon writes two frames: a header (what the context needs, the attempt's environment) and the event.
+Back go `log`, `progress`, `enqueue` and `invoke` frames while it runs, and at the end one of: `result`,
+followed by the JSON of the result; `error`; `exit` (sys.exit was called); `init-error`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import types
+from typing import Any, Callable, NoReturn
+
+from faasd import wire
+from faasd.model.context import ClientContext, Context, SoftTimeout
+from faasd.model.event import encode_json
+from faasd.model.units import format_size
+from faasd.runtime import command, containment, handler_loader, report
+from faasd.runtime.log_capture import capture_logging
+
+__all__ = ["run"]
+
+#: Handlers that close the low descriptors, as daemons do, keep their channel.
+_CHANNEL_FD_MIN = 100
+_HEADER_BYTES_MAX = 2**20
+
+
+class Channel:
+    """The sandbox's end of its channel; safe to use from several threads, useless in forked children."""
+
+    def __init__(self, fd: int, reply_bytes_max: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._owner_pid = os.getpid()
+        self._sending = threading.RLock()
+        self._asking = threading.RLock()
+        self._reply_bytes_max = reply_bytes_max
+
+    def send(self, value: dict[str, Any]) -> None:
+        """Write one frame."""
+        with self._sending:
+            self._socket.sendall(wire.encode(value))
+
+    def send_result(self, text: str) -> None:
+        """Write the two frames of a result."""
+        with self._sending:
+            self._socket.sendall(wire.encode({"op": "result"}) + wire.encode_raw(text.encode()))
+
+    def notify(self, op: str, fields: dict[str, Any]) -> None:
+        """Tell the daemon something (context.progress)."""
+        self._check_owner(op)
+        encode_json(fields)  # Refuses what JSON cannot hold before anything is written.
+        self.send({**fields, "op": op})
+
+    def request(self, op: str, fields: dict[str, Any]) -> dict[str, Any]:
+        """Ask the daemon something and wait for its answer (context.enqueue, context.invoke)."""
+        self._check_owner(op)
+        encode_json(fields)
+        with self._asking:
+            self.send({**fields, "op": op})
+            reply = wire.receive(self._socket, self._reply_bytes_max)
+        if reply is None:
+            raise ConnectionError(f"the daemon has gone while context.{op} waited for its answer")
+        return wire.decode(reply)
+
+    def receive(self, bytes_max: int) -> bytes:
+        """Read one frame; exits when the daemon has gone."""
+        text = wire.receive(self._socket, bytes_max)
+        if text is None:
+            os._exit(1)
+        return text
+
+    def _check_owner(self, op: str) -> None:
+        if os.getpid() != self._owner_pid:
+            raise RuntimeError(
+                f"context.{op} works only in the handler's own process, not in a forked one"
+            )
+
+
+def run(policy: dict[str, Any], channel_fd: int, stdout: int, stderr: int) -> NoReturn:
+    """Run one attempt in this process and exit; every signal is still blocked. Never returns."""
+    owner_pid = os.getpid()
+    code = 70  # Could not even report.
+    try:
+        channel = Channel(_move_out_of_the_way(channel_fd), policy["frame_bytes_max"])
+        _take_stdio(stdout, stderr)
+        header = wire.decode(channel.receive(_HEADER_BYTES_MAX))
+        event_text = channel.receive(policy["frame_bytes_max"])
+        _start_afresh(header)
+        containment.contain_handler(policy)
+        if policy["module"] is None:
+            command.run(header, event_text, channel.send)
+        else:
+            _report(policy, header, event_text, channel, owner_pid)
+        code = 0
+    except OSError as error:
+        # Usually a handler that closed its channel. What happened shows in its log and exit code.
+        _say(f"faasd: cannot report how the handler ended: {error}")
+    finally:
+        _flush()
+        os._exit(code)
+
+
+def _report(
+    policy: dict[str, Any],
+    header: dict[str, Any],
+    event_text: bytes,
+    channel: Channel,
+    owner_pid: int,
+) -> None:
+    """Call the handler and send how that went."""
+    capture_logging(channel.send)
+    soft_stop = _SoftStop()
+    try:
+        soft_stop.arm()
+        handler = handler_loader.resolve(policy["module"], policy["attribute"])
+        value = _call(handler, json.loads(event_text), _context(header, channel), soft_stop)
+        soft_stop.disarm()
+        frame = _result(value, policy["payload_bytes_max"])
+    except report.InitFailed as failure:
+        frame = {"op": "init-error", "error": failure.error}
+    except SystemExit as error:
+        frame = {"op": "exit", "code": repr(error.code), "error": report.error_record(error)}
+    except BaseException as error:  # noqa: BLE001 - around the handler: whatever it raises is its report.
+        frame = {"op": "error", "error": report.error_record(error)}
+    soft_stop.disarm()
+    if os.getpid() != owner_pid:
+        _flush()
+        os._exit(
+            0
+        )  # A child that the handler forked and let return: the report is not its to make.
+    _flush()  # What was printed comes before the report.
+    if "text" in frame:
+        channel.send_result(frame["text"])
+    else:
+        channel.send(frame)
+
+
+def _result(value: Any, bytes_max: int) -> dict[str, Any]:
+    """Return the frame of a return value: its JSON, or why it has none."""
+    try:
+        text = encode_json(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        found = report.unencodable(value)
+        where, what = found if found is not None else ("result", str(error))
+        message = f"the handler returned what JSON cannot hold: {where} is {what}"
+        kind = type(error).__name__
+        return {"op": "error", "error": {"type": kind, "message": message, "stack": []}}
+    if len(text) > bytes_max:
+        size, limit = format_size(len(text)), format_size(bytes_max)
+        message = f"the result is {size} of JSON, over the payload_limit of {limit}"
+        return {"op": "error", "error": {"type": "ResultTooLarge", "message": message, "stack": []}}
+    return {"op": "result", "text": text}
+
+
+def _call(handler: Callable[..., Any], event: Any, context: Context, soft_stop: _SoftStop) -> Any:
+    value = handler(event, context)
+    if isinstance(value, types.CoroutineType):
+        import asyncio  # Already there when the handler is declared async; see handler_loader.
+
+        return asyncio.run(_await(value, soft_stop))
+    return value
+
+
+async def _await(coroutine: Any, soft_stop: _SoftStop) -> Any:
+    import asyncio
+
+    # An exception raised from a signal handler would end the loop, not the coroutine; so the soft
+    # signal cancels the task, and the handler sees asyncio.CancelledError.
+    task = asyncio.ensure_future(coroutine)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await task
+    finally:
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+        soft_stop.disarm()
+
+
+class _SoftStop:
+    """SIGTERM raises SoftTimeout, while the handler runs and not a moment longer."""
+
+    def arm(self) -> None:
+        """From here on the signal raises; one that came earlier does so now."""
+        signal.signal(signal.SIGTERM, self._raise)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+    def disarm(self) -> None:
+        """From here on the signal is ignored: the report is on its way."""
+        try:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        except ValueError:
+            pass  # A thread that the handler forked in; its main thread is elsewhere.
+
+    def _raise(self, number: int, frame: Any) -> None:
+        raise SoftTimeout("the attempt's time is over")
+
+
+def _context(header: dict[str, Any], channel: Channel) -> Context:
+    client = header.get("client_context")
+    return Context(
+        header["function"],
+        invocation_id=header["invocation_id"],
+        attempt=header["attempt"],
+        trigger=header["trigger"],
+        scheduled_for=header["scheduled_for"],
+        timeout_s=header["remaining_s"],
+        memory_bytes=header["memory_bytes"],
+        client_context=ClientContext(**client) if client else None,
+        services=channel,
+    )
+
+
+def _move_out_of_the_way(fd: int) -> int:
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _CHANNEL_FD_MIN)
+    os.close(fd)
+    return moved
+
+
+def _take_stdio(stdout: int, stderr: int) -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    for fd, standard in ((null, 0), (stdout, 1), (stderr, 2)):
+        os.dup2(fd, standard)  # Inheritable, unlike the originals.
+        os.close(fd)
+
+
+def _start_afresh(header: dict[str, Any]) -> None:
+    """Undo what every sandbox of one zygote would otherwise share."""
+    os.environ.update(header["env"])
+    random.seed()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()
+    tempfile = sys.modules.get("tempfile")
+    if tempfile is not None:
+        tempfile.tempdir = None  # It remembers the TMPDIR of the import.
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass  # The handler closed or replaced it.
+
+
+def _say(text: str) -> None:
+    try:
+        os.write(2, text.encode("utf-8", "backslashreplace") + b"\n")
+    except OSError:
+        pass  # It closed that one as well.

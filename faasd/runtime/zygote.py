@@ -1,0 +1,213 @@
+"""The zygote: it has imported one function's module and forks a fresh sandbox for every attempt.
+
+Frames from the daemon: {"op": "attempt", "id", "policy"} with [channel, stdout, stderr, status, cgroups …]; {"op": "kill", "id"}.
+Frames to it: {"op": "ready", "init_s", "memory_bytes"} or {"op": "init-error", "error"} once, {"op": "failed",
+"message", "where"} when we are to blame; {"op": "forked", "id"} with a pidfd; {"op": "fork-failed", "id", "message"}; {"op": "ended", "id", "cpu_s",
+"memory_bytes"} after the sandbox is reaped and, where there are no PID namespaces, all that it left is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from typing import Any, NoReturn
+
+from faasd import wire
+from faasd.linux import proc_tree, process
+from faasd.runtime import containment, handler_loader, report, sandbox_init
+from faasd.runtime.log_capture import capture_logging
+
+__all__ = ["receive_with_fds", "run"]
+
+
+def run(
+    policy: dict[str, Any], control: socket.socket, stdout: int, stderr: int, lifeline: int
+) -> NoReturn:
+    """Be a zygote until the daemon closes `control`; never returns."""
+    code = 1
+    try:
+        _begin(policy, stdout, stderr, lifeline)
+        wire.send(control, _import_handler(policy))
+        _end_of_output()
+        Zygote(policy, control).serve()
+        code = 0
+    except report.InitFailed as failure:
+        wire.send(control, {"op": "init-error", "error": failure.error})
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # The daemon has let go of us.
+    except Exception as error:  # noqa: BLE001 - our own fault or the host's: a wall could not be built.
+        where = traceback.format_exc(limit=-3)[-4096:]
+        _send_last(
+            control, {"op": "failed", "message": f"{type(error).__name__}: {error}", "where": where}
+        )
+    finally:
+        os._exit(code)
+
+
+def _send_last(control: socket.socket, frame: dict[str, Any]) -> None:
+    try:
+        wire.send(control, frame)
+    except OSError:
+        pass  # The daemon has gone; nobody is left to tell.
+
+
+def _begin(policy: dict[str, Any], stdout: int, stderr: int, lifeline: int) -> None:
+    process.die_with_parent()
+    if process.has_hung_up(lifeline):
+        os._exit(1)
+    process.set_name("faasd-zygote")
+    process.become_subreaper()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
+    os.close(stdout)
+    os.close(stderr)
+    # New ones: those of the start were made for what these descriptors were then. Line by line, so that
+    # what was printed before a crash is not lost.
+    sys.stdout = open(1, "w", 1, "utf-8", "backslashreplace", closefd=False)
+    sys.stderr = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)
+    os.environ.clear()
+    os.environ.update(policy["env"])
+    containment.contain_zygote(policy)
+    sys.path.insert(0, policy["code_dir"])
+    capture_logging()
+
+
+def _import_handler(policy: dict[str, Any]) -> dict[str, Any]:
+    """Import the module once; returns the frame that says so. Raises InitFailed."""
+    begun = time.monotonic()
+    if policy["module"] is not None:
+        handler_loader.import_module(policy["module"], policy["code_dir"])
+        handler_loader.resolve(policy["module"], policy["attribute"])
+    handler_loader.settle_for_forking()
+    return {
+        "op": "ready",
+        "init_s": time.monotonic() - begun,
+        "memory_bytes": proc_tree.memory_bytes([_own_pid()]),
+    }
+
+
+def _own_pid() -> int:
+    # As /proc has it, which may count in an outer PID namespace.
+    return int(os.readlink("/proc/self"))
+
+
+def _end_of_output() -> None:
+    """Let go of the pipes that took the import's output, so that the daemon sees their end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass  # The module closed or replaced it.
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    os.close(null)
+
+
+class Zygote:
+    """Forks sandboxes on request, reaps them and tells what they used."""
+
+    def __init__(self, policy: dict[str, Any], control: socket.socket) -> None:
+        self._policy = policy
+        self._control = control
+        self._sandboxes: dict[int, tuple[int, int]] = {}  # pidfd → (id, pid)
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+        self._lifeline = os.pipe()
+        self._has_pid_namespace = "pid" in policy["namespaces"]
+        # What the module started while it was imported is not an orphan of some sandbox.
+        self._helpers = set() if self._has_pid_namespace else proc_tree.descendants([os.getpid()])
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+
+    def serve(self) -> None:
+        """Work until the daemon closes its end."""
+        while True:
+            for fd, _ in self._poll.poll():
+                if fd != self._control.fileno():
+                    self._reap(fd)
+                    continue
+                request, fds = receive_with_fds(self._control)
+                if request is None:
+                    return
+                self._answer(request, fds)
+
+    def _answer(self, request: dict[str, Any], fds: list[int]) -> None:
+        if request["op"] == "attempt":
+            self._fork(request, fds)
+        elif request["op"] == "kill":
+            self._kill(request["id"])
+
+    def _fork(self, request: dict[str, Any], fds: list[int]) -> None:
+        policy = {**self._policy, **request["policy"]}
+        try:
+            pid, pidfd = containment.fork(policy, fds[4:])
+        except OSError as error:
+            wire.send(
+                self._control, {"op": "fork-failed", "id": request["id"], "message": str(error)}
+            )
+        else:
+            if pid == 0:
+                self._become_sandbox(policy, request, fds)
+            self._sandboxes[pidfd] = (request["id"], pid)
+            self._poll.register(pidfd, select.POLLIN)
+            wire.send(self._control, {"op": "forked", "id": request["id"], "fds": 1}, [pidfd])
+        for fd in fds:
+            os.close(fd)
+
+    def _become_sandbox(
+        self, policy: dict[str, Any], request: dict[str, Any], fds: list[int]
+    ) -> NoReturn:
+        self._control.close()
+        for pidfd in self._sandboxes:
+            os.close(pidfd)
+        for fd in fds[4:]:
+            os.close(fd)
+        lifeline, held = self._lifeline
+        os.close(held)
+        channel, stdout, stderr, status = fds[:4]
+        sandbox_init.run(policy, channel, stdout, stderr, status, lifeline)
+
+    def _kill(self, identity: int) -> None:
+        for pidfd, (known, _) in self._sandboxes.items():
+            if known == identity:
+                process.send_signal(pidfd, signal.SIGKILL)
+
+    def _reap(self, pidfd: int) -> None:
+        identity, pid = self._sandboxes.pop(pidfd)
+        self._poll.unregister(pidfd)
+        os.close(pidfd)
+        _, _, usage = os.wait4(pid, 0)
+        if not self._has_pid_namespace:
+            keep = self._helpers.union(pid for _, pid in self._sandboxes.values())
+            proc_tree.end_all([os.getpid()], keep)
+        wire.send(
+            self._control,
+            {
+                "op": "ended",
+                "id": identity,
+                "cpu_s": usage.ru_utime + usage.ru_stime,
+                "memory_bytes": usage.ru_maxrss * 1024,
+            },
+        )
+
+
+def receive_with_fds(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """Read one frame from the daemon with the descriptors it brings; (None, []) at the end."""
+    reader = wire.FrameReader(wire.CONTROL_BYTES_MAX)
+    frames: list[bytes] | None = []
+    # Never more than one frame: the first read takes the length, the others what is missing.
+    missing = 4
+    while not frames:
+        frames = reader.receive(control, missing)
+        if frames is None:
+            return None, []
+        missing = reader.bytes_missing
+    return wire.decode(frames[0]), list(reader.fds)

@@ -1,0 +1,299 @@
+"""Cgroup slots: one short-lived group per zygote and per attempt, on whichever cgroups this host has.
+
+`<our own group>/faasd-<hash of the state directory>/<instance>-<name>`: two daemons never meet, and a
+successor on the same state directory finds what a killed one has left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from typing import Protocol
+
+from faasd.linux import cgroup_v1, cgroup_v2
+
+__all__ = ["CgroupSlot", "CgroupSlots", "find_cgroups"]
+
+
+class CgroupSlot(Protocol):
+    """The group of one process tree. Its methods never raise for a group that is gone."""
+
+    fds: list[int]  # What a fork needs to place its child inside; `close_fds` once it has.
+    oom_fd: int | None  # Readable when memory ran out.
+
+    def close_fds(self) -> None:
+        """Close `fds`."""
+
+    def oom_kills(self) -> int:
+        """How many processes the kernel killed for want of memory."""
+
+    def memory_peak_bytes(self) -> int | None:
+        """The most memory that was charged."""
+
+    def kill(self) -> bool:
+        """Kill what is in the group; True when it was found empty."""
+
+    def remove(self) -> bool:
+        """Remove the group; False while something is still in it."""
+
+
+class CgroupSlots(Protocol):
+    """Makes slots below one directory per state directory."""
+
+    version: str  # "v1" or "v2", as policies and the fork know it.
+    caps_processes: bool
+    caps_cpu: bool
+
+    def make(
+        self, name: str, memory_bytes: int, processes: int | None, cpu: float | None
+    ) -> CgroupSlot:
+        """Make a group. Raises OSError."""
+
+    def end_leftovers(self) -> int:
+        """Kill and remove what other instances left below our directory; returns how many processes."""
+
+    def remove(self) -> None:
+        """Remove our directory if nothing is in it."""
+
+
+def find_cgroups(state_hash: str, instance: str) -> CgroupSlots | None:
+    """Return slots on cgroup v2 if it is delegated to us with a memory controller, else on v1, else None."""
+    for kind in (_SlotsV2, _SlotsV1):
+        try:
+            return kind(state_hash, instance)
+        except OSError:
+            continue
+    return None
+
+
+class _SlotsV1:
+    version = "v1"
+
+    def __init__(self, state_hash: str, instance: str) -> None:
+        self._instance = instance
+        self._roots: dict[str, str] = {}
+        for controller in ("memory", "pids", "cpu"):
+            own = cgroup_v1.own_group(controller)
+            if own is None:
+                continue
+            root = f"{own}/faasd-{state_hash}"
+            try:
+                os.makedirs(root, exist_ok=True)
+            except OSError:
+                continue
+            self._roots[controller] = root
+        if "memory" not in self._roots:
+            self.remove()
+            raise OSError("no writable memory cgroup")
+        self.caps_processes = "pids" in self._roots
+        self.caps_cpu = "cpu" in self._roots
+
+    def make(
+        self, name: str, memory_bytes: int, processes: int | None, cpu: float | None
+    ) -> CgroupSlot:
+        groups: dict[str, cgroup_v1.Group] = {}
+        try:
+            for controller, root in self._roots.items():
+                if (controller == "cpu" and cpu is None) or (
+                    controller == "pids" and not processes
+                ):
+                    continue
+                group = cgroup_v1.Group(f"{root}/{self._instance}-{name}")
+                group.create()
+                groups[controller] = group
+            groups["memory"].limit_memory(memory_bytes)
+            if processes and "pids" in groups:
+                groups["pids"].limit_processes(processes)
+            if cpu is not None and "cpu" in groups:
+                groups["cpu"].limit_cpu(cpu)
+            return _SlotV1(groups)
+        except OSError:
+            for group in groups.values():
+                with contextlib.suppress(OSError):
+                    group.remove()
+            raise
+
+    def end_leftovers(self) -> int:
+        ended: set[int] = set()
+        for root in self._roots.values():
+            for path in _others(root, self._instance):
+                ended |= _end_group(cgroup_v1.Group(path))
+        return len(ended)
+
+    def remove(self) -> None:
+        for root in self._roots.values():
+            with contextlib.suppress(OSError):
+                os.rmdir(root)
+
+
+class _SlotV1:
+    def __init__(self, groups: dict[str, cgroup_v1.Group]) -> None:
+        self._groups = groups
+        self._memory = groups["memory"]
+        self.oom_fd: int | None = self._memory.watch_oom()
+        self.fds = [group.procs_fd() for group in groups.values()]
+
+    def close_fds(self) -> None:
+        while self.fds:
+            os.close(self.fds.pop())
+
+    def oom_kills(self) -> int:
+        with contextlib.suppress(OSError):
+            return self._memory.oom_kills()
+        return 0
+
+    def memory_peak_bytes(self) -> int | None:
+        with contextlib.suppress(OSError):
+            return self._memory.memory_peak_bytes()
+        return None
+
+    def kill(self) -> bool:
+        pids_group = self._groups.get("pids")
+        with contextlib.suppress(OSError):
+            if pids_group is not None:
+                pids_group.limit_processes(0)  # Nobody forks from here on.
+        return _kill_all(self._memory)
+
+    def remove(self) -> bool:
+        self.close_fds()
+        if self.oom_fd is not None:
+            os.close(self.oom_fd)
+            self.oom_fd = None
+        for controller, group in list(self._groups.items()):
+            try:
+                group.remove()
+            except FileNotFoundError:
+                pass
+            except OSError:
+                continue
+            del self._groups[controller]
+        return not self._groups
+
+
+class _SlotsV2:
+    version = "v2"
+    caps_processes = True
+
+    def __init__(self, state_hash: str, instance: str) -> None:
+        own = cgroup_v2.own_group()
+        if own is None:
+            raise OSError("cgroup v2 is not mounted")
+        if os.path.basename(own) == "faasd-daemon":
+            own = os.path.dirname(own)  # A predecessor in this very process had moved us.
+        cgroup_v2.enable_controllers(own, ("memory", "pids"), "faasd-daemon")
+        self.caps_cpu = True
+        try:
+            cgroup_v2.enable_controllers(own, ("cpu",), "faasd-daemon")
+        except OSError:
+            self.caps_cpu = False
+        self._instance = instance
+        self._root = f"{own}/faasd-{state_hash}"
+        os.makedirs(self._root, exist_ok=True)
+        names = ["memory", "pids"] + (["cpu"] if self.caps_cpu else [])
+        cgroup_v2.Group(self._root).write(
+            "cgroup.subtree_control", " ".join(f"+{n}" for n in names)
+        )
+
+    def make(
+        self, name: str, memory_bytes: int, processes: int | None, cpu: float | None
+    ) -> CgroupSlot:
+        group = cgroup_v2.Group(f"{self._root}/{self._instance}-{name}")
+        group.create()
+        try:
+            group.limit_memory(memory_bytes)
+            if processes:
+                group.limit_processes(processes)
+            if cpu is not None and self.caps_cpu:
+                group.limit_cpu(cpu)
+            return _SlotV2(group)
+        except OSError:
+            group.remove()
+            raise
+
+    def end_leftovers(self) -> int:
+        ended: set[int] = set()
+        for path in _others(self._root, self._instance):
+            ended |= _end_group(cgroup_v2.Group(path))
+        return len(ended)
+
+    def remove(self) -> None:
+        with contextlib.suppress(OSError):
+            os.rmdir(self._root)
+
+
+class _SlotV2:
+    oom_fd: int | None = None  # memory.oom.group kills all at once, so nobody has to be told.
+
+    def __init__(self, group: cgroup_v2.Group) -> None:
+        self._group = group
+        self.fds = [group.directory_fd()]
+
+    def close_fds(self) -> None:
+        while self.fds:
+            os.close(self.fds.pop())
+
+    def oom_kills(self) -> int:
+        with contextlib.suppress(OSError):
+            return self._group.oom_kills()
+        return 0
+
+    def memory_peak_bytes(self) -> int | None:
+        with contextlib.suppress(OSError):
+            return self._group.memory_peak_bytes()
+        return None
+
+    def kill(self) -> bool:
+        with contextlib.suppress(OSError):
+            self._group.kill()
+        return _kill_all(self._group)
+
+    def remove(self) -> bool:
+        self.close_fds()
+        try:
+            self._group.remove()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
+def _others(root: str, instance: str) -> list[str]:
+    """Return the groups below `root` that are not this instance's."""
+    with contextlib.suppress(OSError):
+        entries = os.scandir(root)
+        with entries:
+            return [e.path for e in entries if e.is_dir() and not e.name.startswith(f"{instance}-")]
+    return []
+
+
+def _kill_all(group: cgroup_v1.Group | cgroup_v2.Group) -> bool:
+    """Send SIGKILL to every process in the group; True when there was none."""
+    try:
+        pids = group.pids()
+    except OSError:
+        return True
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if pid > 0:
+                os.kill(pid, signal.SIGKILL)
+    return not pids
+
+
+def _end_group(group: cgroup_v1.Group | cgroup_v2.Group) -> set[int]:
+    """Kill a leftover group empty and remove it; returns the processes found. At most 5 s."""
+    found: set[int] = set()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            found.update(pid for pid in group.pids() if pid > 0)
+        if _kill_all(group):
+            with contextlib.suppress(OSError):
+                group.remove()
+                return found
+        if not os.path.isdir(group.path):
+            return found
+        time.sleep(0.002)  # Start of the daemon: nothing else runs yet.
+    return found

@@ -1,0 +1,123 @@
+"""What an attempt prints, cut into lines and kept within its limits.
+
+A line longer than `line_limit` is cut, with a mark that says by how much. When the attempt's total
+(standard output, standard error and log records together) passes `output_limit`, one line of stream `faasd` says so
+and the rest is read and dropped: a chatty but finite attempt survives, marked `output_truncated`. One
+that goes on to FAR_OVER times the limit is ended, with outcome `output-limit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from faasd.clock import Clock
+from faasd.model.attempt import OutputLine
+from faasd.model.limits import Limits
+from faasd.model.units import format_size
+
+__all__ = ["FAR_OVER", "LineCutter", "Output"]
+
+FAR_OVER = 8
+
+
+class LineCutter:
+    """Cuts one stream of bytes into lines of text; what is not UTF-8 shows as backslash escapes."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._partial = bytearray()
+        self._dropped = 0
+
+    def feed(self, data: bytes) -> list[str]:
+        """Take bytes; return the lines that they complete."""
+        lines = []
+        *complete, rest = data.split(b"\n")
+        for piece in complete:
+            self._add(piece)
+            lines.append(self._take())
+        self._add(rest)
+        return lines
+
+    def finish(self) -> list[str]:
+        """Return the last line, when it did not end with a newline."""
+        return [self._take()] if self._partial else []
+
+    def _add(self, piece: bytes) -> None:
+        room = self._bytes_max - len(self._partial)
+        self._partial += piece[:room]
+        self._dropped += max(0, len(piece) - room)
+
+    def _take(self) -> str:
+        data = bytes(self._partial)
+        mark = f"…[truncated {self._dropped} bytes]" if self._dropped else ""
+        self._partial.clear()
+        self._dropped = 0
+        return data.removesuffix(b"\r").decode("utf-8", "backslashreplace") + mark
+
+
+class Output:
+    """All that one attempt prints, handed on as lines."""
+
+    def __init__(
+        self, limits: Limits, clock: Clock, sink: Callable[[Sequence[OutputLine]], None]
+    ) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._sink = sink
+        self._cutters = {name: LineCutter(limits.line_limit_bytes) for name in ("stdout", "stderr")}
+        self._bytes = 0
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether something was dropped."""
+        return self._bytes > self._limits.output_limit_bytes
+
+    @property
+    def is_far_over(self) -> bool:
+        """Whether it has printed so much that nobody can have meant it."""
+        return self._bytes > self._limits.output_limit_bytes * FAR_OVER
+
+    def feed(self, stream: str, data: bytes) -> None:
+        """Take bytes from a pipe."""
+        kept = self._admit(data)
+        if kept:
+            now = self._clock.now()
+            self._hand_on(
+                [OutputLine(now, stream, text) for text in self._cutters[stream].feed(kept)]
+            )
+        self._say_if_just_over(len(data))
+
+    def record(self, at: float, level: str, text: str) -> None:
+        """Take a log record; its lines share time and level."""
+        data = text.encode("utf-8", "backslashreplace")
+        kept = self._admit(data)
+        if kept:
+            cutter = LineCutter(self._limits.line_limit_bytes)
+            lines = [*cutter.feed(kept), *cutter.finish()]
+            self._hand_on([OutputLine(at, "log", line, level) for line in lines])
+        self._say_if_just_over(len(data))
+
+    def say(self, text: str) -> None:
+        """Add a line of faasd's own."""
+        self._sink([OutputLine(self._clock.now(), "faasd", text)])
+
+    def finish(self) -> None:
+        """Hand on last lines that did not end with a newline."""
+        now = self._clock.now()
+        for stream, cutter in self._cutters.items():
+            self._hand_on([OutputLine(now, stream, text) for text in cutter.finish()])
+
+    def _admit(self, data: bytes) -> bytes:
+        return data[: max(0, self._limits.output_limit_bytes - self._bytes)]
+
+    def _say_if_just_over(self, size: int) -> None:
+        was_over = self.is_truncated
+        self._bytes += size
+        if self.is_truncated and not was_over:
+            limit = format_size(self._limits.output_limit_bytes)
+            self.finish()
+            self.say(f"output_limit of {limit} reached; what is printed from here on is dropped")
+
+    def _hand_on(self, lines: list[OutputLine]) -> None:
+        if lines:
+            self._sink(lines)

@@ -1,0 +1,196 @@
+"""What we ask of the walls: pure functions from a function and its host to the policy JSON of runtime/containment.py."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from faasd.clock import to_iso
+from faasd.model.attempt import Attempt
+from faasd.model.function import Function
+
+__all__ = [
+    "Walls",
+    "attempt_environment",
+    "attempt_header",
+    "attempt_policy",
+    "degraded",
+    "environment",
+    "event_json",
+    "frame_bytes_max",
+    "zygote_key",
+    "zygote_policy",
+]
+
+#: Raised over the daemon's, so that an OOM of the whole host takes a sandbox first.
+_OOM_SCORE = 500
+#: How far a frame may exceed the payload limit: the envelope, a batch's brackets.
+_FRAME_SLACK_BYTES = 64 * 2**10
+#: Room for a burst between two looks of the memory watch. Generous, because a single refused
+#: allocation in a child process shows to us only as that child's own failure.
+_DATA_SLACK_BYTES = 256 * 2**20
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Walls:
+    """What this host can build for one interpreter's zygotes."""
+
+    namespaces: tuple[str, ...] = ()
+    cgroup: str | None = None  # "v1" or "v2"
+    cgroup_caps_processes: bool = False
+    cgroup_caps_cpu: bool = False
+    uid: int = 0
+
+
+def degraded(function: Function, walls: Walls) -> tuple[str, ...]:
+    """Name the walls that the function is promised and this host builds less well, or not at all."""
+    missing = []
+    if "pid" not in walls.namespaces:
+        missing.append("pid-namespace")
+    if walls.cgroup is None:
+        missing.append("memory-cgroup")
+    if not walls.cgroup_caps_processes and walls.uid == 0:
+        missing.append("process-cap")  # The kernel exempts the real root user from RLIMIT_NPROC.
+    if function.limits.cpu is not None and not walls.cgroup_caps_cpu:
+        missing.append("cpu-cap")
+    return tuple(missing)
+
+
+def zygote_policy(function: Function, walls: Walls, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the policy of the function's zygote; two functions with the same one share a zygote."""
+    module, attribute = _handler_parts(function)
+    limits = function.limits
+    return {
+        "namespaces": list(walls.namespaces),
+        "cgroup": walls.cgroup,
+        "oom_score": _OOM_SCORE,
+        "file_size_bytes": limits.file_size_bytes,
+        "data_bytes": _data_bytes(function, walls),
+        "memory_bytes": limits.memory_bytes,
+        "code_dir": function.code_dir,
+        "code_version": function.code_version,
+        "module": module,
+        "attribute": attribute,
+        # A command gets its environment with each attempt, so that commands can share a zygote.
+        "env": {} if module is None else environment(function, environ),
+    }
+
+
+def zygote_key(function: Function, policy: Mapping[str, Any]) -> str:
+    """Return what tells zygotes apart."""
+    text = json.dumps([function.python or sys.executable, policy], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def attempt_policy(function: Function, walls: Walls, uid_tasks: int) -> dict[str, Any]:
+    """Return what is added to the zygote's policy for one attempt.
+
+    `uid_tasks` is how many tasks our uid has now: without a user namespace of its own, a sandbox is
+    counted together with them.
+    """
+    limits = function.limits
+    processes_rlimit: int | None = None
+    if not walls.cgroup_caps_processes and walls.uid != 0:
+        # One more for the sandbox's own first process.
+        processes_rlimit = limits.processes + 1 + (0 if "user" in walls.namespaces else uid_tasks)
+    return {
+        "open_files": limits.open_files,
+        "processes_rlimit": processes_rlimit,
+        "data_bytes": _data_bytes(function, walls),
+        "payload_bytes_max": limits.payload_limit_bytes,
+        "frame_bytes_max": frame_bytes_max(function),
+    }
+
+
+def frame_bytes_max(function: Function) -> int:
+    """Return the largest frame that this function's sandboxes may send or be sent, batches apart."""
+    return function.limits.payload_limit_bytes + _FRAME_SLACK_BYTES
+
+
+def _data_bytes(function: Function, walls: Walls) -> int | None:
+    """Return the burst guard of the memory watch; none where a cgroup does the work."""
+    return None if walls.cgroup else function.limits.memory_bytes + _DATA_SLACK_BYTES
+
+
+def _handler_parts(function: Function) -> tuple[str | None, str | None]:
+    """Split `module:attribute`, or Lambda's `dir/module.attribute`; (None, None) for a command."""
+    if function.handler is None:
+        return None, None
+    module, separator, attribute = function.handler.partition(":")
+    if not separator:
+        module, _, attribute = function.handler.rpartition(".")
+    return module.replace("/", "."), attribute
+
+
+def environment(function: Function, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return a function's environment: little of ours, what it was given, and the reserved names last."""
+    env = {"PATH": _PATH, "LANG": "C.UTF-8"}
+    if "TZ" in environ:
+        env["TZ"] = environ["TZ"]
+    given = function.permissions
+    env.update({name: environ[name] for name in given.pass_env if name in environ})
+    env.update(given.env)
+    env.update(
+        AWS_EXECUTION_ENV="faasd",
+        AWS_LAMBDA_FUNCTION_MEMORY_SIZE=str(function.limits.memory_bytes // 2**20),
+        AWS_LAMBDA_FUNCTION_NAME=function.name,
+        AWS_LAMBDA_FUNCTION_VERSION="$LATEST",
+        AWS_LAMBDA_INITIALIZATION_TYPE="on-demand",
+        AWS_LAMBDA_LOG_GROUP_NAME=f"/aws/lambda/{function.name}",
+        FAASD_FUNCTION=function.name,
+        LAMBDA_TASK_ROOT=function.code_dir,
+    )
+    if function.handler is not None:
+        env["_HANDLER"] = function.handler
+    return env
+
+
+def attempt_environment(
+    attempt: Attempt, environ: Mapping[str, str], tmp_dir: str, deadline_at: float
+) -> dict[str, str]:
+    """Return what is added to the zygote's environment for one attempt."""
+    function, claim = attempt.function, attempt.claims[0]
+    env = environment(function, environ) if function.handler is None else {}
+    given = {*function.permissions.env, *function.permissions.pass_env}
+    env.update({name: tmp_dir for name in ("TMPDIR", "HOME") if name not in given})
+    env["FAASD_INVOCATION_ID"] = claim.invocation.id
+    env["FAASD_ATTEMPT"] = str(claim.number)
+    env["FAASD_TRIGGER"] = claim.invocation.trigger
+    env["FAASD_DEADLINE"] = to_iso(deadline_at) or ""
+    scheduled_for = to_iso(claim.invocation.scheduled_for)
+    if scheduled_for is not None:
+        env["FAASD_SCHEDULED_FOR"] = scheduled_for
+    if claim.invocation.trigger == "files" and not attempt.is_batch:
+        path = json.loads(claim.invocation.event_json).get("path")
+        if isinstance(path, str) and "\0" not in path:
+            env["FAASD_PATH"] = path
+    return env
+
+
+def attempt_header(attempt: Attempt, env: Mapping[str, str], remaining_s: float) -> dict[str, Any]:
+    """Return the first frame of an attempt: what its context needs."""
+    claim = attempt.claims[0]
+    function = attempt.function
+    return {
+        "function": function.name,
+        "invocation_id": claim.invocation.id,
+        "attempt": claim.number,
+        "trigger": claim.invocation.trigger,
+        "scheduled_for": claim.invocation.scheduled_for,
+        "remaining_s": remaining_s,
+        "memory_bytes": function.limits.memory_bytes,
+        "command": list(function.command or ()),
+        "env": dict(env),
+    }
+
+
+def event_json(attempt: Attempt) -> bytes:
+    """Return the second frame: the event, or {"records": [...]} for a batch."""
+    events = [claim.invocation.event_json for claim in attempt.claims]
+    text = '{"records":[' + ",".join(events) + "]}" if attempt.is_batch else events[0]
+    return text.encode()

@@ -1,0 +1,246 @@
+"""ProcessSandboxes: the implementation of the seam `Sandboxes` that makes real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import itertools
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from faasd.clock import Clock
+from faasd.errors import SandboxError, ZygoteInitFailed
+from faasd.interfaces import AttemptServices
+from faasd.linux import proc_tree
+from faasd.model.attempt import Attempt, OutputLine
+from faasd.model.function import Function
+from faasd.model.outcome import ErrorRecord, Outcome, Usage
+from faasd.sandbox import leftovers, policy
+from faasd.sandbox.cgroup_slot import CgroupSlot, CgroupSlots, find_cgroups
+from faasd.sandbox.memory_watch import MemoryWatch
+from faasd.sandbox.supervise import Supervision
+from faasd.sandbox.zygote_pool import ZygotePool
+
+__all__ = ["ProcessSandboxes"]
+
+
+class ProcessSandboxes:
+    """Runs attempts in sandboxes forked from zygotes; used from one asyncio loop.
+
+    `state_dir` holds private temporary directories and, hashed, names what is ours on this host: no two
+    daemons may share one. `pid_namespaces` and `cgroups` set to False do without them where the host has
+    them. A zygote unused for `zygote_idle_s` is ended.
+    """
+
+    def __init__(
+        self,
+        state_dir: str | Path,
+        clock: Clock | None = None,
+        *,
+        pid_namespaces: bool = True,
+        cgroups: bool = True,
+        zygote_idle_s: float = 600.0,
+    ) -> None:
+        self.leftovers_ended = 0  # Processes of a predecessor that `start` found and ended.
+        self._state_dir = os.path.realpath(state_dir)
+        self._tmp_root = os.path.join(self._state_dir, "tmp")
+        self._clock = clock or Clock()
+        self._use_namespaces = pid_namespaces
+        self._use_cgroups = cgroups
+        self._zygote_idle_s = zygote_idle_s
+        digest = hashlib.sha256(os.fsencode(self._state_dir)).hexdigest()
+        self._state_hash = digest[:16]
+        self._numbers = itertools.count(1)
+        self._running: dict[asyncio.Task[Outcome], Supervision | None] = {}
+        self._is_stopping = False
+        self._slots: CgroupSlots | None = None
+        self._watch = MemoryWatch()
+        self._slots_to_remove: list[CgroupSlot] = []
+        self._pool: ZygotePool | None = None
+
+    async def start(self) -> None:
+        """End what a predecessor left, then start the default interpreter's root zygote. Raises SandboxError."""
+        instance = secrets.token_hex(4)
+        self.leftovers_ended = await asyncio.to_thread(leftovers.end_marked, self._state_hash + ":")
+        found = find_cgroups(self._state_hash, instance)
+        if found is not None:
+            self.leftovers_ended += await asyncio.to_thread(found.end_leftovers)
+            if self._use_cgroups:
+                self._slots = found
+            else:
+                found.remove()
+        os.makedirs(self._state_dir, mode=0o700, exist_ok=True)
+        await asyncio.to_thread(shutil.rmtree, self._tmp_root, True)
+        os.makedirs(self._tmp_root, mode=0o711)
+        self._pool = ZygotePool(
+            f"{self._state_hash}:{instance}",
+            self._numbers,
+            self._slots,
+            self._watch,
+            self._clock,
+            use_namespaces=self._use_namespaces,
+            idle_s=self._zygote_idle_s,
+        )
+        self._is_stopping = False
+        await self._pool.root(sys.executable)
+
+    async def run(
+        self, attempt: Attempt, services: AttemptServices, stop: asyncio.Future[str]
+    ) -> Outcome:
+        """Run one attempt to its end and say how it ended; see interfaces.Sandboxes."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[task] = None
+        try:
+            return await self._run(attempt, services, stop)
+        except ZygoteInitFailed as failure:
+            return Outcome(failure.outcome, error=ErrorRecord.from_json(_as_record(failure.error)))
+        except (SandboxError, OSError) as error:
+            # What the host refuses (descriptors, memory, processes) is not the handler's fault.
+            return Outcome("sandbox-failed", error=ErrorRecord(type(error).__name__, str(error)))
+        finally:
+            self._running.pop(task, None)
+
+    async def warm(self, function: Function) -> None:
+        """Start the function's zygote now. Raises ZygoteInitFailed or SandboxError."""
+        await self._the_pool().zygote(function)
+
+    async def retire(self, keep: Sequence[Function]) -> None:
+        """End the zygotes of everything that is not in `keep`, each after its last attempt."""
+        await self._the_pool().retire(keep)
+
+    async def stop(self) -> None:
+        """End every process. Attempts that still run end as `drained`. When this returns, nothing is left."""
+        self._is_stopping = True
+        for supervision in self._running.values():
+            if supervision is not None:
+                supervision.end_now("drained")
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            if self._running:
+                await asyncio.wait(set(self._running), timeout=5.0)
+            await pool.stop()
+        if self._running:
+            await asyncio.wait(set(self._running))
+        self._remove_slots()
+        if self._slots is not None:
+            self._slots.remove()
+        await asyncio.to_thread(shutil.rmtree, self._tmp_root, True)
+
+    async def _run(
+        self, attempt: Attempt, services: AttemptServices, stop: asyncio.Future[str]
+    ) -> Outcome:
+        pool = self._the_pool()
+        starting = asyncio.ensure_future(pool.zygote(attempt.function))
+        await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            word = "cancelled" if stop.cancelled() else stop.result()
+            return Outcome(
+                word, error=ErrorRecord("Stopped", f"{word} before its zygote was ready")
+            )
+        try:
+            lease = await starting
+        finally:
+            _pass_on(pool.take_init_lines(attempt.function), attempt, services)
+        with lease as zygote:
+            number = next(self._numbers)
+            tmp_dir = os.path.join(self._tmp_root, str(number))
+            os.mkdir(tmp_dir, 0o700)
+            slot = None
+            try:
+                slot = self._make_slot(attempt.function, number)
+                supervision = Supervision(
+                    attempt,
+                    services,
+                    number=number,
+                    zygote=zygote,
+                    slot=slot,
+                    walls=lease.walls,
+                    watch=self._watch,
+                    tmp_dir=tmp_dir,
+                    clock=self._clock,
+                )
+                outcome = await self._supervise(supervision, stop, lease.walls)
+            finally:
+                if slot is not None:
+                    self._slots_to_remove.append(slot)
+                self._remove_slots()
+                await _remove_directory(tmp_dir)
+        return _with_init_s(outcome, zygote.init_s) if lease.is_cold else outcome
+
+    async def _supervise(
+        self, supervision: Supervision, stop: asyncio.Future[str], walls: policy.Walls
+    ) -> Outcome:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[task] = supervision
+        if self._is_stopping:
+            supervision.end_now("drained")
+        shares_count = walls.uid != 0 and not walls.cgroup_caps_processes
+        uid_tasks = 0
+        if shares_count and "user" not in walls.namespaces:
+            uid_tasks = proc_tree.tasks_of(walls.uid)
+        return await supervision.run(stop, uid_tasks)
+
+    def _make_slot(self, function: Function, number: int) -> CgroupSlot | None:
+        if self._slots is None:
+            return None
+        limits = function.limits
+        # One more process for the sandbox's own first one.
+        return self._slots.make(f"a{number}", limits.memory_bytes, limits.processes + 1, limits.cpu)
+
+    def _remove_slots(self) -> None:
+        """Remove the groups of ended attempts; one that the kernel still holds is tried again later."""
+        self._slots_to_remove = [slot for slot in self._slots_to_remove if not slot.remove()]
+
+    def _the_pool(self) -> ZygotePool:
+        if self._pool is None:
+            raise SandboxError("the sandboxes are not started, or have been stopped")
+        return self._pool
+
+
+def _as_record(error: dict[str, object]) -> dict[str, object]:
+    return {"type": "InitError", "message": "", **error}
+
+
+def _pass_on(lines: list[OutputLine], attempt: Attempt, services: AttemptServices) -> None:
+    if lines:
+        services.output(attempt, lines)
+
+
+def _with_init_s(outcome: Outcome, init_s: float) -> Outcome:
+    used = outcome.usage
+    usage = Usage(used.wall_s, used.cpu_s, used.memory_peak_bytes, init_s)
+    return Outcome(
+        outcome.word,
+        outcome.result_json,
+        outcome.error,
+        usage,
+        outcome.output_truncated,
+        outcome.degraded,
+    )
+
+
+async def _remove_directory(path: str) -> None:
+    """Remove an attempt's temporary directory, usually empty; a full one in a thread."""
+    try:
+        os.rmdir(path)
+    except OSError:
+        await asyncio.to_thread(_remove_tree, path)
+
+
+def _remove_tree(path: str) -> None:
+    def make_writable_and_retry(function: object, name: str, _: object) -> None:
+        with contextlib.suppress(OSError):
+            os.chmod(os.path.dirname(name), 0o700)
+            os.chmod(name, 0o700, follow_symlinks=False) if os.path.isdir(name) else None
+            shutil.rmtree(name, True) if os.path.isdir(name) else os.unlink(name)
+
+    shutil.rmtree(path, onerror=make_writable_and_retry)
+    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,247 @@
+"""One attempt in one sandbox, from the fork until nothing of it is left.
+
+Soft signal, grace, kill. An end is announced only after the whole process tree is gone: in a PID
+namespace the first process's pidfd says so; elsewhere its zygote sweeps first, and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from typing import Any
+
+from faasd import wire
+from faasd.clock import Clock
+from faasd.interfaces import AttemptServices
+from faasd.linux import process
+from faasd.model.attempt import Attempt
+from faasd.model.outcome import Outcome, Usage
+from faasd.sandbox import policy
+from faasd.sandbox.attempt_io import AttemptIo
+from faasd.sandbox.cgroup_slot import CgroupSlot
+from faasd.sandbox.classify import Facts, classify, describe_status
+from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
+from faasd.sandbox.policy import Walls
+from faasd.sandbox.zygote_process import Zygote
+
+__all__ = ["Supervision"]
+
+#: How long a kill may take before it is sent again; and the wait for a zygote's last word.
+_KILL_PATIENCE_S = 0.5
+_ENDED_PATIENCE_S = 2.0
+_HARD = frozenset({"oom", "output-limit", "crashed"})
+
+
+class Supervision:
+    """Runs one attempt to its end."""
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        services: AttemptServices,
+        *,
+        number: int,
+        zygote: Zygote,
+        slot: CgroupSlot | None,
+        walls: Walls,
+        watch: MemoryWatch,
+        tmp_dir: str,
+        clock: Clock,
+    ) -> None:
+        self._attempt = attempt
+        self._limits = attempt.function.limits
+        self._number = number
+        self._zygote = zygote
+        self._slot = slot
+        self._walls = walls
+        self._memory_watch = watch
+        self._tmp_dir = tmp_dir
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._io = AttemptIo(attempt, services, clock, self.end)
+        self._wanted: asyncio.Future[str] = self._loop.create_future()
+        self._hard_wanted: asyncio.Future[None] = self._loop.create_future()
+        self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._pidfd = -1
+        self._tree: WatchedTree | None = None
+
+    def end(self, word: str) -> None:
+        """End the attempt with this outcome; the first word counts. Breaches of limits allow no grace."""
+        if not self._wanted.done():
+            self._wanted.set_result(word)
+        if word in _HARD and not self._hard_wanted.done():
+            self._hard_wanted.set_result(None)
+
+    def end_now(self, word: str) -> None:
+        """End the attempt with this outcome without grace."""
+        self.end(word)
+        if not self._hard_wanted.done():
+            self._hard_wanted.set_result(None)
+
+    async def run(self, stop: asyncio.Future[str], uid_tasks: int) -> Outcome:
+        """Run and judge the attempt. Raises SandboxError when it cannot even be forked."""
+        try:
+            ended = await self._fork(uid_tasks)
+            began = self._clock.monotonic()
+            self._begin()
+            await self._until_gone(stop)
+            wall_s = self._clock.monotonic() - began
+            return await self._judge(ended, wall_s)
+        finally:
+            await self._close()
+
+    async def _fork(self, uid_tasks: int) -> asyncio.Future[dict[str, Any] | None]:
+        asked = policy.attempt_policy(self._attempt.function, self._walls, uid_tasks)
+        fds = [*self._io.child_fds, *(self._slot.fds if self._slot else ())]
+        try:
+            self._pidfd, ended = await self._zygote.fork(self._number, asked, fds)
+        finally:
+            self._io.close_child_fds()
+            if self._slot is not None:
+                self._slot.close_fds()
+        if self._zygote.has_pid_namespace:
+            self._loop.add_reader(self._pidfd, self._on_gone)
+        else:
+            ended.add_done_callback(lambda end: self._on_swept(end))
+        return ended
+
+    def _on_gone(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        if not self._gone.done():
+            self._gone.set_result(None)
+
+    def _on_swept(self, end: asyncio.Future[dict[str, Any] | None]) -> None:
+        """Without a PID namespace: the zygote has swept; if it died instead, the root zygote does so."""
+        if end.result() is not None:
+            self._on_gone()
+        else:
+            self._zygote.exited.add_done_callback(lambda _: self._on_gone())
+
+    def _begin(self) -> None:
+        limits = self._limits
+        deadline_at = self._clock.now() + limits.timeout_s
+        env = policy.attempt_environment(self._attempt, os.environ, self._tmp_dir, deadline_at)
+        header = policy.attempt_header(self._attempt, env, limits.timeout_s)
+        self._io.begin(wire.encode(header), wire.encode_raw(policy.event_json(self._attempt)))
+        if self._slot is not None and self._slot.oom_fd is not None:
+            self._loop.add_reader(self._slot.oom_fd, self._on_oom_event)
+        elif self._slot is None:
+            pid = process.pid_of_pidfd(self._pidfd)
+            self._tree = WatchedTree(pid, limits.memory_bytes, lambda: self.end("oom"))
+            if pid > 0:
+                self._memory_watch.add(self._tree)
+
+    def _on_oom_event(self) -> None:
+        assert self._slot is not None
+        assert self._slot.oom_fd is not None
+        self._loop.remove_reader(self._slot.oom_fd)
+        self.end("oom")  # cgroup v1 kills one process of the tree; the rest is for us.
+
+    async def _until_gone(self, stop: asyncio.Future[str]) -> None:
+        """Wait until nothing is left, ending it when its time is over or somebody wants so."""
+        deadline = self._loop.call_later(self._limits.timeout_s, self.end, "timeout")
+        stop.add_done_callback(self._on_stop)
+        try:
+            await asyncio.wait({self._gone, self._wanted}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._gone.done() and not self._hard_wanted.done():
+                process.send_signal(self._pidfd, signal.SIGTERM)
+                waits = {self._gone, self._hard_wanted}
+                grace_s = self._limits.grace_s
+                await asyncio.wait(waits, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+            await self._kill_until_gone()
+        finally:
+            deadline.cancel()
+            stop.remove_done_callback(self._on_stop)
+
+    def _on_stop(self, stop: asyncio.Future[str]) -> None:
+        self.end("cancelled" if stop.cancelled() else stop.result())
+
+    async def _kill_until_gone(self) -> None:
+        tries = 0
+        while not self._gone.done():
+            tries += 1
+            if self._zygote.has_pid_namespace:
+                process.send_signal(self._pidfd, signal.SIGKILL)
+            else:
+                self._zygote.kill_sandbox(self._number)
+            if self._slot is not None:
+                self._slot.kill()
+            if tries > 4:
+                self._zygote.kill()  # It does not answer; the root zygote sweeps what it leaves.
+            await asyncio.wait({self._gone}, timeout=_KILL_PATIENCE_S)
+        # Only a process that left its namespace's or its zygote's sight can still be in the cgroup.
+        while self._slot is not None and not self._slot.kill():
+            await asyncio.sleep(0.002)
+
+    async def _judge(self, ended: asyncio.Future[dict[str, Any] | None], wall_s: float) -> Outcome:
+        await asyncio.wait({ended}, timeout=_ENDED_PATIENCE_S)
+        usage = ended.result() if ended.done() else None
+        status = self._io.finish()
+        peak = self._memory_peak(usage)
+        facts = Facts(
+            limits=self._limits,
+            status=status,
+            report=self._io.report,
+            result_json=self._io.result_json,
+            end_word=self._wanted.result() if self._wanted.done() else None,
+            oom_kills=self._slot.oom_kills() if self._slot is not None else 0,
+            memory_peak_bytes=peak,
+            is_over_memory=self._is_over_memory(usage),
+            has_data_limit=self._slot is None,
+            broken_protocol=self._io.broken_protocol,
+            zygote_loss=await self._zygote_loss(),
+            is_command=self._attempt.function.handler is None,
+            command_output=bytes(self._io.command_output),
+            command_output_is_cut=self._io.command_output_is_cut,
+            last_error_line=self._io.last_error_line,
+        )
+        verdict = classify(facts)
+        return Outcome(
+            verdict.word,
+            result_json=verdict.result_json,
+            error=verdict.error,
+            usage=Usage(wall_s, usage["cpu_s"] if usage else None, peak),
+            output_truncated=self._io.output.is_truncated,
+            degraded=policy.degraded(self._attempt.function, self._walls),
+        )
+
+    def _memory_peak(self, usage: dict[str, Any] | None) -> int | None:
+        if self._slot is not None:
+            return self._slot.memory_peak_bytes()
+        seen = [self._tree.peak_bytes] if self._tree is not None else []
+        if usage is not None:
+            seen.append(int(usage["memory_bytes"]))
+        return max(seen, default=None)
+
+    def _is_over_memory(self, usage: dict[str, Any] | None) -> bool:
+        """Whether it went over its cap between two looks of the watch."""
+        if self._slot is not None or usage is None:
+            return False
+        # The largest resident size of any one process, of which it had the zygote's part from birth.
+        own = int(usage["memory_bytes"]) - self._zygote.memory_bytes
+        return own > self._limits.memory_bytes
+
+    async def _zygote_loss(self) -> str | None:
+        if self._zygote.is_alive:
+            return None
+        await asyncio.wait({self._zygote.exited}, timeout=_ENDED_PATIENCE_S)
+        exited = self._zygote.exited.result() if self._zygote.exited.done() else None
+        return describe_status(exited["status"]) if exited else "with the root zygote"
+
+    async def _close(self) -> None:
+        """Let go of everything; when we were interrupted, the tree goes first."""
+        if self._pidfd >= 0:
+            if not self._gone.done():
+                await self._kill_until_gone()
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+        if self._tree is not None:
+            self._memory_watch.remove(self._tree)
+        if self._slot is not None and self._slot.oom_fd is not None:
+            self._loop.remove_reader(self._slot.oom_fd)
+        for future in (self._wanted, self._hard_wanted, self._gone):
+            future.cancel()
+        with contextlib.suppress(OSError):
+            await self._io.close()

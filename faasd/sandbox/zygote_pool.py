@@ -1,0 +1,257 @@
+"""The zygotes that exist: started when first wanted, once however many want them; ended when idle or retired."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from faasd.clock import Clock
+from faasd.model.attempt import OutputLine
+from faasd.model.function import Function
+from faasd.sandbox import leftovers, policy
+from faasd.sandbox.cgroup_slot import CgroupSlots
+from faasd.sandbox.memory_watch import MemoryWatch
+from faasd.sandbox.policy import Walls
+from faasd.sandbox.zygote_process import MARK, RootZygote, Zygote
+from faasd.sandbox.zygote_start import ZygoteStart
+
+__all__ = ["ZygoteLease", "ZygotePool"]
+
+#: A failed import is not tried again for so long: a burst of attempts shares one failure.
+_FAILURE_KEPT_S = 1.0
+
+
+@dataclass
+class _Entry:
+    """One zygote: being started, ready, or failed a moment ago."""
+
+    task: asyncio.Task[Zygote]
+    lines: list[OutputLine]
+    failed_at: float | None = None
+
+
+@dataclass
+class ZygoteLease:
+    """The use of a zygote for one attempt; a zygote in use is not ended."""
+
+    zygote: Zygote
+    walls: Walls
+    is_cold: bool
+    pool: ZygotePool = field(repr=False)
+
+    def __enter__(self) -> Zygote:
+        return self.zygote
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.pool.give_back(self.zygote)
+
+
+class ZygotePool:
+    """Root zygotes by interpreter, zygotes by key."""
+
+    def __init__(
+        self,
+        mark: str,
+        numbers: Iterator[int],
+        slots: CgroupSlots | None,
+        watch: MemoryWatch,
+        clock: Clock,
+        *,
+        use_namespaces: bool,
+        idle_s: float,
+    ) -> None:
+        self._mark = mark
+        self._numbers = numbers
+        self._slots = slots
+        self._watch = watch
+        self._clock = clock
+        self._use_namespaces = use_namespaces
+        self._idle_s = idle_s
+        self._roots: dict[str, asyncio.Task[RootZygote]] = {}
+        self._entries: dict[str, _Entry] = {}
+        self._endings: set[asyncio.Task[None]] = set()
+        self._evictions: dict[str, asyncio.TimerHandle] = {}
+
+    async def root(self, python: str) -> RootZygote:
+        """Return an interpreter's root zygote, started anew if it has died. Raises SandboxError."""
+        task = self._roots.get(python)
+        if task is not None and task.done():
+            failed = task.cancelled() or task.exception() is not None
+            if failed or not task.result().is_alive:
+                task = None
+        if task is None:
+            task = asyncio.create_task(self._start_root(python))
+            self._roots[python] = task
+        return await asyncio.shield(task)
+
+    async def zygote(self, function: Function) -> ZygoteLease:
+        """Return the function's zygote for one use. Raises ZygoteInitFailed or SandboxError."""
+        root = await self.root(function.python or sys.executable)
+        walls = self._walls(root)
+        key, asked = self._key(function, walls, root)
+        entry = self._entries.get(key)
+        is_cold = entry is None or not entry.task.done() or self._is_spent(entry)
+        if entry is None or self._is_spent(entry):
+            entry = self._start(function, root, key, asked)
+        zygote = await asyncio.shield(entry.task)
+        zygote.active += 1
+        eviction = self._evictions.pop(key, None)
+        if eviction is not None:
+            eviction.cancel()
+        return ZygoteLease(zygote, walls, is_cold, self)
+
+    def take_init_lines(self, function: Function) -> list[OutputLine]:
+        """Return what the function's import printed, to the first who asks."""
+        for entry in self._entries.values():
+            if entry.task.done() and entry.lines and entry.task.get_name() == function.name:
+                lines, entry.lines[:] = list(entry.lines), []
+                return lines
+        return []
+
+    def give_back(self, zygote: Zygote) -> None:
+        """End a lease: the last one of a retired zygote ends it, of another begins its idle time."""
+        zygote.active -= 1
+        if zygote.active:
+            return
+        entry = self._entries.get(zygote.key)
+        is_current = entry is not None and entry.task.done() and not entry.task.cancelled()
+        if zygote.is_retired or not is_current:
+            self._end_later(zygote)
+            return
+        loop = asyncio.get_running_loop()
+        handle = loop.call_later(self._idle_s, self._evict, zygote)
+        self._evictions[zygote.key] = handle
+
+    async def retire(self, keep: Sequence[Function]) -> None:
+        """End every zygote that no function in `keep` uses, each after its last attempt."""
+        wanted = set()
+        for function in keep:
+            task = self._roots.get(function.python or sys.executable)
+            if task is not None and task.done() and not task.exception():
+                root = task.result()
+                wanted.add(self._key(function, self._walls(root), root)[0])
+        for key in set(self._entries) - wanted:
+            entry = self._entries.pop(key)
+            eviction = self._evictions.pop(key, None)
+            if eviction is not None:
+                eviction.cancel()
+            entry.task.add_done_callback(self._retire_one)
+
+    async def stop(self) -> None:
+        """End every zygote and root zygote, and with them every sandbox."""
+        for eviction in self._evictions.values():
+            eviction.cancel()
+        for entry in self._entries.values():
+            entry.task.cancel()
+            entry.task.add_done_callback(self._retire_one)
+        await asyncio.gather(*(e.task for e in self._entries.values()), return_exceptions=True)
+        self._entries.clear()
+        while self._endings:
+            await asyncio.wait(self._endings)
+        for task in self._roots.values():
+            task.cancel()
+        for found in await asyncio.gather(*self._roots.values(), return_exceptions=True):
+            if isinstance(found, RootZygote):
+                await found.stop()
+                found.close()
+        self._roots.clear()
+
+    def _walls(self, root: RootZygote) -> Walls:
+        slots = self._slots
+        return Walls(
+            root.namespaces,
+            slots.version if slots else None,
+            cgroup_caps_processes=slots.caps_processes if slots else False,
+            cgroup_caps_cpu=slots.caps_cpu if slots else False,
+            uid=root.uid,
+        )
+
+    def _key(
+        self, function: Function, walls: Walls, root: RootZygote
+    ) -> tuple[str, dict[str, object]]:
+        asked = policy.zygote_policy(function, walls, os.environ)
+        asked["env"] = {**asked["env"], MARK: root.mark}
+        return policy.zygote_key(function, asked), asked
+
+    def _is_spent(self, entry: _Entry) -> bool:
+        """Whether a new zygote must be started: this one died, or failed long enough ago."""
+        if not entry.task.done():
+            return False
+        if entry.task.cancelled():
+            return True
+        if entry.task.exception() is None:
+            return not entry.task.result().is_alive
+        failed_at = entry.failed_at or 0.0
+        return self._clock.monotonic() - failed_at >= _FAILURE_KEPT_S
+
+    def _start(
+        self, function: Function, root: RootZygote, key: str, asked: dict[str, object]
+    ) -> _Entry:
+        previous = self._entries.get(key)
+        if previous is not None:
+            previous.task.add_done_callback(self._retire_one)
+        number = next(self._numbers)
+        slot = None
+        if self._slots is not None:
+            slot = self._slots.make(f"z{number}", function.limits.memory_bytes, None, None)
+        start = ZygoteStart(function, asked, key, number, root, slot, self._watch, self._clock)
+        entry = _Entry(asyncio.create_task(start.run(), name=function.name), start.lines)
+
+        def on_done(task: asyncio.Task[Zygote]) -> None:
+            if not task.cancelled() and task.exception() is not None:
+                entry.failed_at = self._clock.monotonic()
+
+        entry.task.add_done_callback(on_done)
+        self._entries[key] = entry
+        return entry
+
+    async def _start_root(self, python: str) -> RootZygote:
+        previous = self._roots.get(python)
+        if previous is not None and previous.done() and not previous.cancelled():
+            if previous.exception() is None:
+                await self._bury(previous.result())
+        mark = f"{self._mark}.{next(self._numbers)}."
+        root = RootZygote(python, mark, use_namespaces=self._use_namespaces)
+        await root.start()
+        return root
+
+    async def _bury(self, root: RootZygote) -> None:
+        """End what a root zygote that died has left behind."""
+        await root.stop()
+        root.close()
+        await asyncio.to_thread(leftovers.end_marked, root.mark)
+
+    def _evict(self, zygote: Zygote) -> None:
+        entry = self._entries.get(zygote.key)
+        if not zygote.active and entry is not None and entry.task.done():
+            del self._entries[zygote.key]
+            self._evictions.pop(zygote.key, None)
+            self._end_later(zygote)
+
+    def _retire_one(self, task: asyncio.Task[Zygote]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            return
+        zygote = task.result()
+        if not zygote.is_retired:
+            zygote.is_retired = True
+            if not zygote.active:
+                self._end_later(zygote)
+
+    def _end_later(self, zygote: Zygote) -> None:
+        ending = asyncio.create_task(_end(zygote))
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+
+
+async def _end(zygote: Zygote) -> None:
+    await zygote.stop()
+    zygote.release()

@@ -1,0 +1,297 @@
+"""The daemon's side of zygotes: the root zygote of an interpreter, and the zygotes it forks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from faasd.errors import SandboxError
+from faasd.linux import process
+from faasd.sandbox.cgroup_slot import CgroupSlot
+from faasd.sandbox.classify import describe_status
+from faasd.sandbox.control_channel import ControlChannel
+
+__all__ = ["MARK", "RootZygote", "Zygote"]
+
+#: In the environment of every root zygote, and so of all its descendants: whose they are.
+MARK = "FAASD_SANDBOX_OF"
+_BOOTSTRAP = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "runtime", "bootstrap.py"
+)
+_START_TIMEOUT_S = 20.0
+_FORK_TIMEOUT_S = 10.0
+
+
+class RootZygote:
+    """One interpreter's root zygote; every other process of ours descends from it."""
+
+    def __init__(self, python: str, mark: str, *, use_namespaces: bool) -> None:
+        self.python = python
+        self.mark = mark
+        self.namespaces: tuple[str, ...] = ()
+        self.uid = os.geteuid()
+        self._loop = asyncio.get_running_loop()
+        self._hello: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        self._forks: dict[int, asyncio.Future[int]] = {}
+        self._exits: dict[int, asyncio.Future[dict[str, Any] | None]] = {}
+        ours, theirs = socket.socketpair()
+        self._stderr, stderr = os.pipe()
+        os.set_blocking(self._stderr, False)
+        try:
+            self._pid = self._spawn(theirs.fileno(), stderr, mark, use_namespaces)
+        except OSError as error:
+            ours.close()
+            os.close(self._stderr)
+            message = f"cannot start the interpreter {python}: {error.strerror}"
+            raise SandboxError(message) from error
+        finally:
+            theirs.close()
+            os.close(stderr)
+        self._pidfd = os.pidfd_open(self._pid)
+        self._ended: asyncio.Future[int] = self._loop.create_future()
+        self._loop.add_reader(self._pidfd, self._reap)
+        self._channel = ControlChannel(ours, self._on_frame, self._on_closed)
+
+    def _spawn(self, control: int, stderr: int, mark: str, use_namespaces: bool) -> int:
+        mode = "namespaces" if use_namespaces else "no-namespaces"
+        # -X pycache_prefix is left alone: what the daemon compiled at installation serves here too.
+        argv = [self.python, "-I", _BOOTSTRAP, "root_zygote", "3", mode]
+        actions: list[Any] = [
+            (os.POSIX_SPAWN_DUP2, stderr, 2),
+            (os.POSIX_SPAWN_DUP2, control, 3),
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        ]
+        env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", MARK: mark}
+        return os.posix_spawnp(
+            argv[0],
+            argv,
+            env,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        )
+
+    async def start(self) -> None:
+        """Wait until it can fork. Raises SandboxError, with what the interpreter said."""
+        try:
+            hello = await asyncio.wait_for(asyncio.shield(self._hello), _START_TIMEOUT_S)
+        except (SandboxError, TimeoutError) as error:
+            await self.stop()
+            said = self.said() or str(error) or "no answer"
+            message = f"cannot start a zygote with {self.python}: {said}"
+            raise SandboxError(f"{message}; is it a CPython 3.9 or newer?") from error
+        self.namespaces = tuple(hello["namespaces"])
+        self.uid = int(hello["uid"])
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can still fork."""
+        return not self._channel.is_closed
+
+    def said(self) -> str:
+        """Return the last line it wrote to standard error."""
+        with contextlib.suppress(OSError):
+            lines = os.read(self._stderr, 65536).decode("utf-8", "backslashreplace").strip()
+            return lines.splitlines()[-1] if lines else ""
+        return ""
+
+    async def fork(
+        self, number: int, policy: dict[str, Any], fds: Sequence[int]
+    ) -> tuple[int, asyncio.Future[dict[str, Any] | None]]:
+        """Fork a zygote: (its pidfd, a future of its `exited` frame; None if we cannot know). Raises SandboxError."""
+        future: asyncio.Future[int] = self._loop.create_future()
+        self._forks[number] = future
+        self._exits[number] = self._loop.create_future()
+        try:
+            request = {"op": "fork", "id": number, "policy": policy}
+            self._channel.send(request, fds)
+            return await asyncio.wait_for(future, _FORK_TIMEOUT_S), self._exits[number]
+        except (SandboxError, TimeoutError) as error:
+            self._exits.pop(number, None)
+            raise SandboxError(f"cannot fork a zygote: {error or 'no answer'}") from error
+        finally:
+            self._forks.pop(number, None)
+
+    async def stop(self) -> None:
+        """End it and everything that descends from it; returns when all of it is gone."""
+        self._channel.close()
+        done, _ = await asyncio.wait({self._ended}, timeout=5.0)
+        if not done:
+            process.send_signal(self._pidfd, signal.SIGKILL)
+            await self._ended
+        os.close(self._pidfd)
+
+    def close(self) -> None:
+        """Let go of what `stop` keeps for `said`."""
+        os.close(self._stderr)
+
+    async def wait_ended(self) -> None:
+        """Wait until the process is gone."""
+        await asyncio.shield(self._ended)
+
+    def _on_frame(self, frame: dict[str, Any], fds: list[int]) -> None:
+        number = frame.get("id", 0)
+        if frame["op"] == "hello" and not self._hello.done():
+            self._hello.set_result(frame)
+        elif frame["op"] == "forked":
+            _set_result_or_close(self._forks.get(number), fds)
+        elif frame["op"] == "fork-failed":
+            future = self._forks.get(number)
+            if future is not None and not future.done():
+                future.set_exception(SandboxError(frame["message"]))
+        elif frame["op"] == "exited":
+            exit_ = self._exits.pop(number, None)
+            if exit_ is not None and not exit_.done():
+                exit_.set_result(frame)
+
+    def _on_closed(self, reason: str) -> None:
+        error = SandboxError(f"the root zygote's channel is {reason}")
+        for future in (self._hello, *self._forks.values()):
+            if not future.done():
+                future.set_exception(error)
+        with contextlib.suppress(asyncio.InvalidStateError):
+            self._hello.exception()  # Retrieved: nobody may be waiting for it any more.
+        # A root zygote that closes has swept what was below it, unless it was killed.
+        self._ended.add_done_callback(lambda _: self._forget_exits())
+
+    def _forget_exits(self) -> None:
+        for future in self._exits.values():
+            if not future.done():
+                future.set_result(None)
+        self._exits.clear()
+
+    def _reap(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        try:
+            _, status = os.waitpid(self._pid, 0)
+        except ChildProcessError:
+            status = 0  # Somebody else in this process reaped it.
+        self._ended.set_result(status)
+        self._channel.close("closed: it has ended")
+
+
+class Zygote:
+    """One zygote: forks sandboxes while it lives."""
+
+    def __init__(
+        self,
+        key: str,
+        control: socket.socket,
+        pidfd: int,
+        exited: asyncio.Future[dict[str, Any] | None],
+        slot: CgroupSlot | None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.key = key
+        self.pidfd = pidfd
+        self.exited = exited
+        self.slot = slot
+        self.has_pid_namespace = True
+        self.ready: asyncio.Future[dict[str, Any]] = loop.create_future()
+        self.init_s = 0.0
+        self.memory_bytes = 0
+        self.active = 0
+        self.last_used = 0.0
+        self.is_retired = False
+        self._forks: dict[int, asyncio.Future[int]] = {}
+        self._ends: dict[int, asyncio.Future[dict[str, Any] | None]] = {}
+        self._loop = loop
+        self._channel = ControlChannel(control, self._on_frame, self._on_closed)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can fork."""
+        return not self._channel.is_closed
+
+    async def fork(
+        self, number: int, policy: dict[str, Any], fds: Sequence[int]
+    ) -> tuple[int, asyncio.Future[dict[str, Any] | None]]:
+        """Fork a sandbox: (pidfd of its first process, a future of its `ended` frame; None if the zygote died).
+
+        Raises SandboxError.
+        """
+        future: asyncio.Future[int] = self._loop.create_future()
+        self._forks[number] = future
+        self._ends[number] = self._loop.create_future()
+        try:
+            self._channel.send({"op": "attempt", "id": number, "policy": policy}, fds)
+            return await asyncio.wait_for(future, _FORK_TIMEOUT_S), self._ends[number]
+        except (SandboxError, TimeoutError) as error:
+            self._ends.pop(number, None)
+            self.kill()
+            raise SandboxError(f"its zygote cannot fork: {error or 'no answer'}") from error
+        finally:
+            self._forks.pop(number, None)
+
+    def kill_sandbox(self, number: int) -> None:
+        """Have it kill a sandbox's first process and sweep what that leaves: for hosts without PID namespaces."""
+        with contextlib.suppress(SandboxError):
+            self._channel.send({"op": "kill", "id": number})
+
+    def kill(self) -> None:
+        """Kill the zygote; in a PID namespace its sandboxes die with it."""
+        process.send_signal(self.pidfd, signal.SIGKILL)
+
+    async def stop(self) -> str:
+        """End it; returns how it ended, when it and all below it are gone."""
+        self._channel.close("closed by us")
+        done, _ = await asyncio.wait({self.exited}, timeout=1.0)
+        if not done:
+            self.kill()
+        exited = await self.exited
+        return describe_status(exited["status"]) if exited else "the root zygote ended"
+
+    def release(self) -> None:
+        """Let go of its pidfd and its cgroup, once it has ended."""
+        os.close(self.pidfd)
+        if self.slot is not None:
+            self.slot.remove()
+
+    def _on_frame(self, frame: dict[str, Any], fds: list[int]) -> None:
+        number = frame.get("id", 0)
+        if frame["op"] in ("ready", "init-error") and not self.ready.done():
+            self.ready.set_result(frame)
+        elif frame["op"] == "failed":
+            if not self.ready.done():
+                self.ready.set_exception(SandboxError(f"cannot make a zygote: {frame['message']}"))
+                self.ready.exception()
+        elif frame["op"] == "forked":
+            _set_result_or_close(self._forks.get(number), fds)
+            return
+        elif frame["op"] == "fork-failed":
+            future = self._forks.get(number)
+            if future is not None and not future.done():
+                future.set_exception(SandboxError(str(frame["message"])))
+        elif frame["op"] == "ended":
+            end = self._ends.pop(number, None)
+            if end is not None and not end.done():
+                end.set_result(frame)
+        for fd in fds:
+            os.close(fd)
+
+    def _on_closed(self, reason: str) -> None:
+        error = SandboxError(f"its channel is {reason}")
+        for future in (self.ready, *self._forks.values()):
+            if not future.done():
+                future.set_exception(error)
+        with contextlib.suppress(asyncio.InvalidStateError):
+            self.ready.exception()  # Retrieved: nobody may be waiting for it any more.
+        for end in self._ends.values():
+            if not end.done():
+                end.set_result(None)
+        self._ends.clear()
+
+
+def _set_result_or_close(future: asyncio.Future[int] | None, fds: list[int]) -> None:
+    """Hand one descriptor to who waits for it, and close what nobody wants."""
+    if future is not None and not future.done() and fds:
+        future.set_result(fds.pop(0))
+    for fd in fds:
+        os.close(fd)

@@ -1,0 +1,122 @@
+"""Claim: due work of one lane, priority first, then order of acceptance; and what has expired."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from sqlalchemy import Connection, bindparam, or_, select, text, update
+
+from faasd.model.attempt import Claim
+from faasd.model.function import Lane
+from faasd.store.groups import GroupGate, block, unblock
+from faasd.store.leases import claims_of, next_token
+from faasd.store.rows import INVOCATION_COLUMNS, moves
+from faasd.store.statements import Hot
+from faasd.store.tables import DELAYED, READY, invocations
+
+__all__ = ["CANDIDATES", "TAKE", "claim", "expire"]
+
+EXPIRE_MAX = 500
+PROMOTE_MAX = 5000
+
+_i = invocations.c
+
+_EXPIRED = Hot(
+    select(_i.seq, _i.id, _i.queue, _i.group_key)
+    .where(text("state = 'waiting'"), _i.expires_at <= bindparam("now"))
+    .order_by(_i.expires_at)
+    .limit(bindparam("count_max"))
+)
+_EXPIRE = Hot(
+    update(invocations)
+    .where(_i.seq == bindparam("its_seq"), text(moves("waiting", to=["skipped"])))
+    .values(
+        state="skipped",
+        outcome="expired",
+        reason="it waited longer than its `expires` allows",
+        ended_at=bindparam("now"),
+    )
+)
+_DUE = (
+    select(_i.seq)
+    .where(text("state = 'waiting'"), _i.queue == bindparam("q"), _i.readiness == DELAYED)
+    .where(_i.due_at <= bindparam("now"))
+    .order_by(_i.due_at)
+    .limit(PROMOTE_MAX)
+)
+_PROMOTE = Hot(
+    update(invocations).where(_i.seq.in_(_DUE), text("state = 'waiting'")).values(readiness=READY)
+)
+# The plus keeps SQLite from another index that has `due_at` and would have it sort the whole queue.
+_IS_DUE = text("+due_at <= :now")
+CANDIDATES = Hot(
+    select(_i.seq, _i.group_key)
+    .where(_i.queue == bindparam("q"), text("state = 'waiting' AND readiness = 1"))
+    .where(_IS_DUE)
+    .where(or_(_i.expires_at.is_(None), _i.expires_at > bindparam("now")))
+    .order_by(_i.priority.desc(), _i.seq)
+)
+TAKE = Hot(
+    update(invocations)
+    .where(text("seq IN (SELECT value FROM json_each(:seqs))"))
+    .where(text(moves("waiting", to=["running"])))
+    .values(
+        state="running",
+        attempts=_i.attempts + 1,
+        started_at=bindparam("now"),
+        lease_token=bindparam("token"),
+        lease_expires_at=bindparam("until"),
+    )
+    .returning(*INVOCATION_COLUMNS)
+)
+
+
+def claim(
+    connection: Connection, lane: Lane, count_max: int, lease_s: float, now: float
+) -> list[Claim]:
+    """Claim up to `count_max`. The attempt is counted here, so that a crash leaves its trace."""
+    expire(connection, EXPIRE_MAX, now)
+    chosen: list[int] = []
+    while len(chosen) < count_max:
+        promoted = _PROMOTE.run(connection, q=lane.queue, now=now)
+        chosen = _choose(connection, lane, count_max, now)
+        if promoted < PROMOTE_MAX:
+            break
+    if not chosen:
+        return []
+    token = next_token(connection)
+    until = now + lease_s
+    rows = TAKE.rows(connection, seqs=str(chosen), now=now, token=token, until=until)
+    claims = {each.invocation.seq: each for each in claims_of(rows, token, until)}
+    return [claims[seq] for seq in chosen]  # RETURNING promises no order.
+
+
+def expire(connection: Connection, count_max: int, now: float) -> list[str]:
+    """Skip waiting invocations, of any queue, that have waited longer than they may."""
+    rows = _EXPIRED.rows(connection, now=now, count_max=count_max)
+    for seq, _, queue, group_key in rows:
+        _EXPIRE.run(connection, its_seq=seq, now=now)
+        unblock(connection, queue, group_key)
+    return [row[1] for row in rows]
+
+
+def _choose(connection: Connection, lane: Lane, count_max: int, now: float) -> list[int]:
+    """Walk the due ones in order until there are enough."""
+    gate = GroupGate(connection, lane, now)
+    chosen: dict[int, None] = {}  # Ordered, and quick to ask.
+    blocked: list[int] = []
+    # Read row by row: there may be a million more behind those that are wanted.
+    with closing(CANDIDATES.each(connection, q=lane.queue, now=now)) as candidates:
+        for seq, group_key in candidates:
+            if seq in chosen:
+                continue
+            if group_key is None:
+                chosen[seq] = None
+            elif admitted := gate.admit(seq, group_key, count_max - len(chosen)):
+                chosen.update(dict.fromkeys(admitted))
+            else:
+                blocked.append(seq)
+            if len(chosen) >= count_max:
+                break
+    block(connection, blocked)
+    return list(chosen)

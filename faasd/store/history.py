@@ -1,0 +1,152 @@
+"""The History on SQLite: reads on connections of their own, which never hold up the writer."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy import Connection, func, select, text
+
+from faasd.clock import Clock
+from faasd.errors import Conflict, StoreError
+from faasd.interfaces import InvocationFilter, QueueCounts
+from faasd.model.attempt import AttemptRecord
+from faasd.model.invocation import Invocation
+from faasd.store.database import driver_of, explain
+from faasd.store.filters import chosen_by
+from faasd.store.readers import Readers
+from faasd.store.rows import ATTEMPT_COLUMNS, INVOCATION_COLUMNS, read_attempt, read_invocation
+from faasd.store.statements import storable
+from faasd.store.tables import attempts, invocations
+
+__all__ = ["SqliteHistory"]
+
+_i = invocations.c
+_LAST_CHARACTER = "\U0010ffff"
+
+# Three partial indexes answer this whatever the number of finished invocations. Direct invokes with
+# a waiting caller are in no queue.
+_QUEUE_COUNTS = text(
+    """
+    SELECT queue, sum(waiting), sum(later), sum(in_flight), sum(dead), min(oldest) FROM (
+        SELECT queue,
+               sum(due_at <= :now) AS waiting,
+               sum(due_at > :now) AS later,
+               0 AS in_flight,
+               0 AS dead,
+               min(CASE WHEN due_at <= :now THEN due_at END) AS oldest
+          FROM invocations WHERE state = 'waiting' GROUP BY queue
+        UNION ALL
+        SELECT queue, 0, 0, count(*), 0, NULL
+          FROM invocations WHERE state = 'running' GROUP BY queue
+        UNION ALL
+        SELECT queue, 0, 0, 0, count(*), NULL
+          FROM invocations WHERE state = 'dead' GROUP BY queue
+        UNION ALL
+        SELECT queue, 0, 0, 0, 0, NULL FROM queues
+    ) WHERE queue <> '' GROUP BY queue ORDER BY queue
+    """
+)
+
+
+class SqliteHistory:
+    """See `faasd.interfaces.History` for what each method promises."""
+
+    def __init__(self, readers: Readers, clock: Clock) -> None:
+        self._readers = readers
+        self._clock = clock
+
+    async def invocation(self, id_or_prefix: str) -> Invocation | None:
+        """Return one invocation by id, or by a prefix of it that is unique. Raises Conflict."""
+        return await self._readers.read(lambda c: _one(c, storable(id_or_prefix) or ""))
+
+    async def invocations(self, which: InvocationFilter) -> list[Invocation]:
+        """Return invocations, newest first."""
+        statement = chosen_by(which, *INVOCATION_COLUMNS)
+        return await self._readers.read(
+            lambda c: [read_invocation(row) for row in c.execute(statement)]
+        )
+
+    async def attempts(self, invocation_id: str) -> list[AttemptRecord]:
+        """Return an invocation's attempts, oldest first."""
+        statement = (
+            select(*ATTEMPT_COLUMNS)
+            .join(invocations, _i.seq == attempts.c.invocation_seq)
+            .where(_i.id == storable(invocation_id))
+            .order_by(attempts.c.number)
+        )
+        return await self._readers.read(
+            lambda c: [read_attempt(row, invocation_id) for row in c.execute(statement)]
+        )
+
+    async def queue_counts(self) -> list[QueueCounts]:
+        """Return the counts of every queue that holds or held anything, ordered by name."""
+        now = self._clock.now()
+        return await self._readers.read(lambda c: _queue_counts(c, now))
+
+    async def function_counts(self, since: float) -> dict[str, dict[str, int]]:
+        """Return, by function, how many attempts ended with which outcome since then."""
+        statement = (
+            select(attempts.c.function, attempts.c.outcome, func.count())
+            .where(attempts.c.ended_at >= since)
+            .group_by(attempts.c.function, attempts.c.outcome)
+        )
+        counts: dict[str, dict[str, int]] = {}
+        rows = await self._readers.read(lambda c: c.execute(statement).all())
+        for function, outcome, count in rows:
+            counts.setdefault(function, {})[outcome] = count
+        return counts
+
+    async def backup(self, path: str) -> int:
+        """Write a consistent copy to a new file while running; returns its size in bytes.
+
+        Raises Conflict if the file exists, and StoreError; then no file is left.
+        """
+        return await self._readers.read(lambda c: _backup(c, Path(path)))
+
+
+def _one(connection: Connection, prefix: str) -> Invocation | None:
+    columns = select(*INVOCATION_COLUMNS)
+    row = connection.execute(columns.where(_i.id == prefix)).first()
+    if row is None and prefix:
+        in_range = (_i.id >= prefix, _i.id < prefix + _LAST_CHARACTER)
+        rows = connection.execute(columns.where(*in_range).order_by(_i.id).limit(2)).all()
+        if len(rows) > 1:
+            raise Conflict(
+                f"cannot tell which invocation {prefix!r} means: "
+                f"{rows[0].id} and {rows[1].id} begin so; write more of it"
+            )
+        row = rows[0] if rows else None
+    return None if row is None else read_invocation(row)
+
+
+def _queue_counts(connection: Connection, now: float) -> list[QueueCounts]:
+    rows = connection.execute(_QUEUE_COUNTS, {"now": now})
+    return [
+        QueueCounts(queue, waiting, later, in_flight, dead, oldest)
+        for queue, waiting, later, in_flight, dead, oldest in rows
+    ]
+
+
+def _backup(connection: Connection, path: Path) -> int:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise Conflict(f"cannot write a backup to {path}: it exists; name a new file") from None
+    except OSError as error:
+        raise StoreError(f"cannot write a backup to {path}: {error.strerror}") from error
+    try:
+        copy = sqlite3.connect(path, isolation_level=None)
+        try:
+            # All pages in one step: a copy in portions starts again whenever the writer commits.
+            driver_of(connection).backup(copy, pages=-1)
+        finally:
+            copy.close()
+        os.fsync(descriptor)
+        return os.fstat(descriptor).st_size
+    except (sqlite3.Error, OSError) as error:
+        path.unlink(missing_ok=True)
+        raise explain(error, path) from error
+    finally:
+        os.close(descriptor)

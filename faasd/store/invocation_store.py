@@ -1,0 +1,197 @@
+"""The InvocationStore on SQLite: each method is one work for the writer, so one transaction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Connection, bindparam, func, select, text
+from sqlalchemy.dialects.sqlite import insert
+
+from faasd.clock import Clock
+from faasd.interfaces import Finish, InvocationFilter, Settled
+from faasd.model.attempt import Claim, Lease
+from faasd.model.function import Lane
+from faasd.model.invocation import Acceptance, NewInvocation
+from faasd.store.cancelling import cancel
+from faasd.store.claiming import claim, expire
+from faasd.store.enqueueing import begin, enqueue
+from faasd.store.filters import drop, redrive
+from faasd.store.finishing import finish
+from faasd.store.groups import unblock_all
+from faasd.store.leases import last_token, renew, take_over
+from faasd.store.readers import Readers
+from faasd.store.statements import Hot, storable
+from faasd.store.tables import BLOCKED, DELAYED, IS_OPEN, READY, invocations, queues
+from faasd.store.writer import Writer
+
+__all__ = ["SqliteInvocationStore"]
+
+_i = invocations.c
+
+#: `waiting_since` counts no further: its caller compares the count with the size of a batch.
+COUNT_MAX = 10_000
+#: A predecessor's invocations are taken over in portions, each under a lease of this length.
+TAKE_OVER_MAX = 200
+TAKE_OVER_LEASE_S = 60.0
+
+_WAITING = (_i.queue == bindparam("q"), text("state = 'waiting'"))
+_DUE_COUNT = Hot(
+    select(func.count()).select_from(
+        select(_i.seq)
+        .where(*_WAITING, text(f"readiness IN ({DELAYED}, {READY})"), _i.due_at <= bindparam("now"))
+        .limit(COUNT_MAX)
+        .subquery()
+    )
+)
+_OLDEST_DUE = Hot(
+    select(func.min(_i.due_at)).where(
+        *_WAITING, _i.readiness == bindparam("how"), _i.due_at <= bindparam("now")
+    )
+)
+_NEXT_DUE = Hot(
+    select(func.min(_i.due_at)).where(
+        *_WAITING, _i.readiness != BLOCKED, _i.due_at > bindparam("now")
+    )
+)
+_UNFINISHED = Hot(
+    select(func.count()).select_from(invocations).where(_i.source == bindparam("s"), text(IS_OPEN))
+)
+
+
+class SqliteInvocationStore:
+    """See `faasd.interfaces.InvocationStore` for what each method promises."""
+
+    def __init__(self, writer: Writer, readers: Readers, clock: Clock) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._clock = clock
+        self._queues_known: set[str] = set()  # Noted on disk already.
+
+    async def enqueue(self, new: Sequence[NewInvocation]) -> list[Acceptance]:
+        """Commit invocations in order, all or none."""
+        known = self._queues_known
+        accepted = await self._writer.submit(lambda c: enqueue(c, new, self._clock.now(), known))
+        known.update(one.queue for one in new)
+        return accepted
+
+    async def begin(self, new: NewInvocation, lease_s: float) -> Claim:
+        """Commit one invocation as running. Raises Conflict if its id was accepted before."""
+        return await self._writer.submit(lambda c: begin(c, new, lease_s, self._clock.now()))
+
+    async def claim(self, lane: Lane, count_max: int, lease_s: float) -> list[Claim]:
+        """Claim up to `count_max` due invocations of a lane's queue.
+
+        For a batching lane (`is_batch`) the claims of one call are one batch: they may hold several
+        of one group, in order, and must be handled one after the other.
+        """
+        return await self._writer.submit(
+            lambda c: claim(c, lane, count_max, lease_s, self._clock.now())
+        )
+
+    async def expire_due(self, count_max: int = 500) -> list[str]:
+        """Skip up to `count_max` waiting invocations that have expired; returns their ids.
+
+        Claims do the same in passing; this is for queues from which nothing is claimed.
+        """
+        return await self._writer.submit(lambda c: expire(c, count_max, self._clock.now()))
+
+    async def waiting_since(self, queue: str) -> tuple[int, float | None, float | None]:
+        """Return (due now, when the oldest due one became due, when the next will be due).
+
+        What a claim has found held back by its group is left out; the count stops at 10,000.
+        """
+        return await self._readers.read(lambda c: _waiting_since(c, queue, self._clock.now()))
+
+    async def renew(self, leases: Sequence[Lease], lease_s: float) -> list[Lease]:
+        """Extend leases from now; returns the renewed ones."""
+        return await self._writer.submit(lambda c: renew(c, leases, lease_s, self._clock.now()))
+
+    async def finish(self, finishes: Sequence[Finish]) -> list[Settled]:
+        """Record the ends of attempts, each only while its lease is ours.
+
+        The attempt of a cancelled invocation is recorded too, although its lease is lost.
+        """
+        return await self._writer.submit(lambda c: finish(c, finishes, self._clock.now()))
+
+    async def return_unheld(self, record: Callable[[Claim], Finish]) -> list[Settled]:
+        """Settle every invocation in state `running`; each is first leased to us, which fences its holder."""
+        return await self._return(record, expired_only=False)
+
+    async def return_expired(self, record: Callable[[Claim], Finish]) -> list[Settled]:
+        """Settle those whose lease has run out."""
+        return await self._return(record, expired_only=True)
+
+    async def cancel(self, ids: Sequence[str], reason: str) -> list[str]:
+        """Cancel waiting and running invocations; returns the ids that changed."""
+        return await self._writer.submit(lambda c: cancel(c, ids, reason, self._clock.now()))
+
+    async def redrive(self, which: InvocationFilter) -> list[str]:
+        """Send dead letters back to waiting with fresh attempts; returns their ids, newest first."""
+        return await self._writer.submit(lambda c: redrive(c, which, self._clock.now()))
+
+    async def drop(self, which: InvocationFilter) -> list[str]:
+        """Set dead letters to dropped; returns their ids, newest first."""
+        return await self._writer.submit(lambda c: drop(c, which, self._clock.now()))
+
+    async def unfinished(self, source: str) -> int:
+        """Return how many invocations of this source wait or run."""
+        row = await self._readers.read(lambda c: _UNFINISHED.row(c, s=storable(source)))
+        return int(row[0])
+
+    async def known_queues(self, queues: Sequence[tuple[str, str]]) -> None:
+        """Publish which queues have a consumer; those published before and not named now have none."""
+        await self._writer.submit(lambda c: _publish(c, queues))
+
+    async def _return(self, record: Callable[[Claim], Finish], expired_only: bool) -> list[Settled]:
+        token_max = await self._writer.submit(last_token)
+        settled: list[Settled] = []
+        while True:
+            # Taking over gives tokens above `token_max`, so no invocation comes round twice.
+            claims = await self._writer.submit(
+                lambda c: _take_over(c, token_max, expired_only, self._clock.now())
+            )
+            if not claims:
+                return settled
+            settled += await self.finish([record(each) for each in claims])
+
+
+def _take_over(
+    connection: Connection, token_max: int, expired_only: bool, now: float
+) -> list[Claim]:
+    expired_by = now if expired_only else math.inf
+    return take_over(
+        connection,
+        token_max=token_max,
+        expired_by=expired_by,
+        count_max=TAKE_OVER_MAX,
+        lease_s=TAKE_OVER_LEASE_S,
+        now=now,
+    )
+
+
+def _waiting_since(
+    connection: Connection, queue: str, now: float
+) -> tuple[int, float | None, float | None]:
+    q = storable(queue)
+    count = _DUE_COUNT.row(connection, q=q, now=now)[0]
+    # Asked apart, each is one step into the index.
+    oldest = [
+        at
+        for how in (DELAYED, READY)
+        if (at := _OLDEST_DUE.row(connection, q=q, how=how, now=now)[0]) is not None
+    ]
+    return count, min(oldest, default=None), _NEXT_DUE.row(connection, q=q, now=now)[0]
+
+
+def _publish(connection: Connection, published: Sequence[tuple[str, str]]) -> None:
+    connection.execute(queues.update().values(function=None))
+    statement = insert(queues)
+    statement = statement.on_conflict_do_update(
+        index_elements=["queue"], set_={"function": statement.excluded.function}
+    )
+    if published:
+        rows = [{"queue": queue, "function": function} for queue, function in published]
+        connection.execute(statement, rows)
+    # Configuration may have changed with it, the groups' `key_concurrency` too.
+    unblock_all(connection)

@@ -1,0 +1,104 @@
+"""Leases: fencing tokens that only grow, renewal, and taking over what another held."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, text, update
+
+from faasd.model.attempt import Claim, Lease
+from faasd.store.rows import INVOCATION_COLUMNS, read_invocation
+from faasd.store.statements import Hot
+from faasd.store.tables import counters, invocations
+
+__all__ = ["claims_of", "last_token", "next_token", "renew", "take_over"]
+
+_i = invocations.c
+
+_NEXT_TOKEN = Hot(
+    update(counters)
+    .where(text("name = 'lease_token'"))
+    .values(value=counters.c.value + 1)
+    .returning(counters.c.value)
+)
+_LAST_TOKEN = Hot(select(counters.c.value).where(text("name = 'lease_token'")))
+_RENEW = Hot(
+    update(invocations)
+    .where(_i.id == bindparam("its_id"), _i.lease_token == bindparam("token"))
+    .where(text("state = 'running'"))
+    .values(lease_expires_at=bindparam("until"))
+)
+_HELD = (
+    select(_i.seq)
+    .where(
+        text("state = 'running'"),
+        _i.lease_token <= bindparam("token_max"),
+        _i.lease_expires_at <= bindparam("expired_by"),
+    )
+    .order_by(_i.seq)
+    .limit(bindparam("count_max"))
+)
+_TAKE_OVER = Hot(
+    update(invocations)
+    .where(_i.seq.in_(_HELD), text("state = 'running'"))
+    .values(lease_token=bindparam("token"), lease_expires_at=bindparam("until"))
+    .returning(*INVOCATION_COLUMNS)
+)
+
+
+def next_token(connection: Connection) -> int:
+    """Return a fencing token greater than all before it."""
+    return int(_NEXT_TOKEN.row(connection)[0])
+
+
+def last_token(connection: Connection) -> int:
+    """Return the greatest token given so far."""
+    return int(_LAST_TOKEN.row(connection)[0])
+
+
+def renew(
+    connection: Connection, leases: Sequence[Lease], lease_s: float, now: float
+) -> list[Lease]:
+    """Extend leases from now; those whose token is no longer the invocation's are left out."""
+    until = now + lease_s
+    return [
+        Lease(lease.invocation_id, lease.token, until)
+        for lease in leases
+        if _RENEW.run(connection, its_id=lease.invocation_id, token=lease.token, until=until)
+    ]
+
+
+def take_over(
+    connection: Connection,
+    *,
+    token_max: int,
+    expired_by: float,
+    count_max: int,
+    lease_s: float,
+    now: float,
+) -> list[Claim]:
+    """Lease anew running invocations whose token is at most `token_max` and whose lease ended by then.
+
+    Whoever held them can write nothing from now on. The attempt's number stays.
+    """
+    token = next_token(connection)
+    rows = _TAKE_OVER.rows(
+        connection,
+        token_max=token_max,
+        expired_by=expired_by,
+        count_max=count_max,
+        token=token,
+        until=now + lease_s,
+    )
+    return claims_of(rows, token, now + lease_s)
+
+
+def claims_of(rows: Sequence[Any], token: int, until: float) -> list[Claim]:
+    """Return the claims for rows of INVOCATION_COLUMNS that now hold this token."""
+    claims = []
+    for row in rows:
+        invocation = read_invocation(row)
+        lease = Lease(invocation.id, token, until)
+        claims.append(Claim(invocation, lease, invocation.attempts))
+    return claims

@@ -1,0 +1,95 @@
+"""The schema's versions: numbered steps, each applied once, all in one transaction.
+
+A fresh database is made from tables.py as it is now. An older one is copied aside and then taken
+through the steps it lacks. `PRAGMA user_version` tells where it stands.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from faasd.errors import SchemaTooNew, StoreError
+from faasd.store.database import driver_of, explain
+from faasd.store.tables import COUNTERS, counters, metadata
+
+__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "STEPS", "migrate"]
+
+Step = Callable[[Connection], None]
+
+SCHEMA_VERSION = 1
+#: Version that a step leads to: the step. A step, once released, never changes.
+STEPS: Mapping[int, Step] = {}
+
+#: "faas" in ASCII: tells our files from other SQLite databases, also to file(1).
+APPLICATION_ID = 0x66616173
+
+
+def migrate(
+    connection: Connection,
+    path: Path,
+    steps: Mapping[int, Step] = STEPS,
+    version_wanted: int = SCHEMA_VERSION,
+) -> Path | None:
+    """Bring the database to this program's schema; returns the copy made before an upgrade, if any.
+
+    Raises SchemaTooNew for a database of a newer faasd, and StoreError for one that is not ours.
+    Either everything is applied or nothing.
+    """
+    try:
+        version = _pragma(connection, "user_version")
+        _check_ours(connection, path, version)
+        if version == version_wanted:
+            return None
+        if version > version_wanted:
+            raise SchemaTooNew(
+                f"cannot use {path}: its schema is version {version} and this faasd knows "
+                f"{version_wanted}; upgrade faasd, or restore a backup made by this version"
+            )
+        kept = _copy_aside(connection, path, version) if version else None
+        with connection.begin():
+            if version:
+                for number in range(version + 1, version_wanted + 1):
+                    steps[number](connection)
+            else:
+                _make(connection)
+            connection.exec_driver_sql(f"PRAGMA user_version = {version_wanted}")
+    except (DBAPIError, sqlite3.Error) as error:
+        raise explain(error, path) from error
+    return kept
+
+
+def _make(connection: Connection) -> None:
+    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+    metadata.create_all(connection)
+    connection.execute(counters.insert(), [{"name": name, "value": 0} for name in COUNTERS])
+
+
+def _check_ours(connection: Connection, path: Path, version: int) -> None:
+    [tables] = driver_of(connection).execute("SELECT count(*) FROM sqlite_master").fetchone()
+    is_fresh = version == 0 and tables == 0
+    if not is_fresh and _pragma(connection, "application_id") != APPLICATION_ID:
+        raise StoreError(
+            f"cannot use {path}: it is a database of some other program; set another `state_dir`"
+        )
+
+
+def _copy_aside(connection: Connection, path: Path, version: int) -> Path:
+    """Copy the database beside itself; a number is added when such a copy exists already."""
+    kept = path.with_name(f"{path.name}.v{version}")
+    count = 1
+    while kept.exists():
+        count += 1
+        kept = path.with_name(f"{path.name}.v{version}.{count}")
+    driver_of(connection).execute("VACUUM INTO ?", (str(kept),))
+    return kept
+
+
+def _pragma(connection: Connection, name: str) -> int:
+    # Past SQLAlchemy, which would begin a transaction for it.
+    [value] = driver_of(connection).execute(f"PRAGMA {name}").fetchone()
+    return int(value)

@@ -1,0 +1,101 @@
+"""The store as a whole: what the daemon opens at its start and closes at its end."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from faasd.clock import Clock
+from faasd.store.database import DATABASE_NAME, open_writer, prepare_state_dir
+from faasd.store.file_ledger import SqliteFileLedger
+from faasd.store.history import SqliteHistory
+from faasd.store.invocation_logs import FileInvocationLogs, LogBudget
+from faasd.store.invocation_store import SqliteInvocationStore
+from faasd.store.migrations import migrate
+from faasd.store.pauses import SqlitePauses
+from faasd.store.readers import Readers
+from faasd.store.retention import Retention, retain
+from faasd.store.schedule_cursors import SqliteScheduleCursors
+from faasd.store.state_lock import StateLock
+from faasd.store.writer import Writer
+
+__all__ = ["Store", "open_store"]
+
+
+class Store:
+    """Everything durable, and the lock on the directory it lies in."""
+
+    def __init__(
+        self,
+        lock: StateLock,
+        connection: Connection,
+        *,
+        path: Path,
+        clock: Clock,
+        log_budget: LogBudget,
+        migrated_from: Path | None,
+    ) -> None:
+        self._lock = lock
+        self._writer = Writer(connection, path)
+        self._readers = Readers(path)
+        self.path = path
+        #: The copy of the database as it was before this start brought it to a newer schema.
+        self.migrated_from = migrated_from
+        self.invocations = SqliteInvocationStore(self._writer, self._readers, clock)
+        self.history = SqliteHistory(self._readers, clock)
+        self.cursors = SqliteScheduleCursors(self._writer, self._readers)
+        self.pauses = SqlitePauses(self._writer, self._readers, clock)
+        self.files = SqliteFileLedger(self._writer, self._readers)
+        self.logs = FileInvocationLogs(path.parent / "logs", log_budget)
+        self._clock = clock
+
+    async def retain(self, retention: Retention) -> int:
+        """Delete what need not be kept any longer, a little at a time; returns how many invocations."""
+        return await retain(self._writer, self._readers, retention, self._clock.now())
+
+    async def close(self) -> None:
+        """Finish what was begun, fold everything into the database file, let go of the directory."""
+        # The readers first: the last connection to close would checkpoint, and that is the writer's.
+        await self._readers.close()
+        await self._writer.close()
+        self.logs.close()
+        self._lock.release()
+
+
+async def open_store(
+    state_dir: Path,
+    clock: Clock,
+    log_budget: LogBudget | None = None,
+    lock_wait_s: float = 0.0,
+) -> Store:
+    """Open the store of a state directory, making or upgrading it as needed, and own it until close.
+
+    Raises StateDirectoryInUse, SchemaTooNew, StoreFull or StoreError; then nothing stays open.
+    """
+    path = state_dir / DATABASE_NAME
+
+    def open_files() -> tuple[StateLock, Connection, Path | None]:
+        prepare_state_dir(state_dir)
+        lock = StateLock.acquire(state_dir, lock_wait_s)
+        try:
+            connection = open_writer(path)
+            try:
+                return lock, connection, migrate(connection, path)
+            except BaseException:
+                connection.close()
+                raise
+        except BaseException:
+            lock.release()
+            raise
+
+    lock, connection, migrated_from = await asyncio.to_thread(open_files)
+    return Store(
+        lock,
+        connection,
+        path=path,
+        clock=clock,
+        log_budget=log_budget or LogBudget(),
+        migrated_from=migrated_from,
+    )

@@ -1,0 +1,184 @@
+"""Between rows and values: what a row of `invocations` or `attempts` is in the model's words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from faasd.model.attempt import AttemptRecord
+from faasd.model.invocation import TRANSITIONS, Invocation, NewInvocation, may_become
+from faasd.model.outcome import ErrorRecord
+from faasd.model.retry import Spent
+from faasd.store.statements import storable
+from faasd.store.tables import attempts, invocations
+
+__all__ = [
+    "ATTEMPT_COLUMNS",
+    "INVOCATION_COLUMNS",
+    "NEW_COLUMNS",
+    "attempt_values",
+    "begins_as",
+    "moves",
+    "new_values",
+    "read_attempt",
+    "read_invocation",
+]
+
+#: The columns that `read_invocation` takes, in its order.
+INVOCATION_COLUMNS = tuple(
+    invocations.c[name]
+    for name in (
+        "id",
+        "seq",
+        "function",
+        "queue",
+        "trigger",
+        "source",
+        "event_json",
+        "state",
+        "outcome",
+        "priority",
+        "created_at",
+        "due_at",
+        "expires_at",
+        "group_key",
+        "scheduled_for",
+        "parent_id",
+        "spent_attempts",
+        "spent_lost",
+        "spent_sandbox_failed",
+        "spent_drained",
+        "attempts",
+        "started_at",
+        "ended_at",
+        "error_json",
+        "result_json",
+        "reason",
+    )
+)
+
+#: The columns that `new_values` gives.
+NEW_COLUMNS = (
+    "id",
+    "function",
+    "queue",
+    "trigger",
+    "source",
+    "state",
+    "readiness",
+    "priority",
+    "created_at",
+    "due_at",
+    "expires_at",
+    "group_key",
+    "scheduled_for",
+    "parent_id",
+    "event_json",
+    "outcome",
+    "reason",
+    "ended_at",
+)
+
+ATTEMPT_COLUMNS = tuple(column for column in attempts.c if column.name != "seq")
+
+
+def moves(*befores: str, to: Sequence[str]) -> str:
+    """Return the guard of a statement that moves rows from some states to others, as SQL.
+
+    Raises ValueError, when the module that holds the statement is imported, for a move that the
+    table of transitions does not allow.
+    """
+    for before in befores:
+        for after in to:
+            if not may_become(before, after):
+                raise ValueError(f"no invocation goes from {before} to {after}; see {TRANSITIONS}")
+    # Spelled as the predicates of the partial indexes are.
+    return "(" + " OR ".join(f"state = '{before}'" for before in befores) + ")"
+
+
+def begins_as(state: str) -> str:
+    """Return a state in which an invocation may begin, or raise ValueError."""
+    if not may_become(None, state):
+        raise ValueError(f"no invocation begins as {state}")
+    return state
+
+
+def new_values(new: NewInvocation, state: str, readiness: int) -> dict[str, Any]:
+    """Return the columns of a new invocation."""
+    return {
+        "id": storable(new.id),
+        "function": new.function,
+        "queue": storable(new.queue),
+        "trigger": new.trigger,
+        "source": storable(new.source),
+        "state": begins_as(state),
+        "readiness": readiness,
+        "priority": new.priority,
+        "created_at": new.created_at,
+        "due_at": new.due_at,
+        "expires_at": new.expires_at,
+        "group_key": storable(new.group_key),
+        "scheduled_for": new.scheduled_for,
+        "parent_id": storable(new.parent_id),
+        "event_json": storable(new.event_json),
+        "outcome": None,
+        "reason": None,
+        "ended_at": None,
+    }
+
+
+def read_invocation(row: Any) -> Invocation:
+    """Read a row of INVOCATION_COLUMNS."""
+    error_json = row[23]
+    error = None if error_json is None else ErrorRecord.from_json(json.loads(error_json))
+    spent = Spent(row[16], row[17], row[18], row[19])
+    return Invocation(*row[:16], spent, *row[20:23], error, *row[24:])  # type: ignore[call-arg]
+
+
+def attempt_values(record: AttemptRecord, invocation_seq: int) -> dict[str, Any]:
+    """Return the columns of one finished attempt."""
+    return {
+        "invocation_seq": invocation_seq,
+        "number": record.number,
+        "attempt_id": record.attempt_id,
+        "function": record.function,
+        "code_version": record.code_version,
+        "outcome": record.outcome,
+        "started_at": record.started_at,
+        "ended_at": record.ended_at,
+        "queue_wait_s": record.queue_wait_s,
+        "wall_s": record.wall_s,
+        "cpu_s": record.cpu_s,
+        "memory_peak_bytes": record.memory_peak_bytes,
+        "init_s": record.init_s,
+        "batch_size": record.batch_size,
+        "output_truncated": int(record.output_truncated),
+        "degraded_json": json.dumps(record.degraded),
+        "error_json": storable(record.error_json),
+        "log_tail": storable(record.log_tail),
+    }
+
+
+def read_attempt(row: Any, invocation_id: str) -> AttemptRecord:
+    """Read a row of ATTEMPT_COLUMNS."""
+    return AttemptRecord(
+        invocation_id=invocation_id,
+        number=row.number,
+        attempt_id=row.attempt_id,
+        function=row.function,
+        code_version=row.code_version,
+        outcome=row.outcome,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        queue_wait_s=row.queue_wait_s,
+        wall_s=row.wall_s,
+        cpu_s=row.cpu_s,
+        memory_peak_bytes=row.memory_peak_bytes,
+        init_s=row.init_s,
+        error_json=row.error_json,
+        log_tail=row.log_tail,
+        batch_size=row.batch_size,
+        output_truncated=bool(row.output_truncated),
+        degraded=tuple(json.loads(row.degraded_json)),
+    )

@@ -1,0 +1,206 @@
+"""The one writer: a thread with one connection that turns many callers into few commits.
+
+Callers hand it work, a function of the connection. It takes everything that waits, runs it in one
+BEGIN IMMEDIATE transaction, commits, and only then answers all of them: an answer means "on disk",
+and one fsync pays for many. It is also the only one that checkpoints, which keeps clear of SQLite's
+WAL-reset bug (two connections that checkpoint and write at once; fixed in 3.51.3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from faasd.errors import StoreError
+from faasd.store.database import driver_of, explain, is_about_the_database
+
+__all__ = ["Work", "Writer"]
+
+T = TypeVar("T")
+#: Runs inside a transaction that it neither begins nor ends. It may be run twice, so it must change
+#: nothing but the database.
+Work = Callable[[Connection], T]
+
+INBOX_MAX = 4096
+GROUP_MAX = 512
+CHECKPOINT_EVERY_WORKS = 1000
+CHECKPOINT_EVERY_BYTES = 4 * 2**20
+
+
+@dataclass(slots=True, eq=False)
+class _Item:
+    work: Work[Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Writer:
+    """Runs works in order, many to a commit. `submit` belongs to one event loop."""
+
+    def __init__(self, connection: Connection, path: Path, inbox_max: int = INBOX_MAX) -> None:
+        self._connection = connection
+        self._path = path
+        self._wal = path.with_name(path.name + "-wal")
+        self._inbox: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._room = asyncio.Semaphore(inbox_max)
+        self._closing = False
+        self._works_since_checkpoint = 0
+        self._wal_bytes_at_checkpoint = 0
+        self._thread = threading.Thread(target=self._run, name="faasd-store-writer", daemon=True)
+        self._thread.start()
+
+    async def submit(self, work: Work[T]) -> T:
+        """Run one work in a transaction; when this returns, its changes are on disk.
+
+        Raises what the work raised, and then the work has changed nothing; StoreFull or StoreError
+        when the database failed. Waits while the inbox is full. A caller that is cancelled while
+        it waits for the answer does not know whether the work was done.
+        """
+        await self._room.acquire()
+        if self._closing:
+            self._room.release()
+            raise StoreError(f"cannot use {self._path}: the store is closed")
+        loop = asyncio.get_running_loop()
+        item = _Item(work, loop, loop.create_future())
+        self._inbox.put(item)
+        result: T = await item.future
+        return result
+
+    async def close(self) -> None:
+        """Finish what was submitted, fold the WAL into the database file, and close the connection."""
+        if not self._closing:
+            self._closing = True
+            self._inbox.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        is_open = True
+        while is_open:
+            group, is_open = self._next_group()
+            if not group:
+                continue
+            try:
+                self._commit(group)
+            except Exception as error:  # noqa: BLE001 - The loop of a long-lived thread.
+                self._fail(group, error)
+            self._answer(group)
+            self._checkpoint_if_due(len(group))
+        self._close_connection()
+
+    def _next_group(self) -> tuple[list[_Item], bool]:
+        """Wait for work, then take all there is. False with it: nothing more will come."""
+        group: list[_Item] = []
+        item = self._inbox.get()
+        while item is not None:
+            group.append(item)
+            if len(group) >= GROUP_MAX:
+                return group, True
+            try:
+                item = self._inbox.get_nowait()
+            except queue.Empty:
+                return group, True
+        return group, False
+
+    def _commit(self, group: list[_Item]) -> None:
+        """Run and commit a group. Savepoints would double its cost, so they come only after a failure."""
+        try:
+            with self._connection.begin():
+                for item in group:
+                    item.result = item.work(self._connection)
+            return
+        except Exception as error:
+            self._roll_back()
+            if is_about_the_database(error):
+                raise
+        # One of them failed by itself. Run them again, each so that it can be undone alone.
+        with self._connection.begin():
+            for item in group:
+                self._run_apart(item)
+
+    def _run_apart(self, item: _Item) -> None:
+        item.result = None
+        savepoint = self._connection.begin_nested()
+        try:
+            item.result = item.work(self._connection)
+        except Exception as error:
+            if is_about_the_database(error):
+                raise
+            savepoint.rollback()
+            item.error = error
+        else:
+            savepoint.commit()
+
+    def _fail(self, group: list[_Item], error: Exception) -> None:
+        """Nothing of the group was committed, so nobody in it may hear otherwise."""
+        self._roll_back()
+        told = explain(error, self._path)
+        told.__cause__ = error
+        for item in group:
+            # One exception object for many tasks would collect the traces of all of them.
+            item.error = type(told)(str(told))
+            item.error.__cause__ = error
+
+    def _roll_back(self) -> None:
+        """Leave no transaction open. SQLite ends one by itself on some errors, and not on others."""
+        if self._connection.in_transaction():
+            self._connection.rollback()
+        driver = driver_of(self._connection)
+        if driver.in_transaction:
+            driver.rollback()
+
+    def _answer(self, group: list[_Item]) -> None:
+        """Wake the loop once for the whole group; a call per item would cost more than the commit."""
+        loop = group[0].loop
+        with suppress(RuntimeError):  # The loop was closed: nobody is left who could hear it.
+            loop.call_soon_threadsafe(self._resolve, group)
+
+    def _resolve(self, group: list[_Item]) -> None:
+        for item in group:
+            self._room.release()
+            if item.future.done():
+                continue  # Its caller was cancelled meanwhile.
+            if item.error is None:
+                item.future.set_result(item.result)
+            else:
+                item.future.set_exception(item.error)
+
+    def _checkpoint_if_due(self, works: int) -> None:
+        self._works_since_checkpoint += works
+        # After a complete checkpoint SQLite writes the WAL again from its start and the file keeps
+        # its size, so growth alone would miss what is written over.
+        grown_bytes = self._wal_bytes() - self._wal_bytes_at_checkpoint
+        if (
+            self._works_since_checkpoint >= CHECKPOINT_EVERY_WORKS
+            or grown_bytes >= CHECKPOINT_EVERY_BYTES
+        ):
+            self._checkpoint("PASSIVE")
+
+    def _checkpoint(self, mode: str) -> None:
+        # It fails on a full disk, most likely. What was committed is in the WAL; the next one tries again.
+        with suppress(sqlite3.Error):
+            driver_of(self._connection).execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        self._works_since_checkpoint = 0
+        self._wal_bytes_at_checkpoint = self._wal_bytes()
+
+    def _wal_bytes(self) -> int:
+        try:
+            return self._wal.stat().st_size
+        except OSError:
+            return 0
+
+    def _close_connection(self) -> None:
+        self._roll_back()
+        self._checkpoint("TRUNCATE")
+        self._connection.close()
+        self._connection.engine.dispose()

@@ -1,0 +1,132 @@
+"""Frames on a stream socket: four bytes of length, then JSON; descriptors travel beside them.
+
+Never pickle. Every reader names the largest frame it takes, so that the other end, which may be
+hostile, can neither fill our memory nor make us wait: what does not fit the protocol is a WireError.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from faasd.errors import WireError
+
+__all__ = ["CONTROL_BYTES_MAX", "FrameReader", "decode", "encode", "encode_raw", "receive", "send"]
+
+#: Largest frame between the daemon and its zygotes; nothing of unbounded size travels there.
+CONTROL_BYTES_MAX = 2**20
+_FDS_MAX = 16
+
+
+def encode(value: Any) -> bytes:
+    """Return one frame holding this value as JSON."""
+    return encode_raw(json.dumps(value, separators=(",", ":")).encode())
+
+
+def encode_raw(text: bytes) -> bytes:
+    """Return one frame holding JSON text that is already encoded."""
+    return len(text).to_bytes(4, "big") + text
+
+
+class FrameReader:
+    """Cuts a byte stream into frames, without ever holding more than one frame too many."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.fds: deque[int] = deque()  # Received and not yet taken, in order.
+        self._buffer = bytearray()
+
+    @property
+    def is_within_frame(self) -> bool:
+        """Whether part of a frame has come and the rest has not."""
+        return bool(self._buffer)
+
+    @property
+    def bytes_missing(self) -> int:
+        """How many bytes complete the frame that has begun; 4, a length, when none has."""
+        have = len(self._buffer)
+        if have < 4:
+            return 4 - have
+        return 4 + int.from_bytes(self._buffer[:4], "big") - have
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take bytes; return the texts of the frames that they complete. Raises WireError."""
+        buffer = self._buffer
+        buffer += data
+        frames = []
+        start = 0
+        while len(buffer) - start >= 4:
+            size = int.from_bytes(buffer[start : start + 4], "big")
+            if size > self.bytes_max:
+                raise WireError(f"a frame of {size} bytes is over the limit of {self.bytes_max}")
+            if len(buffer) - start - 4 < size:
+                break
+            frames.append(bytes(buffer[start + 4 : start + 4 + size]))
+            start += 4 + size
+        if start:
+            del buffer[:start]
+        return frames
+
+    def take_fds(self, count: int) -> list[int]:
+        """Take the descriptors that a frame says it brought. Raises WireError when they did not come."""
+        if not 0 <= count <= len(self.fds):
+            raise WireError(f"a frame promised {count} descriptors, {len(self.fds)} came")
+        return [self.fds.popleft() for _ in range(count)]
+
+    def receive(self, channel: socket.socket, size: int = 65536) -> list[bytes] | None:
+        """Read once from a socket, descriptors included; None at its end. Raises WireError, OSError."""
+        data, fds, flags, _ = socket.recv_fds(channel, size, _FDS_MAX, socket.MSG_CMSG_CLOEXEC)
+        self.fds.extend(fds)
+        if flags & socket.MSG_CTRUNC:
+            raise WireError("more descriptors came at once than a frame may bring")
+        if not data:
+            return None
+        return self.feed(data)
+
+
+def decode(text: bytes) -> dict[str, Any]:
+    """Read a frame that must be a JSON object. Raises WireError."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"a frame is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise WireError("a frame is not a JSON object")
+    return value
+
+
+def send(channel: socket.socket, value: Any, fds: Sequence[int] = ()) -> None:
+    """Write one frame to a blocking socket, with descriptors. Raises OSError."""
+    frame = encode(value)
+    sent = socket.send_fds(channel, [frame], list(fds)) if fds else 0
+    if sent < len(frame):
+        channel.sendall(frame[sent:])
+
+
+def receive(channel: socket.socket, bytes_max: int) -> bytes | None:
+    """Read the text of exactly one frame from a blocking socket; None at its end. Raises WireError, OSError."""
+    header = _receive_exactly(channel, 4)
+    if header is None:
+        return None
+    size = int.from_bytes(header, "big")
+    if size > bytes_max:
+        raise WireError(f"a frame of {size} bytes is over the limit of {bytes_max}")
+    text = _receive_exactly(channel, size)
+    if text is None and size:
+        raise WireError("the channel closed within a frame")
+    return text or b""
+
+
+def _receive_exactly(channel: socket.socket, size: int) -> bytes | None:
+    parts = bytearray()
+    while len(parts) < size:
+        data = channel.recv(min(size - len(parts), 2**20))
+        if not data:
+            if parts:
+                raise WireError("the channel closed within a frame")
+            return None
+        parts += data
+    return bytes(parts)

@@ -1,0 +1,143 @@
+"""`faasd why` in sentences: a table of situations."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from faasd.api.explain import InvocationFacts, explain_function, explain_invocation
+from faasd.clock import FakeClock
+from faasd.interfaces import QueueCounts, ScheduleStatus
+from faasd.model.invocation import Invocation
+from faasd.model.outcome import ErrorRecord
+from faasd.model.retry import Spent
+from tests.fakes.api_fakes import ECHO, REPORT, RESIZE, FakeStore, a_record
+
+NOW = 1_750_000_000.0
+
+
+def row(**values: Any) -> Invocation:
+    return FakeStore(FakeClock(NOW)).put(**{"function": "resize", "queue": "images", **values})
+
+
+def said(invocation: Invocation, **facts: Any) -> str:
+    given = {"function": RESIZE, **facts}
+    return " ".join(explain_invocation(InvocationFacts(invocation, NOW, **given)))
+
+
+def test_a_delayed_one_says_until_when() -> None:
+    """The first thing that somebody asks who enqueued with a delay."""
+    text = said(row(due_at=NOW + 300))
+    assert "was enqueued on queue 'images'" in text
+    assert "It is delayed until 2025-06-15T15:11:40.000Z, in 5m." in text
+
+
+def test_one_between_two_attempts_says_which_comes_and_why() -> None:
+    """A retry is not a delay: there was an error before it."""
+    invocation = row(
+        due_at=NOW + 60,
+        attempts=1,
+        spent=Spent(attempts=1),
+        error=ErrorRecord("ValueError", "bad picture"),
+    )
+    text = said(invocation, attempts=[a_record(invocation, 1, NOW)])
+    assert "Attempt 1 ended as error" in text
+    assert "The last error was ValueError: bad picture." in text
+    assert "Attempt 2 of 3 is due at" in text
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"function_paused_since": NOW - 60}, "function 'resize' is paused since 2025-06-15"),
+        ({"queue_paused_since": NOW - 60}, "queue 'images' is paused since"),
+        ({"running": 2}, "2 attempts of function 'resize' are running and its concurrency is 2"),
+        ({"ahead": [row(group_key="k")]}, "It waits behind 1 earlier of its group"),
+        ({"function": None}, "no function is named 'resize' any more"),
+        ({}, "It is due and waits for its turn"),
+    ],
+)
+def test_a_due_one_says_what_holds_it_back(facts: dict[str, Any], reason: str) -> None:
+    """Each has another remedy, so they must not be one sentence."""
+    assert reason in said(row(group_key="k"), **facts)
+
+
+def test_a_skipped_tick_names_the_tick_that_was_in_its_way() -> None:
+    """`skipped-overlap` alone leaves people searching for the run that took too long."""
+    earlier = row(function="report", trigger="cron", scheduled_for=NOW - 60, state="running")
+    skipped = row(
+        function="report",
+        trigger="cron",
+        source="nightly",
+        scheduled_for=NOW,
+        state="skipped",
+        outcome="skipped-overlap",
+    )
+    text = said(skipped, function=REPORT, overlapped=earlier)
+    assert "came from schedule 'nightly' for 2025-06-15T15:06:40.000Z" in text
+    assert "The schedule fired while its last tick was still waiting or running." in text
+    assert f"The tick of 2025-06-15T15:05:40.000Z was in its way: invocation {earlier.id}" in text
+
+
+@pytest.mark.parametrize("word", ["missed", "expired", "filtered", "throttled", "duplicate"])
+def test_one_that_never_ran_says_what_its_word_means(word: str) -> None:
+    """The words are exact, and nobody knows them by heart."""
+    text = said(row(state="skipped", outcome=word, reason="because of this"))
+    assert f"It did not run ({word})." in text
+    assert "because of this." in text
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"state": "running", "attempts": 2, "started_at": NOW}, "Attempt 2 is running since"),
+        ({"state": "done", "outcome": "ok"}, "It is done."),
+        ({"state": "done", "outcome": "timeout"}, "It is done as timeout: whoever invoked it"),
+        ({"state": "cancelled", "reason": "cancelled by root"}, "It was cancelled: cancelled by"),
+        ({"state": "dropped"}, "somebody dropped it."),
+        ({"state": "dead", "reason": "3 attempts used up"}, "It is a dead letter: 3 attempts"),
+    ],
+)
+def test_every_other_state_has_its_sentence(values: dict[str, Any], sentence: str) -> None:
+    """No state may be met with silence."""
+    assert sentence in said(row(**values))
+
+
+def test_a_function_says_whether_it_can_run_and_what_became_of_its_last() -> None:
+    """`faasd why report` is what people type first, without an id at hand."""
+    status = ScheduleStatus(
+        "nightly",
+        "report",
+        "cron",
+        "0 3 * * *",
+        "UTC",
+        NOW + 60,
+        NOW - 60,
+        False,
+        "latest",
+        "skip",
+        0.0,
+    )
+    last = InvocationFacts(row(function="report", state="done", outcome="ok"), NOW, function=REPORT)
+    arguments: dict[str, Any] = {
+        "now": NOW,
+        "paused_since": NOW - 5,
+        "running": 0,
+        "counts": QueueCounts("report", waiting=4),
+        "schedules": [status],
+        "last": last,
+    }
+    text = " ".join(explain_function(REPORT, **arguments))
+    assert "is paused since" in text
+    assert "4 waiting" in text
+    assert "fires next at 2025-06-15T15:07:40.000Z, in 1m" in text
+    assert text.endswith("It is done.")
+    paused = dataclasses.replace(status, paused=True, next_at=None)
+    text = " ".join(explain_function(REPORT, **{**arguments, "schedules": [paused]}))
+    assert "faasd schedules resume nightly" in text
+    nothing = {**arguments, "schedules": [], "last": None, "paused_since": None}
+    text = " ".join(explain_function(ECHO, **nothing))
+    assert "has no trigger" in text
+    assert "never been invoked" in text

@@ -1,0 +1,283 @@
+"""Command lines as people and scripts run them: real processes, a real socket, stand-ins behind it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from faasd.cli.exits import EXIT_CODES
+from tests.fakes.api_fakes import FakeDaemon, ServerThread, wait_for
+from tests.unit.cli.conftest import FAASD, Run
+
+pytestmark = pytest.mark.usefixtures("server")
+
+
+def test_invoke_prints_the_result_and_nothing_else_on_standard_output(faasd: Run) -> None:
+    """Scripts pipe it into jq."""
+    done = faasd("invoke", "echo", "--event", '{"x": "é"}', "--logs")
+    assert (done.returncode, done.stdout) == (0, '{"x": "é"}\n')
+    assert done.stderr == "hello from inside\n"
+
+
+def test_a_failed_function_is_exit_1_with_the_reason_on_standard_error(faasd: Run) -> None:
+    """Exit 1 is the function's failure and nobody else's."""
+    done = faasd("invoke", "fail")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("faasd: error: function 'fail' ended as error: ValueError: bad")
+    assert "app.py:3 in fail" in done.stderr
+    done = faasd("invoke", "fail", "--json")
+    assert (done.returncode, json.loads(done.stdout)["outcome"]) == (1, "error")
+
+
+@pytest.mark.parametrize("form", ["-", "@event.json", "text"])
+def test_an_event_comes_from_the_command_line_a_file_or_standard_input(
+    faasd: Run, tmp_path: Path, form: str
+) -> None:
+    """The same three forms as for enqueue."""
+    text = '{"a":\n 1}'
+    (tmp_path / "event.json").write_text(text)
+    done = faasd("invoke", "echo", "--event", text if form == "text" else form, stdin=text)
+    assert done.stdout == '{"a": 1}\n'
+
+
+def test_an_async_invoke_prints_its_id(faasd: Run, daemon: FakeDaemon) -> None:
+    """It can then be asked for with `invocations show`."""
+    done = faasd("invoke", "wait", "--async")
+    assert done.returncode == 0
+    assert list(daemon.store.rows) == [done.stdout.strip()]
+
+
+def test_interrupting_an_invoke_cancels_it(environment: dict[str, str], daemon: FakeDaemon) -> None:
+    """Ctrl-C must end the function too, and be told from a failure by the exit code."""
+    process = subprocess.Popen(
+        [FAASD, "invoke", "wait"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert daemon.invoker.begun.wait(20)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err.strip()) == (130, b"", b"faasd: error: interrupted")
+    assert daemon.invoker.cancelled.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["invoke", "ecko"], "did you mean 'echo'"),
+        (["invoke", "echo", "--event", "{"], "--event is not JSON"),
+        (["invoke", "echo", "--event", "@missing"], "cannot read missing"),
+        (["invoke", "echo", "--logs", "--async"], "does not go with --async"),
+        (["invoke"], "Missing argument 'NAME'"),
+        (["qeues"], "Did you mean one of: 'enqueue', 'queues'"),
+        (["queues", "--jsn"], "Did you mean '--json'"),
+        (["invocations", "show", "ffffffff"], "no invocation has the id"),
+        (["dead-letters", "drop"], "name dead letters by id, or say --all"),
+        (["dead-letters", "drop", "--all", "abc"], "name dead letters by id, or say --all"),
+        (["schedules", "next", "--timezone", "UTC"], "goes with --cron"),
+        (["logs", "--grep", "("], "no regular expression"),
+        (["queues", "--config", "missing.toml"], "cannot read missing.toml"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_2_with_a_sentence(
+    faasd: Run, arguments: list[str], said: str
+) -> None:
+    """No traceback for anything that people can get wrong."""
+    done = faasd(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("faasd: error: ")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_config_is_taken_before_and_after_the_subcommand(faasd: Run, tmp_path: Path) -> None:
+    """People add it at either end."""
+    config = str(tmp_path / "faasd.toml")
+    for arguments in (
+        ["--config", config, "queues", "--json"],
+        ["queues", "--json", "--config", config],
+        ["functions", "--config", config, "list", "--json"],
+        ["functions", "list", "--json", f"--config={config}"],
+        ["--config", config, "functions", "list", "--json"],
+    ):
+        done = faasd(*arguments, FAASD_CONFIG="")
+        assert (done.returncode, done.stderr) == (0, ""), arguments
+        assert json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keys"),
+    [
+        (["functions", "list"], {"name", "handler", "triggers", "running", "paused_since"}),
+        (["queues"], {"queue", "waiting", "delayed", "in_flight", "dead"}),
+        (["invocations", "list"], {"id", "function", "trigger", "outcome", "attempts"}),
+        (["dead-letters", "list"], {"id", "function", "outcome", "error", "reason"}),
+        (["schedules", "list"], {"name", "function", "next_at", "paused"}),
+        (["schedules", "next"], {"at", "name"}),
+        (["files", "list"], {"path", "trigger", "state", "invocation_id"}),
+        (["logs"], {"at", "function", "invocation_id", "stream", "text"}),
+    ],
+)
+def test_every_listing_is_one_json_array_and_plain_columns_in_a_pipe(
+    faasd: Run, daemon: FakeDaemon, arguments: list[str], keys: set[str]
+) -> None:
+    """Programs read the one, grep and people the other."""
+    daemon.store.put_dead(function="resize", queue="images")
+    daemon.logs.add("hello", daemon.clock.now())
+    done = faasd(*arguments, "--json")
+    rows = json.loads(done.stdout)
+    assert isinstance(rows, list)
+    assert keys <= set(rows[0])
+    plain = faasd(*arguments)
+    assert plain.returncode == 0
+    assert "\x1b" not in plain.stdout
+    assert len(plain.stdout.splitlines()) == len(rows) + (arguments != ["logs"])
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_tables_are_coloured_on_a_terminal_only_and_not_with_no_color(
+    environment: dict[str, str], daemon: FakeDaemon, no_color: bool
+) -> None:
+    """The convention of no-color.org, which people set once for all their programs."""
+    daemon.store.put_dead()
+    ours, theirs = pty.openpty()
+    env = {**environment, "TERM": "xterm-256color", **({"NO_COLOR": "1"} if no_color else {})}
+    env.pop("FORCE_COLOR", None)
+    try:
+        subprocess.run([FAASD, "invocations", "list"], env=env, stdout=theirs, check=True)
+        text = os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "dead" in text
+    assert ("\x1b[31m" in text) != no_color
+
+
+def test_one_thing_is_one_json_object(faasd: Run, daemon: FakeDaemon) -> None:
+    """A single thing in an array would have to be unpacked by everybody."""
+    row = daemon.store.put_dead(function="resize")
+    for arguments in (
+        ["invocations", "show", row.id],
+        ["dead-letters", "show", row.id[:13]],
+        ["functions", "show", "echo"],
+        ["status"],
+        ["why", "echo"],
+    ):
+        shown = json.loads(faasd(*arguments, "--json").stdout)
+        assert isinstance(shown, dict)
+        plain = faasd(*arguments)
+        assert (plain.returncode, plain.stderr) == (0, "")
+        assert plain.stdout
+
+
+def test_dead_letters_are_redriven_and_dropped(faasd: Run, daemon: FakeDaemon) -> None:
+    """One by id, many by what they share; the ids that changed are printed."""
+    one, two = daemon.store.put_dead(function="resize"), daemon.store.put_dead(function="resize")
+    other = daemon.store.put_dead(function="echo")
+    assert faasd("dead-letters", "redrive", one.id).stdout == f"{one.id}\n"
+    done = faasd("dead-letters", "drop", "--all", "--function", "resize", "--json")
+    assert json.loads(done.stdout) == [two.id]
+    done = faasd("dead-letters", "drop", "--all", "--outcome", "timeout")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no dead letter is so\n")
+    assert daemon.store.rows[other.id].state == "dead"
+
+
+def test_verbs_reach_what_they_name(faasd: Run, daemon: FakeDaemon, tmp_path: Path) -> None:
+    """Each verb of each noun, once."""
+    row = daemon.store.put()
+    assert faasd("functions", "pause", "echo").stdout == "function echo is paused\n"
+    assert ("function", "echo") in daemon.pauses.paused
+    assert faasd("functions", "pause", "echo").stdout == "function echo is paused, as it was\n"
+    assert faasd("functions", "resume", "echo").stdout == "function echo is not paused\n"
+    assert faasd("schedules", "pause", "nightly").stdout == "schedule nightly is paused\n"
+    assert faasd("schedules", "resume", "nightly").stdout == "schedule nightly is not paused\n"
+    run = faasd("schedules", "run", "nightly").stdout.strip()
+    assert daemon.store.rows[run].trigger == "cron"
+    replay = faasd("invocations", "replay", row.id).stdout.strip()
+    assert daemon.store.rows[replay].parent_id == row.id
+    assert faasd("invocations", "cancel", row.id).stdout == f"cancelled {row.id}\n"
+    again = faasd("invocations", "cancel", row.id)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "it is cancelled, which is final" in again.stderr
+    retried = faasd("files", "retry", "/srv/inbox/a.jpg").stdout.strip()
+    assert daemon.store.rows[retried].trigger == "files"
+    backup = faasd("backup", "copy.sqlite3")
+    assert backup.stdout == f"{tmp_path / 'copy.sqlite3'}: 6 bytes\n"
+
+
+def test_the_next_times_of_a_schedule_are_iso_8601(faasd: Run) -> None:
+    """One schedule's times need no names beside them."""
+    done = faasd("schedules", "next", "nightly", "-n", "2", "--json")
+    assert json.loads(done.stdout) == ["2027-01-15T08:00:00.000Z", "2027-01-16T08:00:00.000Z"]
+    done = faasd(
+        "schedules", "next", "nightly", "-n", "1", "--from", "2030-01-01T00:00:00+01:00", "--json"
+    )
+    assert json.loads(done.stdout) == ["2029-12-31T23:00:00.000Z"]
+
+
+def test_following_logs_prints_lines_as_they_come_until_interrupted(
+    environment: dict[str, str], daemon: FakeDaemon
+) -> None:
+    """Its output is a pipe here, which must not hold lines back."""
+    process = subprocess.Popen(
+        [FAASD, "logs", "-f", "--json"], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        wait_for(lambda: daemon.logs.sinks)
+        daemon.logs.add("now", daemon.clock.now())
+        assert json.loads(process.stdout.readline())["text"] == "now"
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert process.returncode == 130
+
+
+def test_a_reader_that_has_enough_ends_the_command_quietly(
+    environment: dict[str, str], daemon: FakeDaemon
+) -> None:
+    """`faasd logs | head -1` is no error that anybody wants to read about."""
+    for number in range(5000):
+        daemon.logs.add(f"line {number} " + "x" * 100, daemon.clock.now())
+    command = f"{FAASD} logs --limit 5000 | head -1"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "line 0" in done.stdout
+    assert done.stderr == ""
+
+
+def test_names_cannot_steer_a_terminal(faasd: Run, daemon: FakeDaemon) -> None:
+    """Whoever may drop a file could otherwise write anywhere on an operator's screen."""
+    from dataclasses import replace
+
+    name = b"/srv/inbox/\x1b[2Jcaf\xe9\n"
+    daemon.files.rows = [replace(daemon.files.rows[0], path=name)]
+    done = faasd("files", "list", LC_ALL="C.UTF-8")
+    assert done.returncode == 0
+    assert r"\x1b[2Jcaf\udce9\x0a" in done.stdout
+    assert "\x1b" not in done.stdout
+    [row] = json.loads(faasd("files", "list", "--json").stdout)
+    assert row["path"].encode("utf-8", "surrogateescape") == name
+
+
+def test_a_terminated_daemon_is_exit_3(faasd: Run, server: ServerThread) -> None:
+    """Scripts tell `try later` from `wrong`."""
+    server.stop()
+    for arguments in (["queues"], ["invoke", "echo"], ["why", "echo"], ["logs"]):
+        done = faasd(*arguments)
+        assert (done.returncode, done.stdout) == (3, ""), arguments
+        assert done.stderr.startswith("faasd: error: no daemon answers on ")
+
+
+def test_every_help_text_documents_the_exit_codes(faasd: Run) -> None:
+    """They are part of the interface."""
+    for arguments in (["invoke"], ["dead-letters", "redrive"], ["enqueue"]):
+        done = faasd(*arguments, "--help")
+        assert done.returncode == 0
+        for code in EXIT_CODES:
+            assert f"\n  {code}  " in done.stdout or f"\n  {code} " in done.stdout

@@ -1,0 +1,131 @@
+"""What works without a daemon."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from faasd.cli import doctor
+from faasd.cli.group import COMMANDS
+from faasd.cli.group import faasd as root
+from faasd.cli.reference import render_cli_reference
+from tests.unit.cli.conftest import Run
+
+
+def test_init_writes_a_configuration_and_a_function_and_touches_nothing(
+    faasd: Run, tmp_path: Path
+) -> None:
+    """Starting again in a directory with work in it must not cost that work."""
+    done = faasd("init", "jobs")
+    assert (done.returncode, done.stderr) == (0, "")
+    config = tmp_path / "jobs" / "faasd.toml"
+    assert tomllib.loads(config.read_text())["daemon"]["functions"] == ["functions"]
+    compile((tmp_path / "jobs" / "functions" / "hello.py").read_text(), "hello.py", "exec")
+    config.write_text("mine")
+    done = faasd("init", "jobs")
+    assert done.returncode == 1
+    assert "it exists" in done.stderr
+    assert config.read_text() == "mine"
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("faasd.triggers.fire_times") is None,
+    reason="the arithmetic of schedules is not in this tree yet",
+)
+def test_the_next_times_of_an_expression_need_no_daemon(faasd: Run) -> None:
+    """Somebody who writes an expression wants to know what it means before it runs."""
+    arguments = ["schedules", "next", "--cron", "30 2 * * *", "--timezone", "Europe/Berlin"]
+    done = faasd(*arguments, "--from", "2026-07-01T00:00:00", "-n", "2", "--json")
+    assert json.loads(done.stdout) == ["2026-07-01T00:30:00.000Z", "2026-07-02T00:30:00.000Z"]
+    done = faasd(*arguments, "--from", "2026-07-01T00:00:00", "-n", "1")
+    assert done.stdout == "2026-07-01T00:30:00.000Z  Wed 2026-07-01 02:30:00 CEST\n"
+    done = faasd("schedules", "next", "--cron", "61 * * * *")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_a_time_zone_that_does_not_exist_is_a_usage_error(faasd: Run) -> None:
+    """Zoneinfo's own message names a file of this machine."""
+    done = faasd("schedules", "next", "--cron", "* * * * *", "--timezone", "Europe/Berlinn")
+    assert done.returncode == 2
+    assert "there is no time zone 'Europe/Berlinn'" in done.stderr
+
+
+def test_check_without_a_configuration_says_where_it_looked(faasd: Run, tmp_path: Path) -> None:
+    """The likeliest reason is another working directory."""
+    (tmp_path / "faasd.toml").unlink()
+    if Path("/etc/faasd/faasd.toml").exists():
+        pytest.skip("this machine has a configuration of its own")
+    env = {"FAASD_CONFIG": "", "HOME": str(tmp_path), "XDG_CONFIG_HOME": ""}
+    done = faasd("check", **env)
+    assert done.returncode == 2
+    assert "faasd init" in done.stderr
+    assert "/etc/faasd/faasd.toml" in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_name_the_command(faasd: Run, shell: str) -> None:
+    """The script asks `faasd` itself, by this variable."""
+    done = faasd("completion", shell)
+    assert done.returncode == 0
+    assert "_FAASD_COMPLETE" in done.stdout
+
+
+def test_a_shell_gets_its_completions(faasd: Run) -> None:
+    """The script is worth nothing if the command does not answer it."""
+    done = faasd(
+        _FAASD_COMPLETE="bash_complete", COMP_WORDS="faasd dead-letters re", COMP_CWORD="2"
+    )
+    assert done.stdout.strip() == "plain,redrive"
+
+
+@pytest.mark.parametrize("missing", [True, False], ids=["missing", "all there"])
+def test_doctor_is_exit_1_only_when_something_required_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    environment: dict[str, str],
+    missing: bool,
+) -> None:
+    """Provisioning scripts run it to decide whether this host will do."""
+    from types import SimpleNamespace
+
+    walls = [
+        SimpleNamespace(wall="landlock", available=not missing, how="ABI 6", remedy="Linux 5.13"),
+        SimpleNamespace(
+            wall="memory cgroup", available=False, how="", remedy="Delegate=yes", required=False
+        ),
+    ]
+    module = SimpleNamespace(preflight=lambda: walls)
+    monkeypatch.setitem(sys.modules, "faasd.sandbox.preflight", module)
+    monkeypatch.setenv("FAASD_CONFIG", environment["FAASD_CONFIG"])
+    code = root.main(["doctor", "--json"], standalone_mode=False)
+    out, err = capsys.readouterr()
+    assert code == (1 if missing else None)
+    assert ("missing on this host: landlock" in err) == missing
+    report = json.loads(out)
+    assert [one["wall"] for one in report["walls"]] == ["landlock", "memory cgroup"]
+    checks = {one["check"]: one["ok"] for one in report["checks"]}
+    assert checks == {"python": True, "sqlite": True, "state directory": True, "daemon": False}
+
+
+def test_doctor_names_a_state_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    """A file in its place is the case that root meets too."""
+    (tmp_path / "file").touch()
+    assert doctor._state_dir(str(tmp_path / "file" / "state"))["ok"] is False
+    assert doctor._state_dir(str(tmp_path / "new" / "state"))["ok"] is True
+
+
+def test_the_reference_holds_every_command_with_its_own_words() -> None:
+    """It is generated, so a command without a help text would show as an empty section."""
+    text = render_cli_reference()
+    for name in COMMANDS:
+        assert f"\n## faasd {name}\n" in text
+    for verb in ("dead-letters redrive", "schedules next", "invocations replay", "files retry"):
+        assert f"\n### faasd {verb}\n" in text
+    assert render_cli_reference() == text
+    assert "/root" not in text
+    assert "[default" not in text
