@@ -18,7 +18,7 @@ import socket as sockets
 from faasd import errors
 from faasd.model.config_glance import glance_daemon_table
 from faasd.model.ids import new_id
-from faasd.model.paths import default_socket_path, default_state_dir, find_config, resolve
+from faasd.model.paths import find_config, places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,11 +50,7 @@ def find_socket(socket: str | None = None, config: str | None = None) -> str:
 def daemon_paths(config: str | None = None) -> tuple[str, str]:
     """Return (state directory, socket) as the configuration says, or as they are without one."""
     path = find_config(config)
-    written = _daemon_table(path) if path else {}
-    state_dir = written.get("state_dir")
-    state_dir = resolve(state_dir, path) if state_dir else default_state_dir()
-    socket = written.get("socket")
-    return state_dir, resolve(socket, path) if socket else default_socket_path(state_dir)
+    return places(path, _daemon_table(path) if path else {})
 
 
 class Client:

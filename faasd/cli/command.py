@@ -9,12 +9,15 @@ import click
 
 from faasd.cli.exits import EXIT_CODES
 from faasd.client import Client
+from faasd.errors import InvalidSetting
+from faasd.model.paths import config_candidates, find_config
 
 __all__ = [
     "Noun",
     "as_query",
     "client_of",
     "command",
+    "config_in_force",
     "config_of",
     "config_option",
     "json_option",
@@ -50,6 +53,15 @@ def config_of(context: click.Context) -> str | None:
     """Return the configuration that the command line names."""
     found: str | None = context.meta.get(_CONFIG)
     return found
+
+
+def config_in_force(context: click.Context) -> str:
+    """Return the configuration to work on. Raises InvalidSetting when there is none."""
+    path = find_config(config_of(context))
+    if path is None:
+        looked = ", ".join(config_candidates())
+        raise InvalidSetting(f"there is no configuration at {looked}; `faasd init` writes one")
+    return path
 
 
 def client_of(context: click.Context) -> Client:

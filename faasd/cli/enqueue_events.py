@@ -17,6 +17,7 @@ from faasd.errors import (
     StateDirectoryInUse,
 )
 from faasd.model.ids import new_id
+from faasd.model.paths import find_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -177,6 +178,12 @@ def _store_offline(
         raise DaemonUnreachable(
             f"no daemon answers on {socket_path}, and which store it belongs to is not known; "
             f"use --config instead of FAASD_SOCKET to enqueue without a daemon"
+        )
+    if find_config(config) is None:
+        # A store of its own, which no daemon will ever read, is no place for an event.
+        raise DaemonUnreachable(
+            f"no daemon answers on {socket_path}, and there is no configuration that names a store; "
+            f"give one with --config or FAASD_CONFIG"
         )
     from faasd.cli.offline import store_offline
 

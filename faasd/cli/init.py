@@ -8,52 +8,23 @@ import click
 
 from faasd.cli.command import command
 from faasd.errors import Conflict
+from faasd.model.paths import CONFIG_NAME
 
 __all__ = ["init"]
-
-_CONFIG = """\
-# faasd: see `faasd check`, and config.example.toml for every setting.
-
-[daemon]
-functions = ["functions"]     # Directories or modules, relative to this file.
-state_dir = ".faasd"          # Database, logs and socket. Remove this line for the system's own place.
-
-[defaults]
-timeout = "60s"
-memory  = "256MiB"
-retry   = { attempts = 3, backoff = "exponential", first = "10s", max = "10m" }
-"""
-
-_FUNCTION = '''\
-"""A first function. Try it with `faasd invoke hello --event '{"name": "Ada"}'`."""
-
-from faasd import cron, function, queue
-
-
-@function(triggers=[queue("greetings"), cron("*/5 * * * *")], timeout="10s")
-def hello(event, context):
-    """What is returned is the result, as JSON; what is printed is in `faasd logs`."""
-    print("called by", event.get("trigger", "an invoke"))
-    body = event.get("body") or event
-    return {"greeting": f"Hello, {body.get('name', 'world')}!"}
-'''
 
 
 @command(examples=("faasd init", "faasd init /srv/jobs"))
 @click.argument("directory", default=".", metavar="[DIR]")
 def init(directory: str) -> None:
     """Write a starter configuration and a first function; nothing that exists is touched."""
+    # Imported here, with the rest of the configuration's package.
+    from faasd.config.starter import write_starter
+
     base = Path(directory)
-    texts = {base / "faasd.toml": _CONFIG, base / "functions" / "hello.py": _FUNCTION}
-    for path in texts:
-        if path.exists():
-            raise Conflict(f"cannot write {path}: it exists; name another directory")
     try:
-        for path, text in texts.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-            print(f"wrote {path}")
+        written = write_starter(base)
     except OSError as error:
         raise Conflict(f"cannot write {error.filename}: {error.strerror}") from error
-    run = "faasd run" if directory == "." else f"faasd run --config {base / 'faasd.toml'}"
-    print(f"next: `{run}`, and in another terminal `faasd invoke hello`")
+    print(*[f"wrote {path}" for path in written], sep="\n")
+    config = "" if directory == "." else f" --config {base / CONFIG_NAME}"
+    print(f"next: `faasd run{config}`, and in another terminal `faasd functions list{config}`")

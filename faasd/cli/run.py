@@ -6,8 +6,7 @@ import importlib
 
 import click
 
-from faasd.cli.command import command, config_of
-from faasd.model.paths import find_config
+from faasd.cli.command import command, config_in_force
 
 __all__ = ["demo", "run"]
 
@@ -16,7 +15,7 @@ __all__ = ["demo", "run"]
 @click.pass_context
 def run(context: click.Context) -> None:
     """Run the daemon in the foreground; SIGTERM or Ctrl-C stops it, after what runs has finished."""
-    context.exit(_run_daemon(find_config(config_of(context))))
+    context.exit(_run_daemon(config_in_force(context)))
 
 
 @command()
@@ -25,6 +24,6 @@ def demo() -> None:
     click.get_current_context().exit(importlib.import_module("faasd.cli.demo").main() or 0)
 
 
-def _run_daemon(config_path: str | None) -> int:
+def _run_daemon(config_path: str) -> int:
     # Imported here: the daemon's libraries would make every other command a tenth of a second slower.
     return importlib.import_module("faasd.daemon").main(config_path) or 0

@@ -8,39 +8,53 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-__all__ = [
-    "CONFIG_NAME",
-    "SOCKET_NAME",
-    "config_candidates",
-    "default_socket_path",
-    "default_state_dir",
-    "find_config",
-    "resolve",
-]
+__all__ = ["CONFIG_NAME", "SOCKET_NAME", "config_candidates", "find_config", "places"]
 
 CONFIG_NAME = "faasd.toml"
 SOCKET_NAME = "faasd.sock"
+_SYSTEM_CONFIG_DIR = "/etc"
 
 
-def default_state_dir(environ: Mapping[str, str] | None = None, uid: int | None = None) -> str:
-    """Return the state directory where `[daemon] state_dir` is not set.
+def places(
+    config_path: str | None, daemon: Mapping[str, str], environ: Mapping[str, str] | None = None
+) -> tuple[str, str]:
+    """Return (state directory, socket) of a configuration's table `daemon`, defaults where it is silent.
 
-    systemd's STATE_DIRECTORY (the first, if it lists several), else `/var/lib/faasd` for root, else
-    `faasd` below the user's XDG state home.
+    A file that sets `state_dir` gets its socket there, so two daemons on one machine never meet by
+    accident. A file below /etc is the system's daemon, whoever asks.
     """
     env = os.environ if environ is None else environ
-    given = env.get("STATE_DIRECTORY", "").split(":")[0]
-    if given:
-        return given
-    if (os.getuid() if uid is None else uid) == 0:
-        return "/var/lib/faasd"
-    home = _xdg(env, "XDG_STATE_HOME", ".local/state")
-    return os.path.join(home, "faasd")
+    state, socket = daemon.get("state_dir"), daemon.get("socket")
+    path = os.path.abspath(config_path or CONFIG_NAME)
+    is_system = config_path is not None and path.startswith(_SYSTEM_CONFIG_DIR + "/")
+    if state:
+        state_dir = _below(path, state)
+    elif env.get("STATE_DIRECTORY"):
+        state_dir = env["STATE_DIRECTORY"].split(":")[0]
+    elif is_system:
+        state_dir = "/var/lib/faasd"
+    else:
+        state_dir = os.path.join(_xdg(env, "XDG_STATE_HOME", ".local/state"), "faasd")
+    if socket:
+        return state_dir, _below(path, socket)
+    runtime_dir = state_dir if state else _runtime_dir(is_system, env) or state_dir
+    return state_dir, os.path.join(runtime_dir, SOCKET_NAME)
 
 
-def default_socket_path(state_dir: str) -> str:
-    """Return the daemon's socket where `[daemon] socket` is not set."""
-    return os.path.join(state_dir, SOCKET_NAME)
+def _runtime_dir(is_system: bool, env: Mapping[str, str]) -> str | None:
+    if env.get("RUNTIME_DIRECTORY"):
+        return env["RUNTIME_DIRECTORY"].split(":")[0]
+    if is_system:
+        return "/run/faasd"
+    if env.get("XDG_RUNTIME_DIR"):
+        return os.path.join(env["XDG_RUNTIME_DIR"], "faasd")
+    return None
+
+
+def _below(config_path: str, written: str) -> str:
+    """Return a path of a configuration as an absolute one: relative to the file's directory."""
+    expanded = os.path.expanduser(written)  # noqa: PTH111 - see the module's first lines.
+    return os.path.normpath(os.path.join(os.path.dirname(config_path), expanded))
 
 
 def config_candidates(environ: Mapping[str, str] | None = None, cwd: str = ".") -> list[str]:
@@ -69,12 +83,6 @@ def find_config(
         if os.path.isfile(path):  # noqa: PTH113 - see the module's first lines.
             return path
     return None
-
-
-def resolve(written: str, config_path: str | None) -> str:
-    """Return a path from a configuration as an absolute one: `~` expanded, relative to the file's directory."""
-    base = os.path.dirname(os.path.abspath(config_path)) if config_path else os.getcwd()  # noqa: PTH109
-    return os.path.normpath(os.path.join(base, os.path.expanduser(written)))  # noqa: PTH111
 
 
 def _xdg(env: Mapping[str, str], name: str, below_home: str) -> str:

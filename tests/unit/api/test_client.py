@@ -151,6 +151,8 @@ def test_the_socket_is_found_by_argument_environment_then_configuration(
     assert find_socket(config=str(config)) == str(tmp_path / "run" / "api.sock")
     config.write_text("[http]\n")
     monkeypatch.setenv("STATE_DIRECTORY", "/srv/state")
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     assert find_socket(config=str(config)) == "/srv/state/faasd.sock"
     monkeypatch.setenv("FAASD_SOCKET", "/run/other.sock")
     assert find_socket(config=str(config)) == "/run/other.sock"

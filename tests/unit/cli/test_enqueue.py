@@ -28,7 +28,7 @@ _ALLOWED = {
     "operator", "re", "reprlib", "select", "selectors", "socket", "time", "types",
 }  # fmt: skip
 _OWN = {
-    "faasd", "faasd.cli", "faasd.cli.main", "faasd.cli.enqueue_fast", "faasd.cli.enqueue_events",
+    "faasd", "faasd.declare", "faasd.cli", "faasd.cli.main", "faasd.cli.enqueue_fast", "faasd.cli.enqueue_events",
     "faasd.cli.exits", "faasd.client", "faasd.errors", "faasd.model", "faasd.model.ids",
     "faasd.model.paths", "faasd.model.config_glance",
 }  # fmt: skip

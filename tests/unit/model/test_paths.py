@@ -4,24 +4,38 @@ from pathlib import Path
 
 import pytest
 
-from faasd.model.paths import default_state_dir, find_config, resolve
+from faasd.config import locate
+from faasd.model.paths import find_config, places
 
 
+@pytest.mark.parametrize("config", ["/etc/faasd/faasd.toml", "/srv/jobs/faasd.toml"])
 @pytest.mark.parametrize(
-    ("environ", "uid", "expected"),
+    "daemon",
     [
-        ({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, 1000, "/var/lib/a"),
-        ({}, 0, "/var/lib/faasd"),
-        ({"XDG_STATE_HOME": "/x", "HOME": "/home/ada"}, 1000, "/x/faasd"),
-        ({"XDG_STATE_HOME": "relative", "HOME": "/home/ada"}, 7, "/home/ada/.local/state/faasd"),
-        ({"HOME": "/home/ada"}, 1000, "/home/ada/.local/state/faasd"),
+        {},
+        {"state_dir": "state"},
+        {"state_dir": "~/x", "socket": "run/api.sock"},
+        {"socket": "/run/api.sock"},
     ],
+    ids=str,
 )
-def test_the_state_directory_is_systemds_then_the_systems_then_the_users(
-    environ: dict[str, str], uid: int, expected: str
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"STATE_DIRECTORY": "/var/lib/a:/var/lib/b", "RUNTIME_DIRECTORY": "/run/a:/run/b"},
+        {"XDG_STATE_HOME": "/x", "XDG_RUNTIME_DIR": "/run/user/7"},
+        {"XDG_STATE_HOME": "relative"},
+    ],
+    ids=str,
+)
+def test_clients_and_the_daemon_come_to_the_same_places(
+    config: str, daemon: dict[str, str], environ: dict[str, str]
 ) -> None:
-    """The daemon and the command line must come to the same one without talking to each other."""
-    assert default_state_dir(environ, uid) == expected
+    """A client that looked elsewhere would say that no daemon runs, and enqueue into another store."""
+    env = {"HOME": "/home/ada", **environ}
+    daemons = locate.places(Path(config), daemon, env)
+    assert places(config, daemon, env) == (str(daemons.state_dir), str(daemons.socket))
 
 
 def test_a_configuration_is_looked_for_from_the_nearest_to_the_systems(tmp_path: Path) -> None:
@@ -43,13 +57,3 @@ def test_a_configuration_that_was_named_is_never_replaced_by_another(tmp_path: P
     environ = {"FAASD_CONFIG": "/missing/from-environment.toml"}
     assert find_config("/missing/named.toml", environ, str(tmp_path)) == "/missing/named.toml"
     assert find_config(None, environ, str(tmp_path)) == "/missing/from-environment.toml"
-
-
-def test_paths_in_a_configuration_are_relative_to_the_file(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The daemon is started from anywhere, so the working directory must not matter."""
-    monkeypatch.setenv("HOME", "/home/ada")
-    assert resolve("state", "/etc/faasd/faasd.toml") == "/etc/faasd/state"
-    assert resolve("/var/x", "/etc/faasd/faasd.toml") == "/var/x"
-    assert resolve("~/x", "/etc/faasd/faasd.toml") == "/home/ada/x"
