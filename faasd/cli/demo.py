@@ -19,7 +19,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from faasd.cli.command import Command
+from faasd.cli.command import command
 from faasd.cli.demo_report import EXPECTATIONS, Row, rows, unmet
 from faasd.cli.demo_stage import ORDERS, PICTURES, Stage, has_pillow
 from faasd.client import Client
@@ -37,7 +37,7 @@ _LOOK_EVERY_S = 0.2
 _HOSTILE = ("memory_hog", "endless_loop", "fork_bomb")
 
 
-@click.command(cls=Command)
+@command(examples=("faasd demo", "faasd demo --keep"))
 @click.option("--keep", is_flag=True, help="Leave the scratch directory there to look at.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def demo(keep: bool, as_json: bool) -> None:
@@ -251,11 +251,11 @@ def _say_how_to_go_on(console: Console, kept: Path | None, failed: bool) -> None
     console.print(f"Everything is in {kept}. To look further, start its daemon again:\n")
     console.print(f"  faasd run {config}", soft_wrap=True)
     console.print("\nand in another terminal:\n")
-    for command in (
+    for words in (
         "invocations list",
         "dead-letters list",
         "why thumbnail",
         "logs --function fork_bomb",
         "schedules next pulse",
     ):
-        console.print(f"  faasd {command} {config}", soft_wrap=True)
+        console.print(f"  faasd {words} {config}", soft_wrap=True)
