@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.repository import settings_pages
+from faasd.cli import reference
+from tests.repository import lifecycle, settings_pages
 
 __all__ = ["GENERATORS", "main"]
 
@@ -18,7 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 GENERATORS: dict[str, Callable[[], str]] = {
     "config.example.toml": settings_pages.example_file,
+    "docs/cli.md": reference.render_cli_reference,
     "docs/configuration.md": settings_pages.configuration_page,
+    "docs/invocation-lifecycle.md": lifecycle.render_lifecycle,
     "faasd/config/schema.json": settings_pages.json_schema,
 }
 
