@@ -22,7 +22,7 @@ def _running(name: str, scratch: Path) -> Iterator[Example]:
     example = Example.copy_of(name, scratch)
     if name == "image_inbox":
         (example.folder / "inbox").mkdir()  # As its README says.
-    assert "no problem" in example.faasd("check")
+    example.faasd("check")
     try:
         example.start()
         yield example

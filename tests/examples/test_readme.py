@@ -138,8 +138,10 @@ def test_commands_in_docs_and_examples_exist() -> None:
     seen: set[tuple[str, ...]] = set()
     for page in sorted(set(_PAGES)):
         text = (REPOSITORY / page).read_text(encoding="utf-8")
-        for line in re.findall(r"(?:^|`|\s)faasd ([a-z][^`\n|#]*)", text):
-            words = line.split()
+        shell = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
+        inline = re.findall(r"`(faasd [^`\n]*)`", text)
+        for line in [*inline, *re.findall(r"^(?:\s*)faasd .*$", shell, re.MULTILINE)]:
+            words = line.split()[1:]
             path = tuple(word for word in words[:2] if re.fullmatch(r"[a-z-]+", word))
             if path:
                 seen.add(path)
