@@ -270,7 +270,7 @@ class _Answer:
 
     def begin(self, request: bytes) -> None:
         """Send the request and read the head of the answer."""
-        try:  # noqa: SIM105 - contextlib would have to be imported.
+        try:
             self._connection.sendall(request)
         except (BrokenPipeError, ConnectionResetError):
             pass  # It may have answered before it had read everything, as with 413; read that.

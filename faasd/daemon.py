@@ -35,6 +35,7 @@ from faasd.model.trigger import ScheduleTrigger
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from faasd.store.invocation_logs import LogBudget
 from faasd.store.open import Store, open_store
+from faasd.store.retention import Retention
 from faasd.triggers.cron import CronTriggers
 from faasd.triggers.file_drop import FileTriggers
 from faasd.triggers.fire_times import fire_times_of

@@ -222,7 +222,9 @@ def _declaration(
 ) -> Declaration:
     code = getattr(handler, "__code__", None)
     if code is None:  # A class, a partial or another object: say where the decorator was used.
-        frame = sys._getframe(2)  # noqa: SLF001 - The documented way without importing inspect.
+        frame = sys._getframe()  # noqa: SLF001 - The documented way without importing inspect.
+        while frame.f_back is not None and frame.f_code.co_filename == __file__:
+            frame = frame.f_back
         file, line = frame.f_code.co_filename, frame.f_lineno
     else:
         file, line = code.co_filename, code.co_firstlineno

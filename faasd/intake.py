@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 
 from faasd.clock import Clock
@@ -13,9 +12,10 @@ from faasd.model.function import Function
 from faasd.model.ids import new_id
 from faasd.model.invocation import Acceptance, NewEvent, NewInvocation
 from faasd.model.pattern import matches
+from faasd.model.suggest import did_you_mean
 from faasd.model.units import format_size
 
-__all__ = ["Intake", "did_you_mean"]
+__all__ = ["Intake"]
 
 
 class Intake:
@@ -97,26 +97,16 @@ class Intake:
             if function is None:
                 names = [each.name for each in self._catalog.all()]
                 raise UnknownFunction(
-                    f"no function is named {event.function!r}{did_you_mean(event.function, names)}"
+                    f"no function is named {event.function!r}{did_you_mean(event.function, names, or_list=True)}"
                 )
             return function
         consumer = self._catalog.consumer_of(event.queue)
         if consumer is None:
             queues = [lane.queue for lane in self._catalog.lanes()]
             raise UnknownQueue(
-                f"no function consumes a queue named {event.queue!r}{did_you_mean(event.queue, queues)}"
+                f"no function consumes a queue named {event.queue!r}{did_you_mean(event.queue, queues, or_list=True)}"
             )
         return consumer
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Return `; did you mean "…"?`, or what there is, or that there is nothing."""
-    close = difflib.get_close_matches(name, known, n=1)
-    if close:
-        return f'; did you mean "{close[0]}"?'
-    if not known:
-        return "; there is none at all"
-    return "; there are: " + ", ".join(sorted(known)[:10])
 
 
 def _passes_filter(function: Function, event: NewEvent) -> bool:

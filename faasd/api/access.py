@@ -57,8 +57,11 @@ def descends_from_this_process(pid: int) -> bool:
     """Whether a process is below this one, as every sandbox is; a process that is gone counts as below.
 
     A sandbox may run as the daemon's own user, and Landlock does not stop it from connecting to a
-    socket, so its user alone must not make it an administrator.
+    socket, so its user alone must not make it an administrator. So does one in a PID namespace that
+    is not below ours, whose id the kernel gives as 0.
     """
+    if pid <= 0:
+        return True
     me = os.getpid()
     while pid > 1:
         if pid == me:

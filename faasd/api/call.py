@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,20 +17,13 @@ from faasd.clock import from_iso
 from faasd.errors import InvalidSetting, NotFound, PayloadTooLarge, UnknownFunction
 from faasd.model.event import decode_json
 from faasd.model.function import Function
+from faasd.model.suggest import did_you_mean
 from faasd.model.units import format_size, parse_duration_s
 
-__all__ = ["Call", "Handler", "did_you_mean"]
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?`, or a list of what there is when that is short, or nothing."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    if not names:
-        return "; there is none"
-    return f"; there is {', '.join(names)}" if len(names) <= 5 else ""
+__all__ = [
+    "Call",
+    "Handler",
+]
 
 
 @dataclass(frozen=True)
@@ -124,14 +116,18 @@ class Call:
         found = self.services.catalog.get(name)
         if found is None:
             names = [function.name for function in self.services.catalog.all()]
-            raise UnknownFunction(f"no function is named {name!r}{did_you_mean(name, names)}")
+            raise UnknownFunction(
+                f"no function is named {name!r}{did_you_mean(name, names, or_list=True)}"
+            )
         return found
 
     def schedule(self, name: str) -> str:
         """Return a schedule's name, or raise NotFound with the nearest one."""
         names = [status.name for status in self.services.schedules.statuses()]
         if name not in names:
-            raise NotFound(f"no schedule is named {name!r}{did_you_mean(name, names)}")
+            raise NotFound(
+                f"no schedule is named {name!r}{did_you_mean(name, names, or_list=True)}"
+            )
         return name
 
     async def _body(self) -> bytes:

@@ -62,7 +62,7 @@ def explain_function(
     now: float,
     paused_since: float | None,
     running: int,
-    counts: QueueCounts,
+    queues: Sequence[QueueCounts],
     schedules: Sequence[ScheduleStatus],
     last: InvocationFacts | None,
 ) -> list[str]:
@@ -75,7 +75,9 @@ def explain_function(
         )
     most = f" of {function.concurrency}" if function.concurrency else ""
     said.append(f"{running}{most} attempts of it are running now.")
-    said += explain_queue(counts, function.name, None)
+    said += [
+        sentence for counts in queues for sentence in explain_queue(counts, function.name, None)
+    ]
     said += [sentence for status in schedules for sentence in explain_schedule(status, now)]
     if not (function.schedules or function.files or function.queues):
         said.append("It has no trigger, so it runs only when something invokes it.")
@@ -123,8 +125,8 @@ def explain_schedule(status: ScheduleStatus, now: float) -> list[str]:
         said = [f"{head} fires next at {to_iso(status.next_at)}, in {left}."]
     if status.last_at is not None:
         said.append(f"The last fire time that it has dealt with was {to_iso(status.last_at)}.")
-    if status.note:
-        said.append(status.note)
+    if status.note and not status.paused:
+        said.append(_sentence(f"{head}: {status.note}"))
     return said
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "LineStream",
     "end",
     "error_reply",
+    "error_statuses",
     "json_reply",
     "kind_of",
     "refused",
@@ -122,7 +123,16 @@ def json_reply(value: Any, status: int = 200, *, headers: dict[str, str] | None 
 
 def kind_of(error: BaseException) -> str:
     """Return an error's kind: its class's name in kebab case, from which clients find the class again."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+    return _kebab(type(error).__name__)
+
+
+def error_statuses() -> list[tuple[str, int, int | None]]:
+    """Return kind, status and Retry-After of every class of error that has a status of its own."""
+    return [(_kebab(base.__name__), *answer) for base, answer in _STATUSES.items()]
+
+
+def _kebab(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
 
 
 def error_reply(error: errors.FaasdError) -> Response:

@@ -38,6 +38,8 @@ __all__ = ["ApiServer"]
 _log = logging.getLogger("faasd.api")
 _PEER = "faasd.peer"
 _BACKLOG = 1024
+#: Beyond these, connections are told to come back; descriptors are needed for sandboxes too.
+_CONNECTIONS_MAX = 512
 
 
 class ApiServer:
@@ -240,11 +242,23 @@ class _PeerProtocol(HttpToolsProtocol):
         with contextlib.suppress(OSError):  # Gone already: an unknown peer may nearly nothing.
             self._peer = peer_of(connection)
         super().connection_made(transport)
+        if len(self.connections) > _CONNECTIONS_MAX:
+            transport.write(_BUSY)
+            transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope[_PEER] = self._peer
+
+
+_BUSY_BODY = (
+    b'{"error":{"kind":"not-accepting","message":"the daemon has too many connections; try again"}}'
+)
+_BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n"
+    b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+) % (len(_BUSY_BODY), _BUSY_BODY)
 
 
 async def _no_route(request: Request, error: Exception) -> Response:  # noqa: ARG001

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -56,12 +57,12 @@ def config_of(context: click.Context) -> str | None:
 
 
 def config_in_force(context: click.Context) -> str:
-    """Return the configuration to work on. Raises InvalidSetting when there is none."""
+    """Return the configuration to work on, absolute. Raises InvalidSetting when there is none."""
     path = find_config(config_of(context))
     if path is None:
         looked = ", ".join(config_candidates())
         raise InvalidSetting(f"there is no configuration at {looked}; `faasd init` writes one")
-    return path
+    return str(Path(path).absolute())
 
 
 def client_of(context: click.Context) -> Client:

@@ -163,7 +163,7 @@ def _enqueue(
 
 def _wake(client: Client) -> None:
     """Let a daemon that came up between the two look at the store; that nobody answers is the usual case."""
-    try:  # noqa: SIM105 - contextlib would have to be imported.
+    try:
         client.request("POST", "/api/v1/wake")
     except FaasdError:
         pass

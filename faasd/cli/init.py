@@ -1,4 +1,4 @@
-"""`faasd init`: a configuration and a function to begin with."""
+"""`faasd init`: a configuration and functions to begin with."""
 
 from __future__ import annotations
 

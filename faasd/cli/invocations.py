@@ -128,7 +128,8 @@ def print_invocation(value: Mapping[str, Any], *, as_json: bool) -> None:
     print_fields(shown, as_json=False)
     if value["error"]:
         print(f"error  {printable(value['error']['type'])}: {printable(value['error']['message'])}")
-        print(*[f"  {printable(frame)}" for frame in value["error"]["stack"]], sep="\n")
+        for line in "\n".join(value["error"]["stack"]).splitlines():
+            print(f"  {printable(line)}")
     for record in value["attempt_records"]:
         print(f"\nattempt {record['number']}")
         rest = {name: one for name, one in record.items() if name not in ("number", "log_tail")}

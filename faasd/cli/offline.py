@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from faasd.clock import Clock
-from faasd.model.event import encode_json, event_body
+from faasd.model.event import encode_json
 from faasd.model.invocation import NewInvocation
-from faasd.model.units import parse_duration_s
+from faasd.model.queue_event import read_queue_event
 
 __all__ = ["store_offline"]
 
@@ -30,20 +30,20 @@ def store_offline(state_dir: str, queue: str, events: list[dict[str, Any]]) -> l
 
 
 def _new_invocation(queue: str, event: dict[str, Any], now: float) -> NewInvocation:
-    delay, expires = event.get("delay"), event.get("expires")
+    new = read_queue_event(queue, event, now)
+    assert new.id is not None, "a queue event has an id"
     return NewInvocation(
-        id=event["id"],
+        id=new.id,
         function="",  # The store knows which function consumes the queue; see known_queues.
         queue=queue,
-        trigger="queue",
-        source=queue,
-        event_json=encode_json(
-            event_body("queue", queue, event["id"], now, queue=queue, body=event["body"])
-        ),
+        trigger=new.trigger,
+        source=new.source,
+        event_json=encode_json(new.body),
         created_at=now,
-        due_at=now if delay is None else now + parse_duration_s(delay),
-        expires_at=None if expires is None else now + parse_duration_s(expires),
-        priority=event.get("priority", 0),
-        group_key=event.get("key"),
-        dedup_key=event.get("dedup"),
+        due_at=now if new.due_at is None else new.due_at,
+        expires_at=None if new.expires_s is None else (new.due_at or now) + new.expires_s,
+        priority=new.priority,
+        group_key=new.group_key,
+        dedup_key=new.dedup_key,
+        dedup_window_s=new.dedup_window_s,
     )

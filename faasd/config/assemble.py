@@ -45,13 +45,6 @@ def assemble(draft: Draft, code_dir: str, around: Surroundings) -> Assembled:
     """Lay the draft's layers over each other and read them; every problem is reported, none raised."""
     merged = merge(draft.layers)
     problems: list[Problem] = []
-    python = _python(merged, around, problems)
-    command = _command(merged, around, problems)
-    retry = merged["retry"]
-    if retry["first_s"] > retry["max_s"]:
-        longest, first = format_duration(retry["max_s"]), format_duration(retry["first_s"])
-        message = f"{longest} is shorter than the first wait, {first}"
-        problems.append(merged.problem("retry", message, "max"))
     triggers = read_triggers(
         draft.name,
         merged["triggers"],
@@ -65,16 +58,12 @@ def assemble(draft: Draft, code_dir: str, around: Surroundings) -> Assembled:
     function = Function(
         name=draft.name,
         handler=draft.declared.handler if draft.declared else merged["handler"],
-        command=command,
-        python=python,
+        command=_command(merged, around, problems),
+        python=_python(merged, around, problems),
         code_dir=code_dir,
         limits=Limits(**_fields(Limits, merged.values)),
-        permissions=Permissions(
-            env=merged["env"],
-            pass_env=merged["pass_env"],
-            containment=merged["containment"],
-        ),
-        retry=RetryPolicy(**retry),
+        permissions=Permissions(**_fields(Permissions, merged.values)),
+        retry=_retry(merged, problems),
         expires_s=merged["expires_s"],
         dead_letter=merged["dead_letter"],
         concurrency=merged["concurrency"],
@@ -127,6 +116,15 @@ def _command(
     if fault is not None:
         problems.append(merged.problem("command", fault, 0))
     return (program, *merged["command"][1:])
+
+
+def _retry(merged: Merged, problems: list[Problem]) -> RetryPolicy:
+    policy = RetryPolicy(**merged["retry"])
+    if policy.first_s > policy.max_s:
+        longest, first = format_duration(policy.max_s), format_duration(policy.first_s)
+        message = f"{longest} is shorter than the first wait, {first}"
+        problems.append(merged.problem("retry", message, "max"))
+    return policy
 
 
 def _fields(kind: type, values: dict[str, Any]) -> dict[str, Any]:

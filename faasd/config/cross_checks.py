@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from faasd.config.assemble import Assembled
-from faasd.config.validate import did_you_mean
 from faasd.model.declaration import Problem
+from faasd.model.suggest import did_you_mean
 
 __all__ = ["cross_check"]
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from faasd.config.positions import KeyPath, Positions, scan_positions
-from faasd.config.validate import Report, did_you_mean, dotted
+from faasd.config.validate import Report, dotted
 from faasd.model.declaration import Problem
+from faasd.model.suggest import did_you_mean
 
 __all__ = ["Document", "read_document"]
 

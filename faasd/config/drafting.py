@@ -16,10 +16,11 @@ from faasd.config.layers import Draft, Layer, merge
 from faasd.config.positions import KeyPath
 from faasd.config.settings import DefaultSettings, FunctionSettings
 from faasd.config.sources import Source, code_dir_of
-from faasd.config.validate import Report, did_you_mean, dotted, validate
+from faasd.config.validate import Report, dotted, validate
 from faasd.config.values import Name
 from faasd.errors import InvalidSetting
 from faasd.model.declaration import Declared, Discovered, Module, Problem
+from faasd.model.suggest import did_you_mean
 
 __all__ = ["Discover", "Drafting"]
 
@@ -86,9 +87,12 @@ class Drafting:
         if file is None or file.startswith(module.code_dir + "/"):
             return module.code_dir
         # An installed module: its own package, or its file, and not everything beside it.
-        parts = file.split("/")
-        depth = len(module.name.split(".")) - (0 if file.endswith("/__init__.py") else 1)
-        return "/".join(parts[: len(parts) - depth]) if depth else file
+        path = module.name.replace(".", "/")
+        for ending in (f"/{path}.py", f"/{path}/__init__.py"):
+            if file.endswith(ending):
+                package = f"{file.removesuffix(ending)}/{module.name.partition('.')[0]}"
+                return package if "." in module.name or ending.endswith("__init__.py") else file
+        return file
 
     def _command_file(self, command: Sequence[str]) -> str:
         """Return the script that a command runs: its first argument that is a file, or its program."""

@@ -23,9 +23,10 @@ from faasd.config.positions import Positions
 from faasd.config.settings import DaemonSettings
 from faasd.config.sources import find_sources
 from faasd.config.trigger_values import CheckPattern, CheckSchedule
-from faasd.config.validate import did_you_mean, validate
+from faasd.config.validate import validate
 from faasd.model.declaration import Problem
 from faasd.model.function import Function
+from faasd.model.suggest import did_you_mean
 
 __all__ = ["CodeVersion", "Discover", "Loaded", "load"]
 
@@ -80,6 +81,8 @@ async def load(
     problems += [problem for one in assembled for problem in one.problems]
     problems += cross_check(assembled, drafting.left_out)
     left_out = {problem.function for problem in problems if not problem.is_warning}
+    # A bad setting of [defaults] is nobody's own, and still keeps out whoever inherits it.
+    left_out |= {one.function.name for one in assembled if one.problems}
     whole = [one for one in assembled if one.function.name not in left_out]
     names = {one.function.name for one in whole}
     roots = {draft.name: drafting.code_root(draft) for draft in drafts if draft.name in names}
@@ -116,7 +119,7 @@ def _daemon(document: Document, environ: Mapping[str, str]) -> tuple[DaemonSetti
             hint = did_you_mean(settings.socket_group, groups)
             message = f"there is no group {settings.socket_group!r} on this host{hint}"
             problems.append(report(("socket_group",), message))
-    return settings.model_copy(update=vars(where)), problems
+    return settings.model_copy(update=where._asdict()), problems
 
 
 def _with_versions(

@@ -1,6 +1,7 @@
 """Where the configuration, the state directory and the socket are.
 
-The command line comes through here at every start, so this file imports neither pydantic nor the loader.
+The command line comes through here at every start, so this file imports neither pydantic nor the
+loader, nor dataclasses, which brings inspect.
 """
 
 from __future__ import annotations
@@ -8,9 +9,8 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from faasd.errors import ConfigErrors
 
@@ -21,8 +21,7 @@ SOCKET_PATH_BYTES_MAX = 107
 _SYSTEM_CONFIG_DIR = "/etc"
 
 
-@dataclass(frozen=True)
-class Places:
+class Places(NamedTuple):
     """Absolute paths that the daemon and its clients must agree on."""
 
     state_dir: Path

@@ -14,7 +14,7 @@ _CONFIG = """\
 
 [daemon]
 functions = ["functions"]           # Each .py file in there may declare functions.
-state_dir = "state"                 # Database, logs and socket. Without it: the system's own place.
+state_dir = ".faasd"                # Database, logs and socket; without this line, the system's own place.
 
 [defaults]
 timeout = "60s"

@@ -18,8 +18,9 @@ from faasd.config.trigger_settings import (
     FilesSettings,
     QueueSettings,
 )
-from faasd.config.validate import Report, did_you_mean
+from faasd.config.validate import Report
 from faasd.model.declaration import Problem
+from faasd.model.suggest import did_you_mean
 from faasd.model.trigger import FilesTrigger, QueueTrigger, ScheduleTrigger
 from faasd.model.units import format_duration
 

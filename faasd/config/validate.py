@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -21,8 +20,9 @@ from faasd.config.trigger_settings import (
 )
 from faasd.config.values import Kind
 from faasd.model.declaration import Problem
+from faasd.model.suggest import did_you_mean
 
-__all__ = ["Report", "did_you_mean", "dotted", "keys_of", "unit_of", "validate"]
+__all__ = ["Report", "dotted", "keys_of", "unit_of", "validate"]
 
 Model = TypeVar("Model", bound=Settings)
 
@@ -70,12 +70,6 @@ def unit_of(model: type[BaseModel], key: str) -> str:
         if isinstance(kind, Kind):
             return kind.unit
     return "text" if field.annotation is str else "value"
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `; did you mean "…"?` for a likely typing error, else nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f'; did you mean "{close[0]}"?' if close else ""
 
 
 def dotted(path: KeyPath) -> str:

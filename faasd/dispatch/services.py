@@ -6,69 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from faasd.clock import Clock
-from faasd.errors import FaasdError
+from faasd.errors import FaasdError, InvalidSetting
 from faasd.interfaces import Accept, InvocationLogs, Invoker
 from faasd.model.attempt import Attempt, OutputLine
-from faasd.model.event import decode_json, event_body
-from faasd.model.ids import new_id
+from faasd.model.event import decode_json
 from faasd.model.invocation import NewEvent
+from faasd.model.queue_event import read_queue_event
 
-__all__ = ["SandboxServices", "queue_event"]
-
-
-def queue_event(queue: str, request: dict[str, Any], now: float, parent_id: str | None) -> NewEvent:
-    """Return the event for one enqueue request, from a sandbox or a client.
-
-    Keys of the request: `body` (any JSON value), and optionally `id`, `delay_s`, `key`, `dedup`,
-    `dedup_window_s`, `priority`, `expires_s`. Raises ValueError that names the wrong one.
-    """
-    unknown = set(request) - _REQUEST_KEYS
-    if unknown:
-        raise ValueError(f"an enqueue request has no key {min(unknown)!r}")
-    event_id = _text(request, "id") or new_id()
-    delay_s = _number(request, "delay_s")
-    priority = request.get("priority") or 0
-    if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > 2**31:
-        raise ValueError(f"priority must be a whole number, not {priority!r}")
-    window_s = _number(request, "dedup_window_s")
-    return NewEvent(
-        function="",
-        queue=queue,
-        trigger="queue",
-        source=queue,
-        body=event_body("queue", queue, event_id, now, queue=queue, body=request.get("body")),
-        id=event_id,
-        due_at=now + delay_s if delay_s else None,
-        expires_s=_number(request, "expires_s"),
-        priority=priority,
-        group_key=_text(request, "key"),
-        dedup_key=_text(request, "dedup"),
-        dedup_window_s=300.0 if window_s is None else window_s,
-        parent_id=parent_id,
-    )
-
-
-_REQUEST_KEYS = frozenset(
-    {"queue", "body", "id", "delay_s", "key", "dedup", "dedup_window_s", "priority", "expires_s"}
-)
-
-
-def _text(request: dict[str, Any], key: str) -> str | None:
-    value = request.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, str) or not 0 < len(value) <= 512:
-        raise ValueError(f"{key} must be a text of 1 to 512 characters, not {value!r:.100}")
-    return value
-
-
-def _number(request: dict[str, Any], key: str) -> float | None:
-    value = request.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1e9:
-        raise ValueError(f"{key} must be a number of seconds, zero or more, not {value!r:.100}")
-    return float(value)
+__all__ = ["SandboxServices"]
 
 
 class SandboxServices:
@@ -105,21 +50,17 @@ class SandboxServices:
         """Serve `context.enqueue`: {"id": …} or {"error": …}."""
         parent_id = attempt.claims[0].invocation.id
         try:
-            queue = _text(request, "queue")
-            if queue is None:
-                raise ValueError("an enqueue request needs a queue")
-            event = queue_event(queue, request, self._clock.now(), parent_id)
+            queue = _name(request.pop("queue", None), "a queue")
+            event = read_queue_event(queue, request, self._clock.now(), parent_id=parent_id)
             acceptance = await self._accept.accept(event)
-        except (FaasdError, ValueError) as error:
+        except FaasdError as error:
             return _error(error)
         return {"id": acceptance.id, "state": acceptance.state}
 
     async def invoke(self, attempt: Attempt, request: dict[str, Any]) -> dict[str, Any]:
         """Serve `context.invoke`: {"result": …}, {"id": …} when it need not wait, or {"error": …}."""
         try:
-            name = _text(request, "function")
-            if name is None:
-                raise ValueError("an invoke request needs a function")
+            name = _name(request.get("function"), "a function")
             wait = request.get("wait", True) is True
             event = NewEvent(
                 function=name,
@@ -132,7 +73,7 @@ class SandboxServices:
             if not wait:
                 return {"id": (await self._accept.accept(event)).id}
             invocation_id, outcome = await self._invoker.invoke(event)
-        except (FaasdError, ValueError) as error:
+        except FaasdError as error:
             return _error(error)
         if outcome.is_ok:
             return {"id": invocation_id, "result": decode_json(outcome.result_json or "null")}
@@ -146,6 +87,12 @@ class SandboxServices:
     def progress_of(self, attempt: Attempt) -> Any:
         """Return what `progress` kept last, or None."""
         return self._progress.get(attempt.id)
+
+
+def _name(value: object, what: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise InvalidSetting(f"expected the name of {what}, not {value!r:.100}")
+    return value
 
 
 def _error(error: Exception) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import faasd
-from faasd.functions.discovery_report import read_report
+from faasd.functions.discovery_report import quoted, read_report
 from faasd.model.declaration import Discovered, Module, Problem
 
 __all__ = ["discover"]
@@ -69,9 +69,9 @@ def _discover_one(module: Module, stop: int) -> Discovered:
     except OSError as error:
         python = module.python or sys.executable
         return _broken(module, f"cannot be imported: cannot start {python}: {error.strerror}")
-    if run.fault is not None:
-        return _broken(module, run.fault)
     tail = run.output.decode("utf-8", "replace").strip()
+    if run.fault is not None:
+        return _broken(module, run.fault + quoted(tail))
     return read_report(module, bytes(run.report), tail)
 
 
@@ -114,6 +114,9 @@ def _run(module: Module, stop: int) -> _Run:
     finally:
         _end(process)
         os.close(report_out)
+    # The supervisor always ends well, unless the module got at it or the interpreter is none.
+    if run.fault is None and process.returncode != 0:
+        run.fault = f"could not be imported: its process ended with status {process.returncode}"
     return run
 
 

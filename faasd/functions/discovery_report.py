@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from faasd.model.declaration import Declared, Discovered, Module, Problem
 
-__all__ = ["read_report"]
+__all__ = ["quoted", "read_report"]
 
 FUNCTIONS_MAX = 1000
 TEXT_MAX = 4000
@@ -22,10 +21,10 @@ def read_report(module: Module, data: bytes, output: str) -> Discovered:
     try:
         reports = [json.loads(line) for line in data.splitlines()]
         if not reports:
-            return _broken(module, "ended without a report" + _quoted(output))
+            return _broken(module, "ended without a report" + quoted(output))
         parts = [_read_one(module, _as(dict, report)) for report in reports]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        return _broken(module, f"sent a report that cannot be read ({error})" + _quoted(output))
+        return _broken(module, f"sent a report that cannot be read ({error})" + quoted(output))
     declared = tuple(function for part in parts for function in part.declared)
     attributes = {name: fault for part in parts for name, fault in part.attributes.items()}
     problems = tuple(problem for part in parts for problem in part.problems)
@@ -50,7 +49,8 @@ def _read_one(module: Module, report: dict[str, Any]) -> Discovered:
             _problem(module, _as(dict, problem))
             for problem in _as(list, report.get("problems", []))[:FUNCTIONS_MAX]
         ),
-        _text(file) if isinstance(file, str) and Path(file).is_absolute() else None,
+        # Never shown, so it stays as it is: a path may hold any byte.
+        file[:TEXT_MAX] if isinstance(file, str) and file.startswith("/") else None,
     )
 
 
@@ -92,7 +92,8 @@ def _text(value: Any) -> str:
     return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
 
 
-def _quoted(output: str) -> str:
+def quoted(output: str) -> str:
+    """Return the last line of what a module printed, to be added to a message; nothing of nothing."""
     last = output.rpartition("\n")[2].strip()
     return f"; the last it printed was: {_text(last)}" if last else ""
 

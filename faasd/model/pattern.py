@@ -6,11 +6,12 @@ alternatives; fields that it does not name do not matter. docs/triggers/filters.
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 from functools import lru_cache
 from typing import Any
+
+from faasd.model.suggest import did_you_mean
 
 __all__ = ["matches", "validate"]
 
@@ -239,8 +240,7 @@ def _choice_problems(choice: Any, here: str) -> list[str]:
         return [f"{here}: expected one operator in each object, not {len(choice)}"]
     [(operator, wanted)] = choice.items()
     if operator not in _OPERATORS:
-        close = difflib.get_close_matches(str(operator), _OPERATORS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(_OPERATORS)}"
+        hint = did_you_mean(str(operator), _OPERATORS) or f"; there are {', '.join(_OPERATORS)}"
         return [f"{here}: {operator!r} is no operator{hint}"]
     problem = _operand_problem(operator, wanted)
     return [f"{here}: {operator}: {problem}"] if problem else []

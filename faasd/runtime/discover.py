@@ -20,7 +20,6 @@ import resource
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from faasd.runtime.discover_module import examine
@@ -124,7 +123,9 @@ def _children() -> list[int]:
         if not entry.isdigit():
             continue
         try:
-            after_name = Path(f"/proc/{entry}/stat").read_bytes().rpartition(b")")[2].split()
+            # Not through pathlib, whose import would take longer than the rest of this file.
+            with open(f"/proc/{entry}/stat", "rb") as file:
+                after_name = file.read().rpartition(b")")[2].split()
         except OSError:
             continue  # It ended while we looked.
         if len(after_name) > 1 and int(after_name[1]) == own:

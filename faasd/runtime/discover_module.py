@@ -1,20 +1,20 @@
-"""What discovery looks at in one module: its import, its declarations, its handlers, its threads."""
+"""What discovery looks at in one module: its import, its declarations, its handlers, its threads.
+
+There is one such process per module at every start and reload, so what only some modules need
+(difflib, inspect, traceback) is imported when one does.
+"""
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import inspect
 import json
 import os
 import signal
 import sys
-import threading
-import traceback
-from datetime import datetime, timedelta
 from typing import Any
 
 from faasd import declare
+from faasd.model.suggest import did_you_mean
 
 __all__ = ["examine"]
 
@@ -26,6 +26,7 @@ class _TimeIsUp(BaseException):
 def examine(request: dict[str, Any]) -> dict[str, Any]:
     """Import one module and describe it. Never raises."""
     name, code_dir, timeout_s = request["module"], request["code_dir"], request["timeout_s"]
+    own_path = list(sys.path)
     if code_dir:
         sys.path.insert(0, code_dir)
 
@@ -39,7 +40,10 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
         signal.setitimer(signal.ITIMER_REAL, 0)
     except BaseException as error:  # noqa: BLE001 - Whatever the module raises is the answer.
         signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.path[:] = own_path
         return {"problems": [_import_problem(error, code_dir, timeout_s)]}
+    # What is imported from here on is the standard library's, whatever stands beside the module.
+    sys.path[:] = own_path
     problems: list[dict[str, Any]] = []
     functions = []
     for declaration in declare.DECLARATIONS:
@@ -94,6 +98,8 @@ def _describe(
 
 def _plain(value: Any) -> Any:
     """Write what people naturally pass to a setting the way TOML would have it."""
+    from datetime import datetime, timedelta
+
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, timedelta):
@@ -112,12 +118,26 @@ def _handler_fault(module: Any, path: str) -> str | None:
         owner = found
         found = getattr(owner, part, None)
         if found is None:
-            names = [name for name in dir(owner) if not name.startswith("_")]
-            close = difflib.get_close_matches(part, names, n=1)
-            hint = f'; did you mean "{close[0]}"?' if close else ""
+            hint = did_you_mean(part, [name for name in dir(owner) if not name.startswith("_")])
             return f"there is no {part!r} in {getattr(owner, '__name__', owner)}{hint}"
     if not callable(found):
         return f"{path!r} is of type {type(found).__name__} and cannot be called"
+    return None if _is_plain_handler(found) else _call_fault(found, path)
+
+
+def _is_plain_handler(found: Any) -> bool:
+    """Whether this is an ordinary function of two arguments, as nearly all are; never wrongly true."""
+    code = getattr(found, "__code__", None)
+    if type(found).__name__ != "function" or code is None or hasattr(found, "__wrapped__"):
+        return False
+    is_generator = code.co_flags & 0x220  # CO_GENERATOR, CO_ASYNC_GENERATOR
+    return code.co_argcount == 2 and not code.co_kwonlyargcount and not is_generator
+
+
+def _call_fault(found: Any, path: str) -> str | None:
+    """Say what keeps something from being called as a handler, or None."""
+    import inspect
+
     if inspect.isgeneratorfunction(found) or inspect.isasyncgenfunction(found):
         return f"{path!r} is a generator; a handler returns its result"
     try:
@@ -132,6 +152,9 @@ def _handler_fault(module: Any, path: str) -> str | None:
 
 
 def _thread_warnings() -> list[dict[str, Any]]:
+    threading = sys.modules.get("threading")
+    if threading is None:  # Nothing has started one.
+        return []
     names = [
         thread.name for thread in threading.enumerate() if thread is not threading.main_thread()
     ]
@@ -153,6 +176,8 @@ def _import_problem(error: BaseException, code_dir: str, timeout_s: float) -> di
             "file": error.filename,
             "line": error.lineno,
         }
+    import traceback
+
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)
     ]
@@ -196,9 +221,7 @@ def _keyword_hint(text: str) -> str:
     if "did you mean" in text.lower() or callee not in declare.__all__:
         return ""
     word = rest.rpartition(" ")[2].strip("'\"")
-    known = getattr(declare, callee).__code__.co_varnames
-    close = difflib.get_close_matches(word, known, n=1)
-    return f'; did you mean "{close[0]}"?' if close else ""
+    return did_you_mean(word, getattr(declare, callee).__code__.co_varnames)
 
 
 def _is_ours(file: str) -> bool:

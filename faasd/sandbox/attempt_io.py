@@ -183,7 +183,7 @@ class AttemptIo:
         try:
             for text in self._frames.feed(data):
                 self._take_frame(text)
-        except (WireError, ValueError, TypeError, RecursionError) as error:
+        except (WireError, KeyError, ValueError, TypeError, RecursionError) as error:
             self.broken_protocol = str(error)
             self._stop_channel()  # It has nothing more to say that we would believe.
             self._on_breach("crashed")

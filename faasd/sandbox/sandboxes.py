@@ -108,7 +108,8 @@ class ProcessSandboxes:
 
     async def warm(self, function: Function) -> None:
         """Start the function's zygote now. Raises ZygoteInitFailed or SandboxError."""
-        await self._the_pool().zygote(function)
+        with await self._the_pool().zygote(function):
+            pass  # Given back at once, its idle time begins.
 
     async def retire(self, keep: Sequence[Function]) -> None:
         """End the zygotes of everything that is not in `keep`, each after its last attempt."""

@@ -16,11 +16,11 @@ from faasd.sandbox.cgroup_slot import CgroupSlot
 from faasd.sandbox.classify import describe_status
 from faasd.sandbox.control_channel import ControlChannel
 
-__all__ = ["MARK", "RootZygote", "Zygote"]
+__all__ = ["BOOTSTRAP", "MARK", "RootZygote", "Zygote"]
 
 #: In the environment of every root zygote, and so of all its descendants: whose they are.
 MARK = "FAASD_SANDBOX_OF"
-_BOOTSTRAP = os.path.join(
+BOOTSTRAP = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "runtime", "bootstrap.py"
 )
 _START_TIMEOUT_S = 20.0
@@ -60,7 +60,7 @@ class RootZygote:
     def _spawn(self, control: int, stderr: int, mark: str, use_namespaces: bool) -> int:
         mode = "namespaces" if use_namespaces else "no-namespaces"
         # -X pycache_prefix is left alone: what the daemon compiled at installation serves here too.
-        argv = [self.python, "-I", _BOOTSTRAP, "root_zygote", "3", mode]
+        argv = [self.python, "-I", BOOTSTRAP, "root_zygote", "3", mode]
         actions: list[Any] = [
             (os.POSIX_SPAWN_DUP2, stderr, 2),
             (os.POSIX_SPAWN_DUP2, control, 3),

@@ -19,6 +19,7 @@ from faasd.errors import StoreError, StoreFull
 
 __all__ = [
     "DATABASE_NAME",
+    "WAL_KEPT_BYTES",
     "driver_of",
     "explain",
     "is_about_the_database",
@@ -29,6 +30,7 @@ __all__ = [
 
 DATABASE_NAME = "faasd.db"
 BUSY_TIMEOUT_S = 5.0
+WAL_KEPT_BYTES = 4 * 2**20
 
 #: After one of these, nothing in the same transaction can be trusted to succeed.
 _DATABASE_WIDE = frozenset(
@@ -76,7 +78,7 @@ def open_writer(path: Path) -> Connection:
             "synchronous = FULL",
             # store/writer.py does the checkpoints, after it has answered its callers.
             "wal_autocheckpoint = 0",
-            f"journal_size_limit = {16 * 2**20}",
+            f"journal_size_limit = {WAL_KEPT_BYTES}",
             "cache_size = -16384",
             "temp_store = MEMORY",
         ):

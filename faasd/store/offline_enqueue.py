@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from faasd.clock import Clock
 from faasd.errors import UnknownQueue
 from faasd.model.invocation import Acceptance, NewInvocation
+from faasd.model.suggest import did_you_mean
 from faasd.store.database import (
     DATABASE_NAME,
     driver_of,
@@ -67,7 +67,6 @@ def _addressed(connection: Connection, new: Sequence[NewInvocation]) -> list[New
     if not known:
         return list(new)
     for queue in sorted({one.queue for one in new}.difference(known)):
-        close = difflib.get_close_matches(queue, known, 1)
-        hint = f'did you mean "{close[0]}"?' if close else f"known are {', '.join(sorted(known))}"
-        raise UnknownQueue(f'cannot enqueue: no function consumes a queue "{queue}"; {hint}')
+        hint = did_you_mean(queue, known, or_list=True)
+        raise UnknownQueue(f"no function consumes a queue named {queue!r}{hint}")
     return [replace(one, function=known[one.queue]) for one in new]

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from faasd.errors import StoreError
-from faasd.store.database import driver_of, explain, is_about_the_database
+from faasd.store.database import WAL_KEPT_BYTES, driver_of, explain, is_about_the_database
 
 __all__ = ["Work", "Writer"]
 
@@ -177,8 +177,6 @@ class Writer:
 
     def _checkpoint_if_due(self, works: int) -> None:
         self._works_since_checkpoint += works
-        # After a complete checkpoint SQLite writes the WAL again from its start and the file keeps
-        # its size, so growth alone would miss what is written over.
         grown_bytes = self._wal_bytes() - self._wal_bytes_at_checkpoint
         if (
             self._works_since_checkpoint >= CHECKPOINT_EVERY_WORKS
@@ -187,11 +185,17 @@ class Writer:
             self._checkpoint("PASSIVE")
 
     def _checkpoint(self, mode: str) -> None:
+        is_complete = False
         # It fails on a full disk, most likely. What was committed is in the WAL; the next one tries again.
         with suppress(sqlite3.Error):
-            driver_of(self._connection).execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            statement = f"PRAGMA wal_checkpoint({mode})"
+            _, frames, moved = driver_of(self._connection).execute(statement).fetchone()
+            is_complete = frames == moved
         self._works_since_checkpoint = 0
-        self._wal_bytes_at_checkpoint = self._wal_bytes()
+        # After a complete one SQLite writes the WAL again from its start, cut to WAL_KEPT_BYTES;
+        # what is written over shows no growth. While a reader prevents that, it goes on growing.
+        size = self._wal_bytes()
+        self._wal_bytes_at_checkpoint = min(size, WAL_KEPT_BYTES) if is_complete else size
 
     def _wal_bytes(self) -> int:
         try:

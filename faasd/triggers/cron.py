@@ -8,7 +8,6 @@ schedules at the same minute began up to 30 ms late; and adding 10,000 jobs took
 from __future__ import annotations
 
 import asyncio
-import difflib
 import heapq
 import os
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from faasd.linux import clock_change
 from faasd.logs import get_logger
 from faasd.model.function import Function
 from faasd.model.invocation import Acceptance, NewEvent
+from faasd.model.suggest import did_you_mean
 from faasd.triggers.schedule import Schedule, fingerprint_of
 
 __all__ = ["CronTriggers"]
@@ -252,9 +252,7 @@ class CronTriggers:
     def _get(self, name: str) -> Schedule:
         schedule = self._schedules.get(name)
         if schedule is None:
-            close = difflib.get_close_matches(name, list(self._schedules), n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise NotFound(f"there is no schedule {name!r}{hint}")
+            raise NotFound(f"there is no schedule {name!r}{did_you_mean(name, self._schedules)}")
         return schedule
 
     def _put(self, schedule: Schedule) -> None:

@@ -6,7 +6,6 @@ alike. Everything here is local time without a zone; fire_times.py lays a zone o
 
 from __future__ import annotations
 
-import difflib
 from bisect import bisect_left
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -16,6 +15,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from cronsim import CronSim, CronSimError
 
 from faasd.errors import InvalidSetting
+from faasd.model.suggest import did_you_mean
 
 __all__ = ["REBOOT", "CronExpression", "check_expression", "describe", "parse", "zone_of"]
 
@@ -158,7 +158,7 @@ def zone_of(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
-        hint = _did_you_mean(name, {zone.lower(): zone for zone in available_timezones()})
+        hint = did_you_mean(name, available_timezones())
         raise InvalidSetting(
             f'expected a time zone such as "UTC" or "Europe/Berlin", not {name!r}{hint}'
         ) from error
@@ -192,7 +192,7 @@ def _expand_nickname(word: str) -> str:
     if expanded is None:
         known = {name: name for name in (*_NICKNAMES, REBOOT)}
         raise InvalidSetting(
-            f"expected one of {', '.join(known)}, not {word!r}{_did_you_mean(word, known)}"
+            f"expected one of {', '.join(known)}, not {word!r}{did_you_mean(word, known)}"
         )
     return expanded
 
@@ -322,7 +322,7 @@ def _number(word: str, text: str, field: _Field) -> int:
     if _is_number(text) and field.low <= int(text) <= field.high:
         return int(text)
     names = f" or {field.names[0]} to {field.names[-1]}" if field.names else ""
-    hint = _did_you_mean(text, {name: name for name in field.names})
+    hint = did_you_mean(text.lower(), field.names)
     raise InvalidSetting(
         f"{field.name} {word!r}: expected {field.low} to {field.high}{names}, not {text!r}{hint}"
     )
@@ -330,8 +330,3 @@ def _number(word: str, text: str, field: _Field) -> int:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 6
-
-
-def _did_you_mean(text: str, known: dict[str, str]) -> str:
-    close = difflib.get_close_matches(text.lower(), list(known), n=1)
-    return f" (did you mean {known[close[0]]!r}?)" if close else ""

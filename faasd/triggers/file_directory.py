@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
-from faasd.clock import Clock
 from faasd.errors import EventRefused, NotAccepting
-from faasd.interfaces import Accept, FileLedger, History, InvocationStore, WatchStatus
+from faasd.interfaces import WatchStatus
 from faasd.model.function import Function
 from faasd.model.invocation import Acceptance
 from faasd.model.trigger import FilesTrigger
@@ -23,14 +21,16 @@ from faasd.triggers.file_accept import Accepted, FileAcceptor
 from faasd.triggers.file_backlog import Backlog
 from faasd.triggers.file_hints import HintInbox
 from faasd.triggers.file_look import DirectoryLook, Scanned, say_root_error
-from faasd.triggers.file_loop import GENERATIONS_MAX, ROUNDS_MAX, LoopGuard
+from faasd.triggers.file_loop import LoopGuard
 from faasd.triggers.file_names import name_rules
 from faasd.triggers.file_outcomes import FileOutcomes
 from faasd.triggers.file_rows import FileRows
+from faasd.triggers.file_services import FileServices, Problems
 from faasd.triggers.file_settle import Seen
+from faasd.triggers.file_silence import SilenceTest, loop_sentence
 from faasd.triggers.file_watch import DirectoryWatches
 
-__all__ = ["FileServices", "ReportProblem", "WatchedDirectory"]
+__all__ = ["WatchedDirectory"]
 
 _T = TypeVar("_T")
 _BATCH_MAX = 500
@@ -41,25 +41,6 @@ _AGAIN_S = 1.0
 _STALE_S = 0.05  # A file found longer ago is looked at once more before it is accepted.
 _BACKOFF_S_MAX = 60.0
 _SCAN_SHARE = 50  # A scan that takes a second is not repeated within 50.
-
-
-class ReportProblem(Protocol):
-    """How the daemon hears of what an operator should know."""
-
-    def __call__(self, event_name: str, /, **fields: Any) -> None:
-        """Take one log event."""
-
-
-@dataclass(frozen=True)
-class FileServices:
-    """What every watched directory needs of the daemon."""
-
-    accept: Accept
-    store: InvocationStore
-    history: History
-    ledger: FileLedger
-    clock: Clock
-    report: ReportProblem
 
 
 class WatchedDirectory:
@@ -84,7 +65,6 @@ class WatchedDirectory:
         self.lock = asyncio.Lock()  # Held while anything of this trigger moves.
         self._services = services
         self._clock = services.clock
-        self._silence_s = silence_s
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"files-{trigger.name}")
         self._wake = asyncio.Event()
         self._hints = HintInbox(self.names, self._wake, asyncio.get_running_loop())
@@ -119,9 +99,9 @@ class WatchedDirectory:
         self._root_check_due_s = 0.0
         self._settle_due_s = 0.0
         self._accept_due_s = 0.0
-        self._silent_until_s: float | None = None
+        self._silence = SilenceTest(self.guard, self.backlog, self._clock, silence_s=silence_s)
         self._failures = 0
-        self._problems: dict[str, str] = {}  # By what it is about; shown until it is over.
+        self._problems = Problems(trigger.name, services.report)
         self._last_scan_at: float | None = None
         self._is_stopping = False
         self._task: asyncio.Task[None] | None = None
@@ -155,7 +135,7 @@ class WatchedDirectory:
                 async with self.lock:
                     is_busy = await self._step()
                 self._failures = 0
-                self._solved("failure")
+                self._problems.over("watch-failure")
             except NotAccepting:  # The daemon is stopping; the files wait for its next start.
                 self._accept_due_s = self._clock.monotonic() + _ABSENT_ROOT_S
                 continue
@@ -192,8 +172,8 @@ class WatchedDirectory:
             due.append(self._root_check_due_s)
         if self.backlog.next_look_s is not None:
             due.append(self.backlog.next_look_s)
-        if self._silent_until_s is not None:
-            due.append(self._silent_until_s)
+        if self._silence.until_s is not None:
+            due.append(self._silence.until_s)
         if self.backlog.ready and not self.is_paused:
             due.append(self._accept_due_s)
         if self._to_settle or (self.backlog.held and not self.guard.is_tripped):
@@ -205,7 +185,7 @@ class WatchedDirectory:
         self._scan_due_s = 0.0  # Whatever was taken out to be worked on is found again.
         delay_s = min(2.0 ** (self._failures - 1), _BACKOFF_S_MAX)
         sentence = f"{type(error).__name__}: {error}; tried again in {delay_s:g}s"
-        self._problem("failure", sentence)
+        self._problems.note("watch-failure", sentence)
         until_s = self._clock.monotonic() + delay_s
         while not self._is_stopping and self._clock.monotonic() < until_s:
             self._wake.clear()
@@ -262,20 +242,22 @@ class WatchedDirectory:
         try:
             scanned = await self.call(lambda: self._look.scan(start))
         except OSError as error:
-            self._problem("directory", say_root_error(self.trigger.path, error))
+            self._problems.note("directory", say_root_error(self.trigger.path, error))
             self._scan_due_s = self._clock.monotonic() + min(
                 _ABSENT_ROOT_S, self.trigger.rescan_interval_s
             )
             return
-        self.backlog.take(scanned.sifted, generation, self._clock.monotonic())
+        for part in scanned.sifted.parts(_LOOKS_MAX):  # The loop has others to serve meanwhile.
+            self.backlog.take(part, generation, self._clock.monotonic())
+            await asyncio.sleep(0)
         if not start:
             await self._after_full_scan(scanned, began_s)
 
     async def _after_full_scan(self, scanned: Scanned, began_s: float) -> None:
         if scanned.problem is None:
-            self._solved("directory")
+            self._problems.over("directory")
         else:
-            self._problem("directory", scanned.problem)
+            self._problems.note("directory", scanned.problem)
         self.backlog.forget_absent(scanned.found.present, scanned.found.unread)
         await self.rows.forget(scanned.gone)
         self._last_scan_at = self._clock.now()
@@ -287,33 +269,11 @@ class WatchedDirectory:
     # ---- the guard against a function that feeds itself
 
     async def _test_for_loop(self) -> None:
-        """Let held files go, or stop the trigger, once there was silence; see file_loop.py."""
-        if not self.backlog.held or self.guard.is_tripped:
-            self._silent_until_s = None
-            return
-        if not self.guard.is_idle or await self._services.store.unfinished(self.trigger.name):
-            self._silent_until_s = None
-            return
-        if self._silent_until_s is None:
-            await self._scan()  # What it finds may have been written before the silence.
-            self._silent_until_s = self._clock.monotonic() + self._silence_s
-        elif self._clock.monotonic() >= self._silent_until_s:
-            await self._scan()  # What it finds was written in the silence.
-            if self.backlog.held:
-                self._end_silence()
-
-    def _end_silence(self) -> None:
-        self._silent_until_s = None
-        if self.guard.was_silent():
-            self.backlog.release_held()
-            return
-        sentence = (
-            f"{self.function.name} seems to feed its own trigger: new files in {self.trigger.path}"
-            f" appeared only while its own invocations ran, {GENERATIONS_MAX + ROUNDS_MAX} times in"
-            f" a row; {len(self.backlog.held)} files wait. Let it write somewhere else or exclude what it"
-            f" writes, then reload or resume the trigger {self.trigger.name}"
-        )
-        self._problem("loop", sentence)
+        store, name = self._services.store, self.trigger.name
+        if await self._silence.step(self._scan, lambda: store.unfinished(name)):
+            held_count = len(self.backlog.held)
+            sentence = loop_sentence(self.function.name, name, self.trigger.path, held_count)
+            self._problems.note("loop", sentence)
 
     def pause(self) -> bool:
         """Accept nothing until `resume`; returns whether that changed anything."""
@@ -327,7 +287,7 @@ class WatchedDirectory:
         self.is_paused = False
         self.guard.reset()
         self.backlog.release_held()
-        self._solved("loop")
+        self._problems.over("loop")
         self._wake.set()
         return changed
 
@@ -358,7 +318,8 @@ class WatchedDirectory:
         """Send files that changed while they waited for their turn back to be settled."""
         paths = [seen.path for seen in files]
         looked = await self.call(lambda: self._look.peek(paths))
-        changed = {seen.path for seen in files if _differs(looked.get(seen.path), seen)}
+        same = {path: seen.identity for path, seen in looked.items()}
+        changed = {seen.path for seen in files if same.get(seen.path) != seen.identity}
         self.backlog.unready(changed)
         for path in changed:
             self._hints.look_at(path)
@@ -370,9 +331,9 @@ class WatchedDirectory:
         if accepted.refused:
             _, _, sentence = accepted.refused[0]
             count = len(accepted.refused)
-            self._problem("refused", f"{count} files are refused and tried again: {sentence}")
+            self._problems.note("refused", f"{count} files are refused and tried again: {sentence}")
         elif accepted.acceptances and not self.backlog.refusals:
-            self._solved("refused")
+            self._problems.over("refused")
 
     async def accept_now(self, path: bytes) -> list[Acceptance]:
         """Accept a file without waiting for anything, also one that was accepted before.
@@ -421,9 +382,9 @@ class WatchedDirectory:
         for invocation_id in report.final:
             self.guard.finished(invocation_id)
         if report.problems:
-            self._problem("action", report.problems[0])
+            self._problems.note("action", report.problems[0])
         elif is_round:
-            self._solved("action")
+            self._problems.over("action")
 
     # ---- for people
 
@@ -439,20 +400,5 @@ class WatchedDirectory:
             in_flight=self.rows.count("accepted"),
             failed=self.rows.count("failed"),
             last_scan_at=self._last_scan_at,
-            problem="; ".join(self._problems.values()) or None,
+            problem=self._problems.sentence,
         )
-
-    def _problem(self, about: str, sentence: str) -> None:
-        if self._problems.get(about) != sentence:
-            self._problems[about] = sentence
-            self._services.report(
-                "files_problem", trigger=self.trigger.name, about=about, problem=sentence
-            )
-
-    def _solved(self, about: str) -> None:
-        if self._problems.pop(about, None) is not None:
-            self._services.report("files_problem_over", trigger=self.trigger.name, about=about)
-
-
-def _differs(now: Seen | None, before: Seen) -> bool:
-    return now is None or now.identity != before.identity

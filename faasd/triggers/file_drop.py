@@ -22,9 +22,10 @@ from faasd.interfaces import (
 from faasd.model.function import Function
 from faasd.model.invocation import FINAL_STATES, Acceptance
 from faasd.model.trigger import FilesTrigger
-from faasd.triggers.file_directory import FileServices, ReportProblem, WatchedDirectory
+from faasd.triggers.file_directory import WatchedDirectory
 from faasd.triggers.file_explain import explain_in, nearest
 from faasd.triggers.file_retry import retry_in
+from faasd.triggers.file_services import FileServices, ReportProblem
 from faasd.triggers.file_watch import DirectoryWatches
 
 __all__ = ["FileTriggers"]

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from faasd.clock import to_iso
 from faasd.interfaces import FileRow
 from faasd.model.units import format_duration
-from faasd.triggers.file_directory import FileServices, WatchedDirectory
+from faasd.triggers.file_directory import WatchedDirectory
 from faasd.triggers.file_events import original_path
 from faasd.triggers.file_scan import identity_of
+from faasd.triggers.file_services import FileServices
 from faasd.triggers.file_settle import is_same_file
 
 __all__ = ["explain_in", "nearest"]

@@ -16,9 +16,10 @@ Complete is, in this order:
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from faasd.interfaces import FileRow
@@ -132,7 +133,7 @@ def judge(
         enough_s = max(rules.settle_s, _UNHINTED_S_MIN)
     if quiet_s >= enough_s:
         return None
-    look_at_s = monotonic_s + enough_s - quiet_s
+    look_at_s = monotonic_s + max(enough_s - quiet_s, 0.001)
     return Pending(seen.identity, since_s, look_at_s, is_open)
 
 
@@ -154,6 +155,16 @@ class Sifted:
     complete: list[Seen]
     waiting: dict[bytes, Pending]
     settled: list[bytes]  # Neither new nor changed.
+
+    def parts(self, count_max: int) -> Iterator[Sifted]:
+        """Yield the same in smaller parts, in order."""
+        for first in range(0, len(self.complete), count_max):
+            yield Sifted(self.complete[first : first + count_max], {}, [])
+        waiting = iter(self.waiting.items())
+        while part := dict(islice(waiting, count_max)):
+            yield Sifted([], part, [])
+        if self.settled:
+            yield Sifted([], {}, self.settled)
 
 
 def sift(

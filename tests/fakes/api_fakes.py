@@ -15,7 +15,7 @@ from typing import Any
 from faasd.api.server import ApiServer
 from faasd.api.services import ApiServices
 from faasd.clock import Clock
-from faasd.errors import Conflict, EventRefused, NotFound, PayloadTooLarge
+from faasd.errors import Conflict, EventRefused, NotFound, PayloadTooLarge, UnknownQueue
 from faasd.interfaces import (
     FileRow,
     InvocationFilter,
@@ -31,6 +31,7 @@ from faasd.model.ids import new_id
 from faasd.model.invocation import FINAL_STATES, Acceptance, Invocation, NewEvent
 from faasd.model.outcome import ErrorRecord, Outcome, Usage
 from faasd.model.retry import Spent
+from faasd.model.suggest import did_you_mean
 from faasd.model.trigger import FilesTrigger, QueueTrigger, ScheduleTrigger
 
 ECHO = Function(name="echo", handler="app:echo", origin="faasd.toml:3")
@@ -63,7 +64,7 @@ class FakeCatalog:
 
     def consumer_of(self, queue: str) -> Function | None:
         for function in self.all():
-            if any(trigger.name == queue for trigger in function.queues):
+            if any(lane.queue == queue for lane in function.lanes()):
                 return function
         return None
 
@@ -78,6 +79,7 @@ class FakeStore:
         self.accepted: list[NewEvent] = []
         self.transactions = 0
         self.refuse: Exception | None = None
+        self.catalog: FakeCatalog | None = None
 
     async def accept(self, event: NewEvent) -> Acceptance:
         return (await self.accept_many([event]))[0]
@@ -91,7 +93,16 @@ class FakeStore:
         self.transactions += 1
         return [self._take(event) for event in events]
 
+    def _consumer_of(self, queue: str) -> str:
+        assert self.catalog is not None
+        consumer = self.catalog.consumer_of(queue)
+        if consumer is None:
+            known = [lane.queue for lane in self.catalog.lanes()]
+            raise UnknownQueue(f"no function consumes {queue!r}{did_you_mean(queue, known)}")
+        return consumer.name
+
     def _take(self, event: NewEvent) -> Acceptance:
+        function = event.function or self._consumer_of(event.queue)
         self.accepted.append(event)
         invocation_id = event.id or new_id()
         if invocation_id in self.rows:
@@ -99,7 +110,7 @@ class FakeStore:
         now = self.clock.now()
         self.put(
             id=invocation_id,
-            function=event.function,
+            function=function,
             queue=event.queue,
             trigger=event.trigger,
             source=event.source,
@@ -417,6 +428,7 @@ class FakeDaemon:
         ]
         self.catalog = FakeCatalog(functions)
         self.store = FakeStore(self.clock)
+        self.store.catalog = self.catalog
         self.pauses = FakePauses(self.clock)
         self.invoker = FakeInvoker(self.store, self.pauses)
         self.schedules = FakeSchedules(self.store)
@@ -499,6 +511,11 @@ class ServerThread:
         """Whether a request is being answered."""
         server = self.server._server
         return server is not None and bool(server.server_state.tasks)
+
+    def connection_count(self) -> int:
+        """How many connections are open."""
+        server = self.server._server
+        return len(server.server_state.connections) if server is not None else 0
 
     def _main(self) -> None:
         asyncio.run(self._serve())

@@ -15,6 +15,7 @@ from faasd.interfaces import WatchStatus
 from faasd.model.function import Function
 from faasd.model.trigger import FilesTrigger
 from faasd.triggers.file_drop import FileTriggers
+from faasd.triggers.file_watch import DirectoryWatches
 from tests.fakes.files_fakes import FakeIntake, FakeLedger
 
 
@@ -44,6 +45,7 @@ class FilesRig:
         self.functions = [Function("thumbnail", files=(self.trigger,))]
         self.triggers: FileTriggers | None = None
         self.silence_s = 0.05
+        self.watches: DirectoryWatches | None = None  # Instead of the real ones.
 
     async def start(self, **settings: Any) -> FileTriggers:
         """Start, or start again as after a crash: with the same ledger and the same invocations."""
@@ -59,6 +61,8 @@ class FilesRig:
             self.report,
             silence_s=self.silence_s,
         )
+        if self.watches is not None:
+            self.triggers._watches = self.watches
         await self.triggers.start(self.functions)
         return self.triggers
 

@@ -36,6 +36,7 @@ CHANGES = [
     ("Africa/Casablanca", "2026-02-14T12:00", 36),
     ("Antarctica/Troll", "2026-03-28T12:00", 36),
     ("Antarctica/Casey", "2018-03-10T00:00", 36),
+    ("Antarctica/Casey", "2016-10-21T06:00", 36),
     ("Pacific/Apia", "2011-12-29T00:00", 60),
     ("Asia/Kathmandu", "2026-03-28T12:00", 36),
 ]

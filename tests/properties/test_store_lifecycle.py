@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from faasd.interfaces import InvocationFilter
 from faasd.model.attempt import Claim, Lease
@@ -27,6 +27,10 @@ from faasd.store.finishing import finish
 from faasd.store.leases import last_token, renew, take_over
 from faasd.store.migrations import migrate
 from tests.conformance.making import START, a_finish, an_invocation
+
+
+ENDS = st.sampled_from(["ok", "retry", "retry later", "dead", "cancelled"])
+ANY_OF_THEM = st.integers(0, 1000)  # Modulo how many there are.
 
 
 @dataclass
@@ -60,7 +64,7 @@ class Lives(RuleBasedStateMachine):
         self.now = START
         self.model: dict[str, Modelled] = {}
         self.claims: list[Claim] = []  # All that were ever handed out.
-        self.states: dict[str, str | None] = {}
+        self.states: dict[str, str] = {}
 
     @initialize(key_concurrency=st.integers(1, 3), is_batch=st.booleans())
     def choose_lane(self, key_concurrency: int, is_batch: bool) -> None:
@@ -71,8 +75,15 @@ class Lives(RuleBasedStateMachine):
         shutil.rmtree(self.directory)
 
     def work(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """Run one work as the writer does, and see that all that it changed is in the table."""
         with self.connection.begin():
-            return function(self.connection, *arguments, **named)
+            result = function(self.connection, *arguments, **named)
+        rows = driver_of(self.connection).execute("SELECT id, state FROM invocations").fetchall()
+        for each, state in rows:
+            before = self.states.get(each)
+            assert before == state or may_become(before, state)
+        self.states = dict(rows)
+        return result
 
     @rule(
         count=st.integers(1, 3),
@@ -105,15 +116,30 @@ class Lives(RuleBasedStateMachine):
                     other.state = "cancelled"
             assert accepted.state == one.state
 
-    @rule(seconds=st.sampled_from([1, 3, 10]))
-    def let_time_pass(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([1, 3, 10]), expires=st.booleans())
+    def let_time_pass(self, seconds: float, expires: bool) -> None:
         self.now += seconds
+        if expires:
+            assert set(self.work(expire, 100, self.now)) == self.model_expiry()
 
-    @rule(count_max=st.integers(1, 5))
-    def claim(self, count_max: int) -> None:
+    @rule(count_max=st.integers(1, 5), ends=st.lists(ENDS, max_size=5))
+    def claim_and_finish_some(self, count_max: int, ends: list[str]) -> None:
+        """Most of a real life."""
+        claims = self.claim(count_max)
+        for each, how in zip(claims, ends, strict=False):
+            self.finish(each, how)
+
+    @precondition(lambda self: self.claims)
+    @rule(which=ANY_OF_THEM, how=ENDS, is_held=st.sampled_from([True, True, False]))
+    def finish_one(self, which: int, how: str, is_held: bool) -> None:
+        claims = [each for each in self.claims if self.is_held(each.lease) or not is_held]
+        if claims:
+            self.finish(claims[which % len(claims)], how)
+
+    def claim(self, count_max: int) -> list[Claim]:
         self.model_expiry()
         expected = self.model_claim(count_max)
-        claims = self.work(claim, self.lane, count_max, 6.0, self.now)
+        claims: list[Claim] = self.work(claim, self.lane, count_max, 6.0, self.now)
         assert [each.invocation.id for each in claims] == [m.id for m in expected]
         highest = max((each.lease.token for each in self.claims), default=0)
         for each, m in zip(claims, expected, strict=True):
@@ -123,12 +149,9 @@ class Lives(RuleBasedStateMachine):
             m.attempts += 1
             assert each.number == m.attempts
         self.claims += claims
+        return claims
 
-    @rule(data=st.data(), how=st.sampled_from(["ok", "retry", "retry later", "dead", "cancelled"]))
-    def finish(self, data: st.DataObject, how: str) -> None:
-        if not self.claims:
-            return
-        each = data.draw(st.sampled_from(self.claims))
+    def finish(self, each: Claim, how: str) -> None:
         m = self.model[each.invocation.id]
         at = self.now + (5 if how == "retry later" else 0)
         verdict = {"dead": DeadLetter("used up"), "ok": Done(), "cancelled": Done()}.get(
@@ -143,11 +166,10 @@ class Lives(RuleBasedStateMachine):
             m.due_at = at if m.state == "waiting" else m.due_at
         assert settled.state == m.state
 
-    @rule(data=st.data())
-    def renew(self, data: st.DataObject) -> None:
-        if not self.claims:
-            return
-        leases = [each.lease for each in data.draw(st.lists(st.sampled_from(self.claims)))]
+    @precondition(lambda self: self.claims)
+    @rule(which=st.lists(ANY_OF_THEM, min_size=1, max_size=4))
+    def renew(self, which: list[int]) -> None:
+        leases = [self.claims[index % len(self.claims)].lease for index in which]
         ours = [lease for lease in leases if self.is_held(lease)]
         renewed = self.work(renew, leases, 6.0, self.now)
         assert [(r.invocation_id, r.token) for r in renewed] == [
@@ -156,34 +178,29 @@ class Lives(RuleBasedStateMachine):
         for lease in ours:
             self.model[lease.invocation_id].lease_until = self.now + 6
 
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
-        if not self.model:
-            return
-        ids = data.draw(st.lists(st.sampled_from(sorted(self.model)), unique=True, max_size=3))
+    @precondition(lambda self: self.model)
+    @rule(which=st.lists(ANY_OF_THEM, min_size=1, max_size=3))
+    def cancel(self, which: list[int]) -> None:
+        ids = self.ids(which)
         changed = self.work(cancel, ids, "no", self.now)
         expected = {each for each in ids if self.model[each].state in ("waiting", "running")}
         assert set(changed) == expected
         for each in expected:
             self.model[each].state = "cancelled"
 
-    @rule(is_redrive=st.booleans(), data=st.data())
-    def redrive_or_drop(self, is_redrive: bool, data: st.DataObject) -> None:
-        if not self.model:
-            return
-        ids = data.draw(st.lists(st.sampled_from(sorted(self.model)), unique=True, max_size=3))
-        which = InvocationFilter(ids=tuple(ids))
-        changed = self.work(redrive if is_redrive else drop, which, self.now)
+    @precondition(lambda self: self.model)
+    @rule(is_redrive=st.booleans(), which=st.lists(ANY_OF_THEM, min_size=1, max_size=8))
+    def redrive_or_drop(self, is_redrive: bool, which: list[int]) -> None:
+        ids = self.ids(which)
+        changed = self.work(
+            redrive if is_redrive else drop, InvocationFilter(ids=tuple(ids)), self.now
+        )
         expected = {each for each in ids if self.model[each].state == "dead"}
         assert set(changed) == expected
         for each in expected:
             m = self.model[each]
             m.state = "waiting" if is_redrive else "dropped"
             m.due_at, m.expires_at = self.now, None
-
-    @rule()
-    def expire(self) -> None:
-        assert set(self.work(expire, 100, self.now)) == self.model_expiry()
 
     @rule(expired_only=st.booleans())
     def take_over(self, expired_only: bool) -> None:
@@ -206,14 +223,8 @@ class Lives(RuleBasedStateMachine):
         self.claims += taken
 
     @invariant()
-    def every_change_was_legal(self) -> None:
-        rows = driver_of(self.connection).execute("SELECT id, state FROM invocations").fetchall()
-        states = dict(rows)
-        for each, state in states.items():
-            before = self.states.get(each)
-            assert before == state or may_become(before, state) or self.through(before, state)
-            assert state == self.model[each].state
-        self.states = states
+    def the_store_says_what_the_model_says(self) -> None:
+        assert self.states == {m.id: m.state for m in self.model.values()}
 
     @invariant()
     def no_group_has_more_than_it_may(self) -> None:
@@ -222,9 +233,9 @@ class Lives(RuleBasedStateMachine):
         groups = [m.group for m in self.model.values() if m.state == "running" and m.group]
         assert all(groups.count(group) <= self.lane.key_concurrency for group in groups)
 
-    def through(self, before: str | None, state: str) -> bool:
-        """Several were enqueued in one step, and the later ones replaced the earlier."""
-        return before is None and may_become("waiting", state)
+    def ids(self, which: list[int]) -> list[str]:
+        known = list(self.model)
+        return sorted({known[index % len(known)] for index in which})
 
     def open(self) -> list[Modelled]:
         return [m for m in self.model.values() if m.state in ("waiting", "running")]
@@ -274,8 +285,8 @@ class Lives(RuleBasedStateMachine):
 
 TestLives = Lives.TestCase
 TestLives.settings = settings(
-    max_examples=60,
-    stateful_step_count=40,
+    max_examples=100,
+    stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from faasd.cli import reference
+from faasd.api.reference import render_api_reference
+from faasd.cli.reference import render_cli_reference
 from tests.repository import lifecycle, settings_pages
 
 __all__ = ["GENERATORS", "main"]
@@ -19,8 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 GENERATORS: dict[str, Callable[[], str]] = {
     "config.example.toml": settings_pages.example_file,
-    "docs/cli.md": reference.render_cli_reference,
+    "docs/cli.md": render_cli_reference,
     "docs/configuration.md": settings_pages.configuration_page,
+    "docs/http-api.md": render_api_reference,
     "docs/invocation-lifecycle.md": lifecycle.render_lifecycle,
     "faasd/config/schema.json": settings_pages.json_schema,
 }

@@ -21,6 +21,7 @@ from faasd.errors import FaasdError, InvalidSetting
 from faasd.model.attempt import OutputLine
 from faasd.model.invocation import NewEvent
 from faasd.model.outcome import Outcome
+from faasd.model.queue_event import checked_id
 
 __all__ = [
     "invoke_function",
@@ -62,7 +63,7 @@ async def invoke_function(call: Call) -> Response:
         trigger="invoke",
         source=call.who,
         body=await call.json(default={}),
-        id=call.query("id"),
+        id=checked_id(call.query("id"), "id"),
     )
     if mode == "async":
         acceptance = await call.services.accept.accept(event)

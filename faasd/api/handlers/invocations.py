@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from faasd.api.call import Call, did_you_mean
+from faasd.api.call import Call
 from faasd.api.handlers.queues import consumer_of
 from faasd.api.replies import json_reply
 from faasd.api.views import acceptance_view, invocation_details, invocation_view
@@ -18,6 +18,7 @@ from faasd.interfaces import InvocationFilter
 from faasd.model.attempt import AttemptRecord
 from faasd.model.invocation import STATE_MEANINGS, Invocation, NewEvent
 from faasd.model.outcome import OUTCOME_MEANINGS, REASON_MEANINGS
+from faasd.model.suggest import did_you_mean
 
 __all__ = [
     "cancel_invocation",
@@ -141,7 +142,9 @@ def _words(
 ) -> tuple[str, ...] | None:
     for word in given or ():
         if word not in known:
-            raise InvalidSetting(f"there is no {what} {word!r}{did_you_mean(word, known)}")
+            raise InvalidSetting(
+                f"there is no {what} {word!r}{did_you_mean(word, known, or_list=True)}"
+            )
     return given
 
 

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.responses import Response
 
-from faasd.api.call import Call, did_you_mean
+from faasd.api.call import Call
 from faasd.api.replies import json_reply
 from faasd.api.views import acceptance_view, queue_view
-from faasd.errors import InvalidSetting, UnknownQueue
+from faasd.errors import InvalidSetting
 from faasd.interfaces import QueueCounts
-from faasd.model.event import event_body
 from faasd.model.function import Function
-from faasd.model.ids import new_id
-from faasd.model.invocation import NewEvent
-from faasd.model.units import parse_duration_s
+from faasd.model.queue_event import read_queue_event
 
 __all__ = ["consumer_of", "counts_by_queue", "enqueue", "list_queues", "wake"]
 
 _EVENTS_MAX = 10_000
-_KEYS = {"body", "id", "delay", "expires", "key", "dedup", "dedup_window", "priority"}
-_PRIORITY_MAX = 2**31 - 1
 
 
 async def list_queues(call: Call) -> Response:
@@ -45,10 +38,6 @@ async def enqueue(call: Call) -> Response:
     its state is `duplicate`, so repeating a request whose answer got lost is safe.
     """
     queue = call.segment("queue")
-    function = consumer_of(call, queue)
-    if function is None:
-        names = [lane.queue for lane in call.services.catalog.lanes()]
-        raise UnknownQueue(f"no function consumes queue {queue!r}{did_you_mean(queue, names)}")
     events = (await call.object()).get("events")
     if not isinstance(events, list) or not 1 <= len(events) <= _EVENTS_MAX:
         raise InvalidSetting(
@@ -56,7 +45,7 @@ async def enqueue(call: Call) -> Response:
         )
     now = call.services.clock.now()
     news = [
-        _new_event(function, queue, now, event, f"events[{index}]")
+        read_queue_event(queue, event, now, where=f"events[{index}]")
         for index, event in enumerate(events)
     ]
     acceptances = await call.services.accept.accept_many(news)
@@ -81,57 +70,3 @@ def consumer_of(call: Call, queue: str) -> Function | None:
     """Return the function that a queue feeds: its consumer, or the function whose own queue it is."""
     catalog = call.services.catalog
     return catalog.consumer_of(queue) or catalog.get(queue)
-
-
-def _new_event(function: Function, queue: str, now: float, event: Any, where: str) -> NewEvent:
-    if not isinstance(event, dict) or "body" not in event:
-        raise InvalidSetting(f"{where} must be an object with a `body`")
-    unknown = sorted(set(event) - _KEYS)
-    if unknown:
-        raise InvalidSetting(f"{where} has {unknown[0]!r}{did_you_mean(unknown[0], _KEYS)}")
-    event_id = _text(event, "id", where) or new_id()
-    delay_s = _duration_s(event, "delay", where)
-    declared = [trigger for trigger in function.queues if trigger.name == queue]
-    return NewEvent(
-        function=function.name,
-        queue=queue,
-        trigger="queue",
-        source=queue,
-        body=event_body("queue", queue, event_id, now, queue=queue, body=event["body"]),
-        id=event_id,
-        due_at=None if delay_s is None else now + delay_s,
-        expires_s=_duration_s(event, "expires", where),
-        priority=_priority(event, where),
-        group_key=_text(event, "key", where),
-        dedup_key=_text(event, "dedup", where),
-        dedup_window_s=_duration_s(event, "dedup_window", where) or 300.0,
-        filter=declared[0].filter if declared else (),
-    )
-
-
-def _text(event: dict[str, Any], name: str, where: str) -> str | None:
-    value = event.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, str) or not 1 <= len(value) <= 256:
-        raise InvalidSetting(f"{where}.{name} must be a text of 1 to 256 characters")
-    return value
-
-
-def _duration_s(event: dict[str, Any], name: str, where: str) -> float | None:
-    value = event.get(name)
-    if value is None:
-        return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
-        return float(value)
-    try:
-        return parse_duration_s(value)
-    except InvalidSetting as error:
-        raise InvalidSetting(f"{where}.{name}: {error}, or a number of seconds") from error
-
-
-def _priority(event: dict[str, Any], where: str) -> int:
-    value = event.get("priority", 0)
-    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _PRIORITY_MAX:
-        raise InvalidSetting(f"{where}.priority must be a whole number; higher runs first")
-    return value

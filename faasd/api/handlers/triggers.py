@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from faasd.api.call import Call, did_you_mean
+from faasd.api.call import Call
 from faasd.api.replies import json_reply
 from faasd.api.views import acceptance_view, file_view, schedule_view, watch_view
 from faasd.clock import to_iso
 from faasd.errors import InvalidSetting, NotFound
+from faasd.model.suggest import did_you_mean
 
 __all__ = [
     "list_files",
@@ -71,9 +72,13 @@ async def list_files(call: Call) -> Response:
     trigger, state = call.query("trigger"), call.query("state")
     names = [one.trigger for one in call.services.files.statuses()]
     if trigger is not None and trigger not in names:
-        raise NotFound(f"no files trigger is named {trigger!r}{did_you_mean(trigger, names)}")
+        raise NotFound(
+            f"no files trigger is named {trigger!r}{did_you_mean(trigger, names, or_list=True)}"
+        )
     if state is not None and state not in _FILE_STATES:
-        raise InvalidSetting(f"there is no state {state!r}{did_you_mean(state, _FILE_STATES)}")
+        raise InvalidSetting(
+            f"there is no state {state!r}{did_you_mean(state, _FILE_STATES, or_list=True)}"
+        )
     rows = await call.services.files.files(trigger, state)
     limit = call.integer("limit", 1000, 100_000)
     return json_reply({"files": [file_view(row) for row in rows[:limit]], "total": len(rows)})

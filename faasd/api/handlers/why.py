@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from faasd.api.call import Call, did_you_mean
+from faasd.api.call import Call
 from faasd.api.explain import (
     InvocationFacts,
     explain_function,
@@ -20,6 +20,7 @@ from faasd.api.replies import json_reply
 from faasd.errors import Conflict, InvalidSetting, NotFound
 from faasd.interfaces import InvocationFilter, QueueCounts
 from faasd.model.invocation import FINAL_STATES, Invocation
+from faasd.model.suggest import did_you_mean
 
 __all__ = ["why"]
 
@@ -64,6 +65,7 @@ async def _explain(call: Call, subject: str) -> tuple[str, list[str]]:
 async def _why_function(call: Call, name: str) -> list[str]:
     services = call.services
     function = call.function(name)
+    counts = await counts_by_queue(call)
     paused = await services.pauses.load()
     latest = await services.history.invocations(InvocationFilter(function=name, limit=1))
     names = {trigger.name for trigger in function.schedules}
@@ -72,7 +74,7 @@ async def _why_function(call: Call, name: str) -> list[str]:
         now=services.clock.now(),
         paused_since=paused.get(("function", name)),
         running=_running(call, name),
-        counts=(await counts_by_queue(call)).get(name, QueueCounts(name)),
+        queues=[counts[lane.queue] for lane in function.lanes()],
         schedules=[one for one in services.schedules.statuses() if one.name in names],
         last=await _facts(call, latest[0]) if latest else None,
     )
@@ -174,5 +176,5 @@ def _unknown(call: Call, subject: str, counts: dict[str, QueueCounts]) -> NotFou
     names |= set(counts) | {status.name for status in call.services.schedules.statuses()}
     return NotFound(
         f"{subject!r} is no invocation, function, queue, schedule or watched path"
-        f"{did_you_mean(subject, names)}"
+        f"{did_you_mean(subject, names, or_list=True)}"
     )

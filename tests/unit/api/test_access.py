@@ -129,6 +129,7 @@ def test_everything_below_this_process_counts_as_sandboxed_and_nothing_else() ->
         assert descends_from_this_process(child.pid)
         assert not descends_from_this_process(os.getppid())
         assert not descends_from_this_process(1)
+        assert descends_from_this_process(0), "of a PID namespace that is not below ours"
     finally:
         child.communicate(b"\n")
     assert descends_from_this_process(child.pid)

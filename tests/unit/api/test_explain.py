@@ -125,15 +125,19 @@ def test_a_function_says_whether_it_can_run_and_what_became_of_its_last() -> Non
         "now": NOW,
         "paused_since": NOW - 5,
         "running": 0,
-        "counts": QueueCounts("report", waiting=4),
+        "queues": [QueueCounts("report", waiting=4), QueueCounts("reports", dead=1)],
         "schedules": [status],
         "last": last,
     }
     text = " ".join(explain_function(REPORT, **arguments))
     assert "is paused since" in text
     assert "4 waiting" in text
+    assert "Queue 'reports' holds 0 waiting, 0 delayed, 0 in flight and 1 dead." in text
     assert "fires next at 2025-06-15T15:07:40.000Z, in 1m" in text
     assert text.endswith("It is done.")
+    odd = dataclasses.replace(status, note="it never fires in winter")
+    text = " ".join(explain_function(REPORT, **{**arguments, "schedules": [odd]}))
+    assert "Schedule 'nightly' (cron 0 3 * * *, UTC): it never fires in winter." in text
     paused = dataclasses.replace(status, paused=True, next_at=None)
     text = " ".join(explain_function(REPORT, **{**arguments, "schedules": [paused]}))
     assert "faasd schedules resume nightly" in text

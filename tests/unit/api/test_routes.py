@@ -26,7 +26,7 @@ def test_an_enqueued_event_arrives_in_the_native_envelope(
     assert event.body["source"] == event.body["queue"] == "images"
     assert event.body["id"] == event.id == invocation_id
     assert event.body["body"] == {"path": "a"}
-    assert event.function == "resize"
+    assert daemon.store.rows[invocation_id].function == "resize"
     assert event.due_at is not None
     assert 299 < event.due_at - from_iso(event.body["time"]) < 301
     assert (event.group_key, event.dedup_key, event.priority) == ("k", "d", 7)
@@ -52,21 +52,22 @@ def test_an_id_that_was_seen_before_is_not_stored_again(daemon: FakeDaemon, clie
 
 def test_a_functions_own_queue_takes_events_too(daemon: FakeDaemon, client: Client) -> None:
     """Every function has a queue of its name, declared or not."""
-    client.enqueue("echo", 1)
-    assert daemon.store.accepted[0].function == "echo"
+    invocation_id = client.enqueue("echo", 1)
+    assert daemon.store.rows[invocation_id].function == "echo"
 
 
 @pytest.mark.parametrize(
     ("event", "complaint"),
     [
         ({}, "must be an object with a `body`"),
-        ({"body": 1, "dely": "5m"}, "did you mean 'delay'"),
+        ({"body": 1, "dely": "5m"}, 'did you mean "delay"'),
         ({"body": 1, "delay": "soon"}, "expected a duration"),
         ({"body": 1, "delay": -5}, "expected a duration"),
         ({"body": 1, "priority": "high"}, "whole number"),
         ({"body": 1, "priority": True}, "whole number"),
         ({"body": 1, "key": 5}, "must be a text"),
         ({"body": 1, "key": ""}, "must be a text"),
+        ({"body": 1, "id": "../../etc/passwd"}, "must be a UUID"),
     ],
 )
 def test_an_event_with_a_mistake_is_refused_with_its_place(
@@ -82,9 +83,9 @@ def test_an_event_with_a_mistake_is_refused_with_its_place(
 
 def test_an_unknown_name_is_answered_with_the_nearest(client: Client) -> None:
     """Most unknown names are typing errors."""
-    with pytest.raises(errors.UnknownQueue, match="did you mean 'images'"):
+    with pytest.raises(errors.UnknownQueue, match='did you mean "images"'):
         client.enqueue("imags", 1)
-    with pytest.raises(errors.UnknownFunction, match="did you mean 'resize'"):
+    with pytest.raises(errors.UnknownFunction, match='did you mean "resize"'):
         client.invoke("resise")
 
 

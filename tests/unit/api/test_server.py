@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -198,7 +199,7 @@ def test_the_answer_names_neither_the_server_nor_its_version(
         ("GET /nothing", 404, "not-found"),
         ("DELETE /api/v1/status", 405, "method-not-allowed"),
         ("GET /api/v1/functions/ecko", 404, "unknown-function"),
-        ("POST /api/v1/queues/image/events", 404, "unknown-queue"),
+        ("POST /api/v1/queues/image/events", 400, "invalid-setting"),
         ("GET /api/v1/invocations/ffffffff", 404, "not-found"),
         ("GET /api/v1/invocations?state=ded", 400, "invalid-setting"),
         ("GET /api/v1/invocations?limit=0", 400, "invalid-setting"),
@@ -255,3 +256,20 @@ def test_ready_says_whether_events_run(daemon: FakeDaemon, client: Client) -> No
     with pytest.raises(errors.FaasdError, match="stopping"):
         client.request("GET", "/readyz")
     assert client.request("GET", "/healthz") == {"healthy": True}
+
+
+def test_connections_beyond_the_bound_are_told_to_come_back(
+    daemon: FakeDaemon, socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever opens connections without end must not use up the descriptors that sandboxes need."""
+    monkeypatch.setattr("faasd.api.server._CONNECTIONS_MAX", 3)
+    with serving(daemon, socket_path) as thread, contextlib.ExitStack() as stack:
+        for _ in range(3):
+            idle = stack.enter_context(socket.socket(socket.AF_UNIX))
+            idle.connect(str(socket_path))
+        wait_for(lambda: thread.connection_count() == 3)
+        with pytest.raises(errors.NotAccepting, match="too many connections"):
+            Client(str(socket_path)).queues()
+        idle.close()
+        wait_for(lambda: thread.connection_count() == 2)
+        assert Client(str(socket_path)).queues()

@@ -68,7 +68,7 @@ def test_interrupting_an_invoke_cancels_it(environment: dict[str, str], daemon: 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["invoke", "ecko"], "did you mean 'echo'"),
+        (["invoke", "ecko"], 'did you mean "echo"'),
         (["invoke", "echo", "--event", "{"], "--event is not JSON"),
         (["invoke", "echo", "--event", "@missing"], "cannot read missing"),
         (["invoke", "echo", "--logs", "--async"], "does not go with --async"),

@@ -84,7 +84,7 @@ def test_a_line_that_is_no_json_stops_there_and_says_where(
         (["images", "hello"], "needs its own quotes"),
         (["images", "NaN"], "NaN is not JSON"),
         (["images", "1", "--delay", "90"], 'did you mean "90s"'),
-        (["imags", "1"], "did you mean 'images'"),
+        (["imags", "1"], 'did you mean "images"'),
         (["images", "@missing.json"], "cannot read missing.json"),
         (["images", "1", "--priority", "high"], "not a valid integer"),
         (["images", "1", "--batch", "0"], "range 1<=x<=10000"),

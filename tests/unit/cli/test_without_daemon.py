@@ -28,7 +28,7 @@ def test_init_writes_a_configuration_and_a_function_and_touches_nothing(
     config.write_text("mine")
     done = faasd("init", "jobs")
     assert done.returncode == 1
-    assert "nothing was written" in done.stderr
+    assert "already there" in done.stderr
     assert config.read_text() == "mine"
 
 

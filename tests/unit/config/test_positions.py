@@ -121,7 +121,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(tables=st.dictionaries(texts, values, max_size=4), seed=st.integers(0, 2**32))
 def test_every_key_and_element_that_tomllib_reads_has_its_own_place(
     tables: dict[str, Any], seed: int

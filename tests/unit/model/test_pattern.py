@@ -140,7 +140,7 @@ BROKEN: list[tuple[Any, str]] = [
     ({"a": {"b": {"c": 3}}}, "a.b.c: expected a list"),
     ({"a": {"prefix": "x"}}, '"prefix" stands in a list'),
     ({"a": [["b"]]}, "not the list"),
-    ({"a": [{"prefx": "b"}]}, "did you mean 'prefix'"),
+    ({"a": [{"prefx": "b"}]}, 'did you mean "prefix"'),
     ({"a": [{"between": [1, 2]}]}, "'between' is no operator; there are prefix"),
     ({"a": [{"prefix": "b", "suffix": "c"}]}, "one operator in each object, not 2"),
     ({"a": [{"prefix": 3}]}, "expected text, not 3"),

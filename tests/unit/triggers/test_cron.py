@@ -268,7 +268,7 @@ async def test_run_now_is_an_extra_tick_that_leaves_the_schedule_alone(world: Wo
 async def test_an_unknown_schedule_is_answered_with_its_neighbour(world: World) -> None:
     """Every verb says the same."""
     async with world.daemon(hourly()) as schedules:
-        with pytest.raises(NotFound, match="did you mean 'hourly'"):
+        with pytest.raises(NotFound, match='did you mean "hourly"'):
             schedules.next_times("houly", 1)
         for verb in (schedules.pause, schedules.resume, schedules.run):
             with pytest.raises(NotFound, match="no schedule 'zebra'"):
@@ -450,3 +450,39 @@ async def test_a_stopped_scheduler_leaves_nothing_running(
         assert "anon_inode:[timerfd]" in open_descriptors().values()
     assert open_descriptors() == before
     await schedules.stop()
+
+
+async def test_a_short_stall_loses_no_tick_of_a_short_interval(world: World) -> None:
+    """Three ticks within three seconds are all on time, and handed over together."""
+    async with world.daemon(ScheduleTrigger("s", "every", interval_s=1)) as schedules:
+        await world.advance(schedules, 1)
+        calls = world.accept.calls
+        await world.advance(schedules, 3)
+        assert world.accept.calls == calls + 1
+    assert [event.scheduled_for - MIDNIGHT for event in world.accept.runs] == [2, 3, 4, 5]
+    assert world.accept.records == []
+
+
+async def test_a_defect_elsewhere_does_not_take_a_schedule_off_the_agenda(world: World) -> None:
+    """An error that nobody foresaw must not end a schedule until the next restart."""
+    async with world.daemon(hourly()) as schedules:
+        world.accept.error = RuntimeError("a defect")
+        world.clock.advance(HOUR)
+        with pytest.raises(ExceptionGroup):
+            await schedules.walk()
+        world.accept.error = None
+        await world.advance(schedules, 1)
+        assert world.hours(world.accept.runs) == [1]
+        await world.advance(schedules, HOUR - 1)
+    assert world.hours(world.accept.runs) == [1, 2]
+
+
+async def test_an_overdue_schedule_that_is_retried_does_not_spin(world: World) -> None:
+    """While the store refuses, the daemon sleeps until the next try."""
+    async with world.daemon(hourly()) as schedules:
+        world.accept.error = StoreFull("no room")
+        await world.advance(schedules, HOUR)
+        calls = world.accept.calls
+        for _ in range(50):
+            await schedules.walk()
+        assert world.accept.calls == calls

@@ -1,0 +1,46 @@
+"""A real ProcessSandboxes per test, in each of the ways a host may let us build walls."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from faasd.sandbox.sandboxes import ProcessSandboxes
+from tests.containment.bench import WALLS, Bench, cgroups_of
+
+
+@pytest.fixture
+def token() -> str:
+    """A number of seconds to sleep that no other process sleeps."""
+    return str(10**9 + int.from_bytes(os.urandom(5), "big"))
+
+
+async def _bench(tmp_path: Path, walls: dict[str, bool]) -> AsyncIterator[Bench]:
+    sandboxes = ProcessSandboxes(tmp_path / "state", **walls)  # type: ignore[arg-type]
+    await sandboxes.start()
+    descriptors = len(os.listdir("/proc/self/fd"))
+    bench = Bench(sandboxes)
+    try:
+        yield bench
+    finally:
+        await sandboxes.stop()
+    assert not cgroups_of(sandboxes)
+    assert not (tmp_path / "state" / "tmp").exists()
+    assert len(os.listdir("/proc/self/fd")) < descriptors
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    """Every wall that this host can build."""
+    async for found in _bench(tmp_path, {}):
+        yield found
+
+
+@pytest.fixture(params=WALLS, ids=list(WALLS))
+async def any_bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+    """Each way of building walls in turn."""
+    async for found in _bench(tmp_path, WALLS[request.param]):
+        yield found

@@ -1,0 +1,121 @@
+"""Functions that are commands: event on stdin, result on stdout, log on stderr."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from faasd.model.function import Function
+from faasd.model.limits import Limits
+from tests.containment.bench import Bench, an_attempt, processes_with
+
+
+def a_command(*command: str, code_dir: Path | str = "/", **limits: float) -> Function:
+    merged = Limits(**{"timeout_s": 20.0, **limits})  # type: ignore[arg-type]
+    return Function("cmd", command=command, code_dir=str(code_dir), limits=merged)
+
+
+async def test_a_commands_json_output_is_its_result(any_bench: Bench) -> None:
+    """`cat` is the echo handler."""
+    outcome = await any_bench.run_attempt(an_attempt(a_command("cat"), {"a": 1}))
+    assert outcome.result_json == '{"a":1}'
+
+
+async def test_a_commands_other_output_is_its_text(bench: Bench) -> None:
+    """Without the newline that every program prints; nothing is null."""
+    outcome = await bench.run_attempt(an_attempt(a_command("echo", "two words")))
+    assert outcome.result_json == '"two words"'
+    assert (await bench.run_attempt(an_attempt(a_command("true")))).result_json == "null"
+
+
+async def test_a_command_knows_its_attempt_from_the_environment(bench: Bench) -> None:
+    """Names with FAASD_; the path of a files event, the time of a tick."""
+    script = 'printf %s "$FAASD_FUNCTION|$FAASD_TRIGGER|$FAASD_ATTEMPT|$FAASD_PATH|$FAASD_SCHEDULED_FOR|$TMPDIR"'
+    attempt = an_attempt(
+        a_command("sh", "-c", script), {"path": "/in/a b"}, trigger="files", scheduled_for=0.0
+    )
+    outcome = await bench.run_attempt(attempt)
+    parts = json.loads(outcome.result_json or "").split("|")
+    assert parts[:5] == ["cmd", "files", "1", "/in/a b", "1970-01-01T00:00:00.000Z"]
+    assert not Path(parts[5]).exists()
+
+
+async def test_a_commands_exit_code_and_last_line_make_its_error(bench: Bench) -> None:
+    """Stderr is the log."""
+    attempt = an_attempt(a_command("sh", "-c", "echo first >&2; echo 'no disk' >&2; exit 3"))
+    outcome = await bench.run_attempt(attempt)
+    assert outcome.word == "error"
+    assert outcome.error is not None
+    assert outcome.error.type == "CommandFailed"
+    assert outcome.error.message == "the command exited with code 3: no disk"
+    assert bench.services.texts("stderr") == ["first", "no disk"]
+
+
+async def test_a_commands_death_by_signal_is_crashed(bench: Bench) -> None:
+    """As for a handler."""
+    outcome = await bench.run_attempt(an_attempt(a_command("sh", "-c", "kill -SEGV $$")))
+    assert outcome.word == "crashed"
+    assert outcome.error is not None
+    assert outcome.error.message == "killed by signal 11 (SIGSEGV)"
+
+
+async def test_a_command_that_cannot_run_says_why(bench: Bench, tmp_path: Path) -> None:
+    """Not found, not there, not executable, not a program, no interpreter."""
+    (tmp_path / "plain").write_text("#!/bin/sh\n")
+    for name, text in (("empty", "just text"), ("strange", "#!/no/such/interpreter\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    found = {}
+    for name in ("no-such-command", "./missing", "./plain", "./empty", "./strange"):
+        outcome = await bench.run_attempt(an_attempt(a_command(name, code_dir=tmp_path)))
+        assert outcome.word == "error"
+        assert outcome.error is not None
+        found[name] = f"{outcome.error.type}: {outcome.error.message}"
+    assert "not in any directory of PATH=" in found["no-such-command"]
+    assert f"no such file below {tmp_path}" in found["./missing"]
+    assert "try chmod +x" in found["./plain"]
+    assert "CommandNotExecutable" in found["./empty"]
+    assert "its first line (#!) does not exist" in found["./strange"]
+
+
+async def test_a_relative_command_is_found_in_the_code_directory(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """The command's own directory is the code's."""
+    script = tmp_path / "hello.sh"
+    script.write_text("#!/bin/sh\necho hello from $PWD\n")
+    script.chmod(0o755)
+    outcome = await bench.run_attempt(an_attempt(a_command("./hello.sh", code_dir=tmp_path)))
+    assert outcome.result_json == json.dumps(f"hello from {tmp_path}")
+
+
+async def test_output_over_the_payload_limit_is_an_error(bench: Bench) -> None:
+    """And an endless one is ended."""
+    size = a_command("head", "-c", "5000", "/dev/zero", payload_limit_bytes=4096)
+    outcome = await bench.run_attempt(an_attempt(size))
+    assert outcome.error is not None
+    assert (outcome.word, outcome.error.type) == ("error", "ResultTooLarge")
+    limits = {"payload_limit_bytes": 4096, "output_limit_bytes": 4096}
+    endless = await bench.run_attempt(an_attempt(a_command("yes", **limits)))
+    assert endless.word == "output-limit"
+
+
+@pytest.mark.parametrize("obeys", [True, False], ids=["obeying", "ignoring"])
+async def test_the_soft_signal_reaches_a_commands_whole_group(
+    any_bench: Bench, token: str, obeys: bool
+) -> None:
+    """A shell's children are told as well; who ignores it is killed after the grace."""
+    trap = "" if obeys else "trap '' TERM; "
+    command = a_command(
+        "sh", "-c", f"{trap}sleep {token} & sleep {token}", timeout_s=0.3, grace_s=0.7
+    )
+    began = time.monotonic()
+    outcome = await any_bench.run_attempt(an_attempt(command))
+
+    assert outcome.word == "timeout"
+    assert processes_with(token) == []
+    took_s = time.monotonic() - began
+    assert took_s < 0.95 if obeys else took_s >= 1.0

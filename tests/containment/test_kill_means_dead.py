@@ -1,0 +1,172 @@
+"""Whatever a handler does, its end is the end of everything it started."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.containment.bench import Bench, an_attempt, processes_with
+
+
+async def test_a_handler_that_ignores_sigterm_and_double_forks_is_over_within_3_s_of_a_2_s_limit(
+    any_bench: Bench, token: str
+) -> None:
+    """The promise of `timeout`: announced soon, and only after the whole tree is gone."""
+    began = time.monotonic()
+    outcome = await any_bench.run("escape_and_hang", {"token": token}, timeout_s=2.0)
+    took_s = time.monotonic() - began
+
+    assert outcome.word == "timeout"
+    assert processes_with(token) == []
+    assert took_s < 3.0
+    assert outcome.error is not None
+    assert outcome.error.message == "still running at its time limit of 2s"
+    assert any_bench.services.texts("stdout") == ["escaped"]
+
+
+async def test_escaped_processes_really_run_until_the_handler_ends(
+    bench: Bench, token: str
+) -> None:
+    """The control of the tests here: what the handler leaves is alive before it is killed."""
+    stop = asyncio.get_running_loop().create_future()
+    running = asyncio.create_task(bench.run("escape_and_hang", {"token": token}, stop=stop))
+    async with asyncio.timeout(10):
+        while len(processes_with(token)) < 3:
+            await asyncio.sleep(0.01)
+    stop.set_result("cancelled")
+
+    assert (await running).word == "cancelled"
+    assert processes_with(token) == []
+
+
+async def test_what_a_handler_leaves_behind_ends_when_it_returns(
+    any_bench: Bench, token: str
+) -> None:
+    """An attempt is over when its handler returns; it cannot live on in the background."""
+    outcome = await any_bench.run("escape_and_return", {"token": token})
+
+    assert outcome.result_json == '"returned"'
+    assert processes_with(token) == []
+
+
+@pytest.mark.parametrize("handler", ["kill_parent_and_escape", "stop_parent_and_escape"])
+async def test_a_handler_that_attacks_the_sandboxs_first_process_leaves_nothing(
+    any_bench: Bench, token: str, handler: str
+) -> None:
+    """Without a PID namespace the first process can be killed or stopped; its zygote then sweeps."""
+    outcome = await any_bench.run(handler, {"token": token}, timeout_s=0.5)
+
+    assert outcome.word in ("timeout", "crashed")
+    assert processes_with(token) == []
+
+
+@pytest.mark.parametrize(
+    "walls", [{"pid_namespaces": False}, {"pid_namespaces": False, "cgroups": False}]
+)
+async def test_a_handler_that_kills_its_zygote_leaves_nothing_and_the_next_attempt_gets_a_new_one(
+    tmp_path: Path, token: str, walls: dict[str, Any]
+) -> None:
+    """Only without a PID namespace can it; then the root zygote sweeps."""
+    from faasd.sandbox.sandboxes import ProcessSandboxes
+
+    sandboxes = ProcessSandboxes(tmp_path, **walls)
+    await sandboxes.start()
+    try:
+        bench = Bench(sandboxes)
+        event = {"token": token, "kill": True}
+        outcome = await bench.run("kill_grandparent_and_escape", event, timeout_s=5.0)
+        assert outcome.word == "sandbox-failed"
+        assert outcome.error is not None
+        assert "killed by signal 9 (SIGKILL)" in outcome.error.message
+        assert processes_with(token) == []
+
+        event = {"token": token, "kill": False}
+        again = await bench.run("kill_grandparent_and_escape", event, timeout_s=0.3)
+        assert again.word == "timeout"
+        assert processes_with(token) == []
+    finally:
+        await sandboxes.stop()
+
+
+async def test_a_fork_bomb_ends_at_its_time_limit_and_harms_nobody(
+    any_bench: Bench, tmp_path: Path
+) -> None:
+    """The sweep must win against processes that fork while it looks."""
+    counter = tmp_path / "counter"
+    counter.touch()
+    bound = 150  # The test's own safety on hosts where nothing caps root.
+    event = {"counter": str(counter), "bound": bound}
+    attempt = an_attempt(any_bench.function("fork_bomb", timeout_s=0.7, processes=20), event)
+    outcome = await any_bench.run_attempt(attempt)
+
+    assert outcome.word == "timeout"
+    assert (await any_bench.run("echo", 1)).word == "ok"
+    made = counter.stat().st_size
+    if "process-cap" in outcome.degraded:
+        assert made > 20  # The control: without the cap the bomb goes beyond it.
+    else:
+        assert 10 <= made <= 20
+
+
+@pytest.mark.parametrize("word", ["cancelled", "drained"])
+async def test_stop_ends_an_attempt_early_with_its_word(bench: Bench, word: str) -> None:
+    """A cancelled or drained attempt goes the way of a timed-out one."""
+    stop = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(0.2, stop.set_result, word)
+    outcome = await bench.run("tidy_up", stop=stop)
+
+    assert outcome.word == word
+    assert bench.services.texts("stdout") == ["tidied up"]
+
+
+async def test_a_handler_may_tidy_up_in_its_grace_and_is_timed_out_still(any_bench: Bench) -> None:
+    """SoftTimeout is raised in the handler; returning afterwards is too late."""
+    outcome = await any_bench.run("tidy_up", timeout_s=0.2, grace_s=5.0)
+
+    assert outcome.word == "timeout"
+    assert any_bench.services.texts("stdout") == ["tidied up"]
+    assert outcome.usage.wall_s < 2.0
+
+
+async def test_an_async_handler_is_cancelled_at_its_time_limit(bench: Bench) -> None:
+    """An exception cannot be raised into a coroutine from a signal; cancelling is asyncio's own way."""
+    outcome = await bench.run("hang_async", timeout_s=0.2, grace_s=5.0)
+
+    assert outcome.word == "timeout"
+    assert bench.services.texts("stdout") == ["cancelled"]
+    assert outcome.usage.wall_s < 2.0
+
+
+async def test_stopping_ends_what_runs_as_drained(tmp_path: Path, token: str) -> None:
+    """`stop` returns only when nothing is left, whatever runs."""
+    from faasd.sandbox.sandboxes import ProcessSandboxes
+
+    sandboxes = ProcessSandboxes(tmp_path)
+    await sandboxes.start()
+    bench = Bench(sandboxes)
+    running = asyncio.create_task(bench.run("escape_and_hang", {"token": token}))
+    async with asyncio.timeout(10):
+        while len(processes_with(token)) < 3:
+            await asyncio.sleep(0.01)
+    await sandboxes.stop()
+
+    assert (await running).word == "drained"
+    assert processes_with(token) == []
+
+
+async def test_a_process_that_holds_the_output_pipe_delays_nobody(
+    any_bench: Bench, token: str
+) -> None:
+    """A background child with our pipe open is the classic way to hang a runner."""
+    began = time.monotonic()
+    outcome = await any_bench.run("hold_stdout_and_return", {"token": token})
+
+    assert outcome.word == "ok"
+    assert time.monotonic() - began < 5.0
+    assert processes_with(token) == []
+    assert os.path.exists("/proc/self")

@@ -1,0 +1,364 @@
+"""Importing other people's modules without being harmed by them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from faasd.functions.discovery import discover
+from faasd.functions.discovery_report import read_report
+from faasd.model.declaration import Declared, Discovered, Module
+
+OLD_PYTHONS = [
+    *Path.home().glob(".pyenv/versions/3.9.*/bin/python"),
+    *(path for one in os.get_exec_path() if (path := Path(one, "python3.9")).exists()),
+]
+
+MakeModule = Callable[..., Module]
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> MakeModule:
+    """Write a module and return what discovery is asked about it."""
+
+    def write(source: str, name: str = "m", **given: object) -> Module:
+        path = tmp_path / f"{name}.py"
+        path.write_text(dedent(source))
+        return replace(Module(name, str(tmp_path), str(path)), **given)  # type: ignore[arg-type]
+
+    return write
+
+
+async def ask(module: Module) -> Discovered:
+    [answer] = await discover([module])
+    return answer
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; a zombie that somebody else has to reap does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+async def wait_until_dead(pid: int) -> None:
+    deadline = time.monotonic() + 5
+    while is_alive(pid):
+        assert time.monotonic() < deadline, f"process {pid} is still alive"
+        await asyncio.sleep(0.01)
+
+
+async def test_declarations_come_back_as_values(module: MakeModule) -> None:
+    """Settings cross a process boundary as JSON, with paths and times as TOML would have them."""
+    wanted = module(
+        """
+        from datetime import timedelta
+        from pathlib import Path
+        from faasd import files, function
+
+        @function(timeout=timedelta(minutes=1), pass_env=("A",), triggers=[files(Path("/in"))])
+        async def f(event, context): ...
+
+        class Group:
+            @staticmethod
+            @function(name="g")
+            def inner(event, context=None, *more): ...
+        """
+    )
+    answer = await ask(wanted)
+    file = wanted.origin
+    assert answer.problems == ()
+    assert answer.file == file
+    assert answer.declared == (
+        Declared(
+            "f",
+            "m:f",
+            {
+                "timeout": "60.000000s",
+                "pass_env": ["A"],
+                "triggers": [{"type": "files", "path": "/in"}],
+            },
+            file,
+            6,
+        ),
+        Declared("g", "m:Group.inner", {}, file, 10),
+    )
+
+
+async def test_a_function_belongs_to_the_module_that_declares_it(module: MakeModule) -> None:
+    """Else a shared module would declare its functions once for everybody who imports it."""
+    shared = module("import faasd\n@faasd.function\ndef f(e, c): ...\n", "shared")
+    user = module("import shared\n", "user")
+    answers = await discover([shared, user])
+    assert [[one.name for one in answer.declared] for answer in answers] == [["f"], []]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import sys; sys.exit(3)", r"called sys.exit\(3\) while it was imported; put what a script does"),
+        ("import os; os._exit(7)", r"its import ended the process with exit code 7"),
+        ("import os; os.kill(os.getpid(), 9)", r"its import was killed by SIGKILL"),
+        ("import os; os.kill(os.getppid(), 9)", r"could not be imported: its process ended with status -9"),
+        ("raise KeyboardInterrupt", r"cannot be imported: KeyboardInterrupt"),
+        ("class E(Exception):\n  def __str__(self): 1 / 0\nraise E", r"cannot be imported: E: \(its text raised ZeroDivisionError\)"),
+        ("import os; os.closerange(3, 99); print('so long')", r"its import ended the process with exit code 1"),
+        ("x = bytearray(10**11)", r"cannot be imported: MemoryError"),
+        ("import json; json.dumps = None", r"its import ended the process with exit code 1"),
+    ],
+)  # fmt: skip
+async def test_a_module_that_ends_badly_is_a_problem_and_no_more(
+    module: MakeModule, source: str, expected: str
+) -> None:
+    """The daemon goes on, and says which module it was and what it did."""
+    answer = await ask(module(source))
+    assert answer.is_broken
+    assert answer.declared == ()
+    assert re.match(expected, answer.problems[0].message), answer.problems[0].message
+
+
+async def test_an_import_that_hangs_is_ended_and_its_place_is_shown(module: MakeModule) -> None:
+    """A module that waits for a server must not hold up the start of everything else."""
+    hanging = module("import time\n\ntime.sleep(600)\n", "hanging", timeout_s=0.2)
+    good = module("import faasd\n@faasd.function\ndef f(e, c): ...\n", "good")
+    start = time.monotonic()
+    answers = await discover([hanging, good])
+    assert time.monotonic() - start < 5
+    [problem] = answers[0].problems
+    assert (problem.message, problem.line) == ("its import did not end within 0.2s; it was here", 3)
+    assert [one.name for one in answers[1].declared] == ["f"]
+
+
+async def test_an_import_that_refuses_to_end_is_killed(module: MakeModule) -> None:
+    """An exception can be caught and a signal ignored; a kill cannot."""
+    stubborn = module(
+        """
+        import signal, time
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        while True:
+            time.sleep(600)
+        """,
+        timeout_s=0.1,
+    )
+    answer = await ask(stubborn)
+    assert answer.problems[0].message == "its import did not end within 0.1s and was killed"
+
+
+async def test_nothing_that_a_module_starts_is_left(module: MakeModule, tmp_path: Path) -> None:
+    """Not even what has left its session and its parents: that is how daemons are made."""
+    leaving = module(
+        """
+        import os, time
+        from pathlib import Path
+
+        read, write = os.pipe()
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.setsid()
+                Path("pid").write_text(str(os.getpid()))
+                os.write(write, b"x")
+                time.sleep(600)
+            os._exit(0)
+        os.read(read, 1)
+        """
+    )
+    answer = await ask(leaving)
+    await wait_until_dead(int((tmp_path / "pid").read_text()))
+    [warning] = answer.problems
+    assert warning.is_warning
+    assert re.match(r"started \d processes? while it was imported; ended now", warning.message)
+
+
+async def test_threads_that_an_import_starts_are_named(module: MakeModule) -> None:
+    """They do not exist in a sandbox, which is forked, and the handler would wait for them for ever."""
+    answer = await ask(
+        module(
+            """
+            import threading, time
+            threading.Thread(target=time.sleep, args=(600,), name="poller").start()
+            """
+        )
+    )
+    [warning] = answer.problems
+    assert (warning.is_warning, answer.is_broken) == (True, False)
+    assert "started 1 thread while it was imported (poller)" in warning.message
+
+
+async def test_what_a_module_prints_disturbs_nothing(module: MakeModule) -> None:
+    """Also when it is much, when it looks like a report, and when it is not text."""
+    answer = await ask(
+        module(
+            """
+            import sys, faasd
+            print('{"functions": 3}' * 100_000)
+            sys.stdout.buffer.write(bytes(range(256)))
+            @faasd.function
+            def f(e, c): ...
+            """
+        )
+    )
+    assert [one.name for one in answer.declared] == ["f"]
+    assert answer.problems == ()
+
+
+async def test_a_module_sees_a_clean_environment_and_no_input(
+    module: MakeModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon's variables may hold secrets, and its standard input is nobody's business."""
+    monkeypatch.setenv("FAASD_TEST_SECRET", "x")
+    answer = await ask(
+        module(
+            """
+            import os, resource, sys, faasd
+            assert "FAASD_TEST_SECRET" not in os.environ
+            assert os.environ["GIVEN"] == "1"
+            assert sys.stdin.read() == ""
+            assert sys.argv == ["m"]
+            assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
+            assert len(os.listdir("/proc/self/fd")) <= 5, os.listdir("/proc/self/fd")
+            """,
+            env={"GIVEN": "1"},
+        )
+    )
+    assert answer.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("attribute", "fault"),
+    [
+        ("good", None),
+        ("Group.method", None),
+        ("Group", None),
+        ("partial", None),
+        ("goood", "there is no 'goood' in m; did you mean \"good\"?"),
+        ("number", "'number' is of type int and cannot be called"),
+        ("three", "three(a, b, c) cannot be called as handler(event, context)"),
+        ("only", "only(event, context, *, must) cannot be called as handler(event, context)"),
+        ("agen", "'agen' is a generator; a handler returns its result"),
+    ],
+)
+async def test_handlers_that_toml_names_are_looked_at(
+    module: MakeModule, attribute: str, fault: str | None
+) -> None:
+    """Before the first event, not at it."""
+    wanted = module(
+        """
+        import functools
+        def good(event, context): ...
+        def three(a, b, c): ...
+        def only(event, context, *, must): ...
+        async def agen(event, context): yield
+        partial = functools.partial(three, 1)
+        number = 3
+        class Group:
+            def __init__(self, event, context): ...
+            @staticmethod
+            def method(event, context): ...
+        """,
+        attributes=(attribute,),
+    )
+    assert (await ask(wanted)).attributes == {attribute: fault}
+
+
+@pytest.mark.skipif(not OLD_PYTHONS, reason="no CPython 3.9 on this host")
+async def test_the_oldest_interpreter_can_declare_functions(module: MakeModule) -> None:
+    """A function may name any CPython from 3.9 on, in which faasd is not installed."""
+    python = str(OLD_PYTHONS[0])
+    wanted = module(
+        "import sys, faasd\nassert sys.version_info < (3, 10)\n"
+        "@faasd.function(triggers=[faasd.cron('@daily')])\ndef f(e, c): ...\n",
+        python=python,
+    )
+    answer = await ask(wanted)
+    assert answer.problems == ()
+    assert answer.declared[0].settings == {"triggers": [{"type": "cron", "expression": "@daily"}]}
+
+
+async def test_an_interpreter_that_is_none_is_named(module: MakeModule, tmp_path: Path) -> None:
+    """Both one that does not start, and one that does something else."""
+    answer = await ask(module("", python=str(tmp_path / "gone")))
+    assert "cannot start" in answer.problems[0].message
+    answer = await ask(module("", python="/bin/echo"))
+    assert answer.problems[0].message.startswith(
+        "ended without a report; the last it printed was: -I"
+    )
+    ancient = tmp_path / "ancient"
+    ancient.write_text("#!/bin/sh\necho 'SyntaxError: what is this'\nexit 1\n")
+    ancient.chmod(0o755)
+    answer = await ask(module("", python=str(ancient)))
+    assert answer.problems[0].message == (
+        "could not be imported: its process ended with status 1; "
+        "the last it printed was: SyntaxError: what is this"
+    )
+
+
+async def test_a_cancelled_discovery_leaves_no_process(module: MakeModule, tmp_path: Path) -> None:
+    """Ctrl-C during the start."""
+    hanging = module(
+        """
+        import os, time
+        from pathlib import Path
+        Path("pid.tmp").write_text(str(os.getpid()))
+        os.rename("pid.tmp", "pid")
+        time.sleep(600)
+        """
+    )
+    task = asyncio.create_task(discover([hanging]))
+    deadline = time.monotonic() + 10
+    while not (tmp_path / "pid").exists():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    pid = int((tmp_path / "pid").read_text())
+    assert is_alive(pid)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await wait_until_dead(pid)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        b"[]",
+        b"null",
+        b"{",
+        b'{"functions": 3}',
+        b'{"functions": [3]}',
+        b'{"functions": [{"name": 1, "handler": "m:f", "settings": {}, "file": "x", "line": 1}]}',
+        b'{"functions": [{"name": "f"}]}',
+        b'{"problems": [{"message": 3}]}',
+        b'{"attributes": []}',
+        b"[" * 100_000,
+        b"\xff",
+        b'{"functions": [' + b",".join([b"{}"] * 1001) + b"]}",
+    ],
+)
+def test_a_forged_report_is_a_problem_of_its_module(report: bytes) -> None:
+    """Whatever runs in there can write what it likes on the report's descriptor."""
+    answer = read_report(Module("m", "/d", "/d/m.py"), report, "")
+    assert answer.is_broken
+    assert answer.problems[0].message.startswith("sent a report that cannot be read")
+
+
+def test_a_report_cannot_speak_to_the_terminal() -> None:
+    """Problems are printed, and an escape sequence could retitle a window or hide a line."""
+    report = b'{"problems": [{"message": "\\u001b[2J hi\\r\\u202e"}], "attributes": {"other": "x"}}'
+    answer = read_report(Module("m", "/d", "/d/m.py"), report, "")
+    assert answer.problems[0].message == "?[2J hi??"
+    assert answer.attributes == {}
+
+
+def test_no_module_of_a_user_is_imported_here() -> None:
+    """The daemon never imports user code; these tests ran dozens of modules by now."""
+    assert not {"m", "good", "shared", "user", "hanging"} & set(sys.modules)

@@ -1,0 +1,104 @@
+"""The schema's versions."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from faasd.errors import SchemaTooNew, StoreError
+from faasd.store.database import open_writer
+from faasd.store.migrations import SCHEMA_VERSION, migrate
+
+
+def add_a_table(connection: Connection) -> None:
+    connection.exec_driver_sql("CREATE TABLE later (x INTEGER)")
+
+
+def add_a_table_and_fail(connection: Connection) -> None:
+    add_a_table(connection)
+    connection.exec_driver_sql("CREATE TABLE later (x INTEGER)")
+
+
+def tables(path: Path) -> set[str]:
+    connection = sqlite3.connect(path)
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    connection.close()
+    return {name for (name,) in rows}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "faasd.db"
+    connection = open_writer(path)
+    assert migrate(connection, path) is None
+    assert migrate(connection, path) is None  # The second start finds nothing to do.
+    connection.close()
+    return path
+
+
+def test_an_older_database_is_copied_aside_and_then_upgraded(path: Path) -> None:
+    """So that whoever must go back to the older faasd can."""
+    connection = open_writer(path)
+    kept = migrate(connection, path, {2: add_a_table}, 2)
+    assert migrate(connection, path, {2: add_a_table}, 2) is None
+    again = migrate(connection, path, {3: lambda c: None}, 3)
+    connection.close()
+    assert kept == path.with_name("faasd.db.v1")
+    assert again == path.with_name("faasd.db.v2")
+    assert "later" in tables(path)
+    assert "invocations" in tables(kept)
+    assert "later" not in tables(kept)
+
+
+def test_an_older_copy_is_not_written_over(path: Path) -> None:
+    """It may be the only good one."""
+    path.with_name("faasd.db.v1").write_text("precious")
+    connection = open_writer(path)
+    assert migrate(connection, path, {2: add_a_table}, 2) == path.with_name("faasd.db.v1.2")
+    connection.close()
+    assert path.with_name("faasd.db.v1").read_text() == "precious"
+
+
+def test_a_failed_step_leaves_nothing_behind(path: Path) -> None:
+    """Half a migration would make every later start fail."""
+    connection = open_writer(path)
+    with pytest.raises(StoreError, match="already exists"):
+        migrate(connection, path, {2: add_a_table_and_fail}, 2)
+    assert migrate(connection, path) is None
+    connection.close()
+    assert "later" not in tables(path)
+
+
+def test_a_newer_database_is_left_alone(path: Path) -> None:
+    """An older program would misread it; the message says what to do."""
+    connection = open_writer(path)
+    migrate(connection, path, {2: add_a_table}, 2)
+    with pytest.raises(
+        SchemaTooNew, match=f"version 2 and this faasd knows {SCHEMA_VERSION}; upgrade"
+    ):
+        migrate(connection, path)
+    connection.close()
+
+
+def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    """A wrong `state_dir` must not put our tables among somebody's."""
+    path = tmp_path / "faasd.db"
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE mine (x)")
+    other.close()
+    connection = open_writer(path)
+    with pytest.raises(StoreError, match="some other program"):
+        migrate(connection, path)
+    connection.close()
+    assert tables(path) == {"mine"}
+
+
+def test_a_file_that_is_no_database_is_refused_in_words(tmp_path: Path) -> None:
+    """Not with SQLite's own words alone."""
+    path = tmp_path / "faasd.db"
+    path.write_bytes(b"x" * 4096)
+    with pytest.raises(StoreError, match="no SQLite database"):
+        open_writer(path)

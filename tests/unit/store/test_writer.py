@@ -1,0 +1,183 @@
+"""The one writer."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from faasd.errors import Conflict, StoreError
+from faasd.store import database
+from faasd.store.database import driver_of, open_writer
+from faasd.store.writer import Work, Writer
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "t.db"
+
+
+@pytest.fixture
+async def writer(path: Path) -> AsyncIterator[Writer]:
+    connection = open_writer(path)
+    driver_of(connection).execute("CREATE TABLE t (x INTEGER PRIMARY KEY)")
+    writer = Writer(connection, path, inbox_max=8)
+    yield writer
+    await writer.close()
+
+
+def insert(x: int) -> Work[int]:
+    def work(connection: Connection) -> int:
+        connection.exec_driver_sql("INSERT INTO t VALUES (?)", (x,))
+        return x
+
+    return work
+
+
+def refuse(connection: Connection) -> int:
+    connection.exec_driver_sql("INSERT INTO t VALUES (77)")
+    raise Conflict("no")
+
+
+async def held_up(writer: Writer) -> threading.Event:
+    """Keep the writer busy, so that what follows is one group."""
+    begun, go = threading.Event(), threading.Event()
+
+    def wait(connection: Connection) -> None:
+        begun.set()
+        assert go.wait(20)
+
+    held = asyncio.create_task(writer.submit(wait))
+    assert await asyncio.to_thread(begun.wait, 20)
+    go.held = held  # type: ignore[attr-defined]
+    return go
+
+
+def contents(path: Path) -> list[int]:
+    connection = sqlite3.connect(path)
+    rows = connection.execute("SELECT x FROM t ORDER BY x").fetchall()
+    connection.close()
+    return [x for (x,) in rows]
+
+
+async def test_one_that_fails_harms_none_of_its_group(writer: Writer, path: Path) -> None:
+    """Callers share a commit, not their mistakes."""
+    go = await held_up(writer)
+    tasks = [
+        asyncio.create_task(writer.submit(work))
+        for work in (insert(1), refuse, insert(1), insert(2))
+    ]
+    await asyncio.sleep(0)
+    go.set()
+    one, refused, twice, two = await asyncio.gather(*tasks, return_exceptions=True)
+    assert (one, two) == (1, 2)
+    assert isinstance(refused, Conflict)
+    assert "UNIQUE" in str(twice)
+    assert contents(path) == [1, 2]
+
+
+async def test_what_was_answered_is_committed_and_what_was_not_is_not_seen(
+    writer: Writer, path: Path
+) -> None:
+    """An answer means "on disk"."""
+    go = await held_up(writer)
+    task = asyncio.create_task(writer.submit(insert(1)))
+    await asyncio.sleep(0)
+    assert contents(path) == []
+    go.set()
+    await task
+    assert contents(path) == [1]
+
+
+async def test_a_group_is_one_commit(writer: Writer, path: Path) -> None:
+    """One fsync pays for all who wait."""
+    commits: list[str] = []
+    go = await held_up(writer)
+    tasks = [asyncio.create_task(writer.submit(insert(x))) for x in range(6)]
+    await asyncio.sleep(0)
+    driver_of(writer._connection).set_trace_callback(
+        lambda sql: commits.append(sql) if sql.startswith("COMMIT") else None
+    )
+    go.set()
+    await asyncio.gather(*tasks)
+    assert len(commits) == 2  # That of the one that held them up, and theirs.
+
+
+async def test_a_full_inbox_makes_callers_wait_and_loses_none(writer: Writer, path: Path) -> None:
+    """Memory is bounded; callers are slowed down, never refused."""
+    await asyncio.gather(*(writer.submit(insert(x)) for x in range(100)))
+    assert contents(path) == list(range(100))
+
+
+async def test_a_cancelled_caller_leaves_the_others_alone(writer: Writer, path: Path) -> None:
+    """Its work may be done or not; theirs is."""
+    go = await held_up(writer)
+    first, second = (asyncio.create_task(writer.submit(insert(x))) for x in (1, 2))
+    await asyncio.sleep(0)
+    first.cancel()
+    go.set()
+    assert await second == 2
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_close_finishes_what_was_submitted_and_refuses_the_rest(
+    writer: Writer, path: Path
+) -> None:
+    """And leaves one file, without a WAL."""
+    go = await held_up(writer)
+    tasks = [asyncio.create_task(writer.submit(insert(x))) for x in range(3)]
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(writer.close())
+    await asyncio.sleep(0)
+    with pytest.raises(StoreError, match="closed"):
+        await writer.submit(insert(9))
+    go.set()
+    await closing
+    assert await asyncio.gather(*tasks) == [0, 1, 2]
+    assert not path.with_name("t.db-wal").exists()
+    assert contents(path) == [0, 1, 2]
+
+
+async def test_a_database_that_another_program_holds_is_named_and_survived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never a bare "database is locked"."""
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.01)
+    path = tmp_path / "t.db"
+    connection = open_writer(path)
+    driver_of(connection).execute("CREATE TABLE t (x INTEGER PRIMARY KEY)")
+    writer = Writer(connection, path)
+    intruder = sqlite3.connect(path, isolation_level=None)
+    intruder.execute("BEGIN IMMEDIATE")
+    outcomes = await asyncio.gather(
+        writer.submit(insert(1)), writer.submit(insert(2)), return_exceptions=True
+    )
+    for error in outcomes:
+        assert isinstance(error, StoreError)
+        assert "another program has held it" in str(error)
+        assert "locked" not in str(error)
+    intruder.execute("ROLLBACK")
+    intruder.close()
+    assert await writer.submit(insert(3)) == 3
+    await writer.close()
+    assert contents(path) == [3]
+
+
+async def test_the_wal_stays_small_under_steady_writing(writer: Writer, path: Path) -> None:
+    """The writer checkpoints by itself; nobody else does."""
+    blob = "x" * 100_000
+
+    def write(connection: Connection) -> None:
+        connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS b (x TEXT)")
+        connection.exec_driver_sql("DELETE FROM b")
+        connection.exec_driver_sql("INSERT INTO b VALUES (?)", (blob,))
+
+    for _ in range(300):
+        await writer.submit(write)
+    assert path.with_name("t.db-wal").stat().st_size < 12 * 2**20  # 30 MB were written.
