@@ -12,7 +12,16 @@ from typing import Any
 
 from faasd import every, files, function, queue
 
-DEMO = Path(__file__).resolve().parent.parent
+__all__ = [
+    "endless_loop",
+    "fork_bomb",
+    "memory_hog",
+    "report",
+    "take_order",
+    "thumbnail",
+]
+
+_DEMO = Path(__file__).resolve().parent.parent
 
 
 @function(
@@ -32,7 +41,7 @@ DEMO = Path(__file__).resolve().parent.parent
 def thumbnail(event: dict[str, Any], context: Any) -> dict[str, int]:
     """Make a small picture of a big one."""
     source = Path(event["path"])
-    target = DEMO / "thumbnails" / source.name
+    target = _DEMO / "thumbnails" / source.name
     unfinished = target.with_name("." + target.name)
     shrink = _shrink_jpeg if source.suffix == ".jpg" else _shrink_ppm
     width, height = shrink(source, unfinished)
@@ -44,8 +53,8 @@ def thumbnail(event: dict[str, Any], context: Any) -> dict[str, int]:
 @function(triggers=[every("2s", name="pulse", catch_up="skip")], timeout="10s")
 def report(event: dict[str, Any], context: Any) -> dict[str, int]:
     """Count what there is, on a schedule."""
-    counts = {name: len(list((DEMO / name).iterdir())) for name in ("thumbnails", "orders")}
-    with (DEMO / "reports.ndjson").open("a", encoding="utf-8") as file:
+    counts = {name: len(list((_DEMO / name).iterdir())) for name in ("thumbnails", "orders")}
+    with (_DEMO / "reports.ndjson").open("a", encoding="utf-8") as file:
         file.write(json.dumps({"scheduled_for": event["scheduled_for"], **counts}) + "\n")
     return counts
 
@@ -64,7 +73,7 @@ def take_order(event: dict[str, Any], context: Any) -> dict[str, int]:
     if order.get("bank_is_slow") and context.attempt == 1:
         raise ConnectionError("the bank does not answer")
     # Appended, not replaced: an order that was taken twice would show as two lines.
-    with (DEMO / "orders" / f"{order['number']}.txt").open("a", encoding="utf-8") as file:
+    with (_DEMO / "orders" / f"{order['number']}.txt").open("a", encoding="utf-8") as file:
         file.write(f"attempt {context.attempt}\n")
     return {"number": order["number"]}
 
