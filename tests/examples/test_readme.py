@@ -133,28 +133,33 @@ def test_python_in_the_docs_is_python(page: str) -> None:
         compile(block, page, "exec")
 
 
-def test_commands_in_docs_and_examples_exist() -> None:
+def _typed(text: str) -> list[list[str]]:
+    """Return every `faasd …` of a page, in shell blocks and in running text, as words."""
+    shell = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
+    found = [
+        *re.findall(r"`(faasd [^`\n]*)`", text),
+        *re.findall(r"^\s*(faasd .*)$", shell, re.MULTILINE),
+    ]
+    return [line.split(" #")[0].split()[1:] for line in found]
+
+
+def test_commands_and_options_in_docs_and_examples_exist() -> None:
     """No page tells anybody to type a command or an option that there is not."""
-    seen: set[tuple[str, ...]] = set()
-    for page in sorted(set(_PAGES)):
-        text = (REPOSITORY / page).read_text(encoding="utf-8")
-        shell = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
-        inline = re.findall(r"`(faasd [^`\n]*)`", text)
-        for line in [*inline, *re.findall(r"^(?:\s*)faasd .*$", shell, re.MULTILINE)]:
-            words = line.split()[1:]
-            path = tuple(word for word in words[:2] if re.fullmatch(r"[a-z-]+", word))
-            if path:
-                seen.add(path)
-    helps = json.loads(
-        subprocess.run(
-            [sys.executable, "-c", _LIST_COMMANDS], capture_output=True, text=True, check=True
-        ).stdout
+    listed = subprocess.run(
+        [sys.executable, "-c", _LIST_COMMANDS], capture_output=True, text=True, check=True
     )
-    for path in sorted(seen):
-        assert path[0] in helps, f"faasd {' '.join(path)}"
-        verbs = helps[path[0]]
-        if verbs and len(path) > 1:
-            assert path[1] in verbs, f"faasd {' '.join(path)}"
+    options: dict[str, list[str]] = json.loads(listed.stdout)
+    for page in sorted(set(_PAGES)):
+        for words in _typed((REPOSITORY / page).read_text(encoding="utf-8")):
+            name = " ".join(words[:2]) if " ".join(words[:2]) in options else words[0]
+            if not re.fullmatch(r"[a-z]", name[0]):
+                continue  # An option of `faasd` itself, or a placeholder.
+            where = f"{page}: faasd {' '.join(words)}"
+            assert name in options, where
+            assert "VERB" not in options[name] or len(words) == 1, where
+            for word in words[1:]:
+                if re.match(r"--?[a-z]", word):
+                    assert word.split("=")[0] in options[name], where
 
 
 _LIST_COMMANDS = """
@@ -162,8 +167,12 @@ import json, click
 from faasd.cli.group import COMMANDS, faasd
 context = click.Context(faasd)
 found = {}
+def note(name, command):
+    found[name] = [text for one in command.params for text in one.opts] + ["--help"]
+    for verb, one in getattr(command, "commands", {}).items():
+        found[name] += [] if "VERB" in found[name] else ["VERB"]
+        note(f"{name} {verb}", one)
 for name in COMMANDS:
-    command = faasd.get_command(context, name)
-    found[name] = list(getattr(command, "commands", {}))
+    note(name, faasd.get_command(context, name))
 print(json.dumps(found))
 """
