@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
-__all__ = ["Client", "RequestFailed", "daemon_paths", "find_socket"]
+__all__ = ["Client", "RequestFailed", "daemon_paths", "find_socket", "quote"]
 
 _CONNECT_TIMEOUT_S = 5.0
 _HEAD_BYTES_MAX = 64 * 2**10

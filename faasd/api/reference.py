@@ -28,7 +28,7 @@ Programs in Python use `faasd.client.Client`, which needs nothing but the standa
 ```python
 from faasd.client import Client
 
-client = Client()                                   # Finds the socket as the command line does.
+client = Client()  # Finds the socket as the command line does.
 client.enqueue("images", {"path": "/srv/a.jpg"}, delay="5m", key="camera-1")
 client.invoke("thumbnail", {"path": "/srv/a.jpg"})  # {"outcome": "ok", "result": …, …}
 ```

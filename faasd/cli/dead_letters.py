@@ -92,9 +92,9 @@ def drop(context: click.Context, /, *, as_json: bool, **which: Any) -> None:
 def _change(context: click.Context, verb: str, which: dict[str, Any]) -> dict[str, Any]:
     ids, every = which.pop("ids"), which.pop("every")
     narrow = as_query(**which)
-    if bool(ids) == every or (ids and narrow):
+    if bool(ids) == bool(every or narrow):
         raise click.UsageError(
-            "name dead letters by id, or say --all and narrow it by --function, --queue or --outcome"
+            "name dead letters by id, or choose them by --function, --queue or --outcome, or say --all"
         )
     body = {"ids": list(ids)} if ids else {"all": True, **narrow}
     path = f"/api/v1/dead-letters/{verb}"

@@ -62,16 +62,16 @@ def doctor(context: click.Context, as_json: bool) -> None:
 
 def _walls() -> list[dict[str, Any]]:
     # Imported here: it tries each wall in a process of its own.
-    preflight = importlib.import_module("faasd.sandbox.preflight").preflight
+    inspect_host = importlib.import_module("faasd.sandbox.preflight").inspect_host
     return [
         {
             "wall": one.wall,
             "available": one.available,
             "how": one.how,
             "remedy": one.remedy,
-            "required": getattr(one, "required", True),
+            "required": getattr(one, "required", False),
         }
-        for one in preflight()
+        for one in inspect_host()
     ]
 
 

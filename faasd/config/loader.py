@@ -18,17 +18,21 @@ from faasd.config.assemble import Assembled, Surroundings, assemble
 from faasd.config.cross_checks import cross_check
 from faasd.config.document import Document, read_document
 from faasd.config.drafting import Discover, Drafting
-from faasd.config.locate import SOCKET_PATH_BYTES_MAX, places
 from faasd.config.positions import Positions
-from faasd.config.settings import DaemonSettings
+from faasd.config.settings import DaemonSettings, explicit
 from faasd.config.sources import find_sources
 from faasd.config.trigger_values import CheckPattern, CheckSchedule
 from faasd.config.validate import validate
 from faasd.model.declaration import Problem
 from faasd.model.function import Function
+from faasd.model.paths import places
 from faasd.model.suggest import did_you_mean
 
 __all__ = ["CodeVersion", "Discover", "Loaded", "load"]
+
+#: The kernel's limit for the path of a Unix socket (unix(7)), without its final zero.
+SOCKET_PATH_BYTES_MAX = 107
+_PLACES = ("state_dir", "socket")
 
 #: (file or directory, directories that do not count) → version.
 CodeVersion = Callable[[str, Sequence[str]], str]
@@ -99,17 +103,16 @@ async def load(
 
 
 def _daemon(document: Document, environ: Mapping[str, str]) -> tuple[DaemonSettings, list[Problem]]:
-    """Read `[daemon]` and make its paths absolute."""
-    table = document.tables.get("daemon", {})
+    """Read `[daemon]`, with its places as every client of the daemon comes to them too."""
     report = document.report(("daemon",))
-    settings, problems = validate(DaemonSettings, table, report)
-    if settings is None:
-        settings, table = DaemonSettings(), {}
-    where = places(document.path, table, environ)
-    size = len(os.fsencode(where.socket))
+    settings, problems = validate(DaemonSettings, document.tables.get("daemon", {}), report)
+    settings = settings or DaemonSettings()
+    written = {key: str(value) for key, value in explicit(settings).items() if key in _PLACES}
+    state_dir, socket = places(str(document.path), written, environ)
+    size = len(os.fsencode(socket))
     if size > SOCKET_PATH_BYTES_MAX:
         message = (
-            f"{where.socket} is {size} bytes long, and the kernel takes at most "
+            f"{socket} is {size} bytes long, and the kernel takes at most "
             f"{SOCKET_PATH_BYTES_MAX}; set a shorter `socket`"
         )
         problems.append(report(("socket",), message))
@@ -119,7 +122,8 @@ def _daemon(document: Document, environ: Mapping[str, str]) -> tuple[DaemonSetti
             hint = did_you_mean(settings.socket_group, groups)
             message = f"there is no group {settings.socket_group!r} on this host{hint}"
             problems.append(report(("socket_group",), message))
-    return settings.model_copy(update=where._asdict()), problems
+    where = {"state_dir": Path(state_dir), "socket": Path(socket)}
+    return settings.model_copy(update=where), problems
 
 
 def _with_versions(

@@ -58,7 +58,7 @@ def _check_command(value: list[str] | None) -> list[str] | None:
 class DaemonSettings(Settings):
     """The daemon itself."""
 
-    # The loader makes both paths absolute, whether they were written or not.
+    # Written as text, or left out; what the loader hands out has both as absolute paths.
     state_dir: Annotated[Path, Location()] = setting(
         None,
         "Where the database and the logs are kept; relative to this file.",

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -245,11 +244,11 @@ class Name(Kind):
 class Location(Kind):
     """A file or directory. The loader makes it absolute."""
 
-    def read(self, value: Any) -> Path:
-        """Read a path; `~` is the home directory."""
+    def read(self, value: Any) -> str:
+        """Read a path."""
         if not isinstance(value, str) or not value or "\0" in value:
             raise InvalidSetting(f"expected a path as text, not {value!r}")
-        return Path(value).expanduser()
+        return value
 
     def show(self, value: Any) -> str:
         """Return it as text."""

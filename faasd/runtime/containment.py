@@ -11,7 +11,14 @@ from typing import Any
 
 from faasd.linux import clone, namespaces, process, rlimits
 
-__all__ = ["contain_handler", "contain_zygote", "fork", "join_cgroups", "probe_namespaces"]
+__all__ = [
+    "contain_handler",
+    "contain_zygote",
+    "fork",
+    "fork_and",
+    "join_cgroups",
+    "probe_namespaces",
+]
 
 _FLAGS = {"pid": clone.NEWPID, "ipc": clone.NEWIPC, "uts": clone.NEWUTS, "user": clone.NEWUSER}
 

@@ -25,7 +25,7 @@ from faasd.model.units import format_size
 from faasd.runtime import command, containment, handler_loader, report
 from faasd.runtime.log_capture import capture_logging
 
-__all__ = ["run"]
+__all__ = ["Channel", "run"]
 
 #: Handlers that close the low descriptors, as daemons do, keep their channel.
 _CHANNEL_FD_MIN = 100
@@ -197,7 +197,7 @@ class _SoftStop:
         except ValueError:
             pass  # A thread that the handler forked in; its main thread is elsewhere.
 
-    def _raise(self, number: int, frame: Any) -> None:
+    def _raise(self, _number: int, _frame: Any) -> None:
         raise SoftTimeout("the attempt's time is over")
 
 
@@ -238,7 +238,7 @@ def _start_afresh(header: dict[str, Any]) -> None:
         numpy.random.seed()
     tempfile = sys.modules.get("tempfile")
     if tempfile is not None:
-        tempfile.tempdir = None  # It remembers the TMPDIR of the import.
+        tempfile.__dict__["tempdir"] = None  # It remembers the TMPDIR of the import.
 
 
 def _flush() -> None:

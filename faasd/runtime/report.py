@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import traceback
 from typing import Any
@@ -70,9 +71,7 @@ def unencodable(value: Any, path: str = "result", depth: int = 0) -> tuple[str, 
     if value is None or isinstance(value, (str, bool, int)):
         return None
     if isinstance(value, float):
-        return (
-            (path, str(value)) if value != value or value in (float("inf"), -float("inf")) else None
-        )
+        return (path, str(value)) if not math.isfinite(value) else None
     if isinstance(value, dict):
         return _unencodable_in_dict(value, path, depth)
     if isinstance(value, (list, tuple)):

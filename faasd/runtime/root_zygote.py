@@ -15,10 +15,11 @@ import sys
 from typing import Any
 
 from faasd import wire
+from faasd.errors import WireError
 from faasd.linux import proc_tree, process
 from faasd.runtime import containment, zygote
 
-__all__ = ["main"]
+__all__ = ["RootZygote", "main"]
 
 
 def main(arguments: list[str]) -> None:
@@ -60,7 +61,7 @@ class RootZygote:
         try:
             while self._serve_once():
                 pass
-        except (OSError, wire.WireError):
+        except (OSError, WireError):
             pass  # The daemon died within a frame.
         proc_tree.end_all([os.getpid()])
 

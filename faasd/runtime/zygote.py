@@ -22,7 +22,7 @@ from faasd.linux import proc_tree, process
 from faasd.runtime import containment, handler_loader, report, sandbox_init
 from faasd.runtime.log_capture import capture_logging
 
-__all__ = ["receive_with_fds", "run"]
+__all__ = ["Zygote", "receive_with_fds", "run"]
 
 
 def run(
@@ -70,8 +70,8 @@ def _begin(policy: dict[str, Any], stdout: int, stderr: int, lifeline: int) -> N
     os.close(stderr)
     # New ones: those of the start were made for what these descriptors were then. Line by line, so that
     # what was printed before a crash is not lost.
-    sys.stdout = open(1, "w", 1, "utf-8", "backslashreplace", closefd=False)
-    sys.stderr = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)
+    sys.stdout = open(1, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
     os.environ.clear()
     os.environ.update(policy["env"])
     containment.contain_zygote(policy)
@@ -155,16 +155,14 @@ class Zygote:
             )
         else:
             if pid == 0:
-                self._become_sandbox(policy, request, fds)
+                self._become_sandbox(policy, fds)
             self._sandboxes[pidfd] = (request["id"], pid)
             self._poll.register(pidfd, select.POLLIN)
             wire.send(self._control, {"op": "forked", "id": request["id"], "fds": 1}, [pidfd])
         for fd in fds:
             os.close(fd)
 
-    def _become_sandbox(
-        self, policy: dict[str, Any], request: dict[str, Any], fds: list[int]
-    ) -> NoReturn:
+    def _become_sandbox(self, policy: dict[str, Any], fds: list[int]) -> NoReturn:
         self._control.close()
         for pidfd in self._sandboxes:
             os.close(pidfd)

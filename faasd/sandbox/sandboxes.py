@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from faasd.clock import Clock
 from faasd.errors import SandboxError, ZygoteInitFailed
@@ -138,7 +139,8 @@ class ProcessSandboxes:
     ) -> Outcome:
         pool = self._the_pool()
         starting = asyncio.ensure_future(pool.zygote(attempt.function))
-        await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
+        waited: set[asyncio.Future[Any]] = {starting, stop}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             starting.cancel()
             word = "cancelled" if stop.cancelled() else stop.result()
@@ -237,11 +239,10 @@ async def _remove_directory(path: str) -> None:
 
 
 def _remove_tree(path: str) -> None:
-    def make_writable_and_retry(function: object, name: str, _: object) -> None:
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(name), 0o700)
-            os.chmod(name, 0o700, follow_symlinks=False) if os.path.isdir(name) else None
-            shutil.rmtree(name, True) if os.path.isdir(name) else os.unlink(name)
-
-    shutil.rmtree(path, onerror=make_writable_and_retry)
+    """Remove a directory whatever its owner did to its modes, never following a link."""
+    for base, names, _ in os.walk(path):
+        for name in [base, *(os.path.join(base, name) for name in names)]:
+            if not os.path.islink(name):
+                with contextlib.suppress(OSError):
+                    os.chmod(name, 0o700)
     shutil.rmtree(path, ignore_errors=True)

@@ -104,7 +104,7 @@ class Supervision:
         if self._zygote.has_pid_namespace:
             self._loop.add_reader(self._pidfd, self._on_gone)
         else:
-            ended.add_done_callback(lambda end: self._on_swept(end))
+            ended.add_done_callback(self._on_swept)
         return ended
 
     def _on_gone(self) -> None:
@@ -144,7 +144,8 @@ class Supervision:
         deadline = self._loop.call_later(self._limits.timeout_s, self.end, "timeout")
         stop.add_done_callback(self._on_stop)
         try:
-            await asyncio.wait({self._gone, self._wanted}, return_when=asyncio.FIRST_COMPLETED)
+            waited: set[asyncio.Future[Any]] = {self._gone, self._wanted}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if not self._gone.done() and not self._hard_wanted.done():
                 process.send_signal(self._pidfd, signal.SIGTERM)
                 waits = {self._gone, self._hard_wanted}
@@ -172,7 +173,7 @@ class Supervision:
                 self._zygote.kill()  # It does not answer; the root zygote sweeps what it leaves.
             await asyncio.wait({self._gone}, timeout=_KILL_PATIENCE_S)
         # Only a process that left its namespace's or its zygote's sight can still be in the cgroup.
-        while self._slot is not None and not self._slot.kill():
+        while self._slot is not None and not self._slot.kill():  # noqa: ASYNC110 - cgroups tell nobody.
             await asyncio.sleep(0.002)
 
     async def _judge(self, ended: asyncio.Future[dict[str, Any] | None], wall_s: float) -> Outcome:

@@ -84,12 +84,13 @@ class ZygotePool:
     async def root(self, python: str) -> RootZygote:
         """Return an interpreter's root zygote, started anew if it has died. Raises SandboxError."""
         task = self._roots.get(python)
+        lost = None
         if task is not None and task.done():
-            failed = task.cancelled() or task.exception() is not None
-            if failed or not task.result().is_alive:
-                task = None
+            found = None if task.cancelled() or task.exception() else task.result()
+            if found is None or not found.is_alive:
+                task, lost = None, found
         if task is None:
-            task = asyncio.create_task(self._start_root(python))
+            task = asyncio.create_task(self._start_root(python, lost))
             self._roots[python] = task
         return await asyncio.shield(task)
 
@@ -214,11 +215,9 @@ class ZygotePool:
         self._entries[key] = entry
         return entry
 
-    async def _start_root(self, python: str) -> RootZygote:
-        previous = self._roots.get(python)
-        if previous is not None and previous.done() and not previous.cancelled():
-            if previous.exception() is None:
-                await self._bury(previous.result())
+    async def _start_root(self, python: str, lost: RootZygote | None) -> RootZygote:
+        if lost is not None:
+            await self._bury(lost)
         mark = f"{self._mark}.{next(self._numbers)}."
         root = RootZygote(python, mark, use_namespaces=self._use_namespaces)
         await root.start()

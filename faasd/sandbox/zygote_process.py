@@ -115,7 +115,7 @@ class RootZygote:
             return await asyncio.wait_for(future, _FORK_TIMEOUT_S), self._exits[number]
         except (SandboxError, TimeoutError) as error:
             self._exits.pop(number, None)
-            raise SandboxError(f"cannot fork a zygote: {error or 'no answer'}") from error
+            raise SandboxError(f"cannot fork a zygote: {str(error) or 'no answer'}") from error
         finally:
             self._forks.pop(number, None)
 
@@ -153,7 +153,8 @@ class RootZygote:
 
     def _on_closed(self, reason: str) -> None:
         error = SandboxError(f"the root zygote's channel is {reason}")
-        for future in (self._hello, *self._forks.values()):
+        waiting: list[asyncio.Future[Any]] = [self._hello, *self._forks.values()]
+        for future in waiting:
             if not future.done():
                 future.set_exception(error)
         with contextlib.suppress(asyncio.InvalidStateError):
@@ -226,7 +227,7 @@ class Zygote:
         except (SandboxError, TimeoutError) as error:
             self._ends.pop(number, None)
             self.kill()
-            raise SandboxError(f"its zygote cannot fork: {error or 'no answer'}") from error
+            raise SandboxError(f"its zygote cannot fork: {str(error) or 'no answer'}") from error
         finally:
             self._forks.pop(number, None)
 
@@ -278,7 +279,8 @@ class Zygote:
 
     def _on_closed(self, reason: str) -> None:
         error = SandboxError(f"its channel is {reason}")
-        for future in (self.ready, *self._forks.values()):
+        waiting: list[asyncio.Future[Any]] = [self.ready, *self._forks.values()]
+        for future in waiting:
             if not future.done():
                 future.set_exception(error)
         with contextlib.suppress(asyncio.InvalidStateError):

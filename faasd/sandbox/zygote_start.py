@@ -78,8 +78,9 @@ class ZygoteStart:
         over = asyncio.get_running_loop().create_future()
         tree = self._watch_memory(zygote, over)
         try:
+            waited: set[asyncio.Future[Any]] = {zygote.ready, zygote.exited, over}
             await asyncio.wait(
-                {zygote.ready, zygote.exited, over},
+                waited,
                 timeout=self.function.limits.init_timeout_s,
                 return_when=asyncio.FIRST_COMPLETED,
             )

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 
 from faasd.model.trigger import FilesTrigger
 
-__all__ = ["SIDECAR_SUFFIX", "NameRules", "glob_regex", "move_target", "name_rules", "temporary"]
+__all__ = [
+    "SIDECAR_SUFFIX",
+    "TEMPORARY_PATTERNS",
+    "NameRules",
+    "glob_regex",
+    "move_target",
+    "name_rules",
+    "numbered",
+    "temporary",
+    "with_suffix",
+]
 
 #: Names that writers use while a file is not finished. rsync's `.name.XXXXXX` is covered by `.*`.
 TEMPORARY_PATTERNS = (".*", "*.part", "*.tmp", "*.swp", "*~", "*.filepart", "*.crdownload")

@@ -44,3 +44,10 @@ async def any_bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
     """Each way of building walls in turn."""
     async for found in _bench(tmp_path, WALLS[request.param]):
         yield found
+
+
+@pytest.fixture(params=["namespaces+cgroups", "neither"])
+async def both_benches(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+    """With every wall, and with none that the kernel keeps for us."""
+    async for found in _bench(tmp_path, WALLS[request.param]):
+        yield found

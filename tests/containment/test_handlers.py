@@ -13,16 +13,16 @@ from tests.containment.bench import FUNCTIONS, Bench, an_attempt
 
 
 async def test_a_handler_gets_its_event_and_its_return_value_is_the_result(
-    any_bench: Bench,
+    both_benches: Bench,
 ) -> None:
     """The contract of `handler(event, context)`."""
-    outcome = await any_bench.run("echo", {"a": [1, None, "é\udcff"]})
+    outcome = await both_benches.run("echo", {"a": [1, None, "é\udcff"]})
 
     assert outcome.word == "ok"
     assert json.loads(outcome.result_json or "") == {"a": [1, None, "é\udcff"]}
     assert outcome.usage.init_s is not None
     assert outcome.usage.cpu_s is not None
-    assert (await any_bench.run("echo")).usage.init_s is None  # Only the first start was cold.
+    assert (await both_benches.run("echo")).usage.init_s is None  # Only the first start was cold.
 
 
 async def test_a_batch_arrives_as_records(bench: Bench) -> None:
@@ -86,9 +86,9 @@ async def test_limits_of_the_process_are_set_but_never_on_address_space(bench: B
     }
 
 
-async def test_processor_time_of_an_attempt_is_counted(any_bench: Bench) -> None:
+async def test_processor_time_of_an_attempt_is_counted(both_benches: Bench) -> None:
     """The sandbox's processes are reaped by its first one, so their time reaches us."""
-    outcome = await any_bench.run("spin", 0.2)
+    outcome = await both_benches.run("spin", 0.2)
     assert outcome.usage.cpu_s is not None
     assert 0.2 <= outcome.usage.cpu_s < 2.0
 
@@ -168,10 +168,10 @@ async def test_large_events_and_results_pass(bench: Bench) -> None:
     ],
 )
 async def test_an_end_without_a_sound_report_is_crashed_and_says_how(
-    any_bench: Bench, handler: str, event: object, message: str
+    both_benches: Bench, handler: str, event: object, message: str
 ) -> None:
     """Signals keep their meaning inside a sandbox, and garbage is nobody's success."""
-    outcome = await any_bench.run(handler, event)
+    outcome = await both_benches.run(handler, event)
     assert outcome.word == "crashed"
     assert outcome.error is not None
     assert message in outcome.error.message
@@ -223,9 +223,9 @@ async def test_a_chatty_handler_survives_with_its_output_cut(bench: Bench) -> No
     assert not control.output_truncated
 
 
-async def test_an_endless_printer_is_ended(any_bench: Bench) -> None:
+async def test_an_endless_printer_is_ended(both_benches: Bench) -> None:
     """Long before its time limit."""
-    outcome = await any_bench.run("print_for_ever", output_limit_bytes=100_000)
+    outcome = await both_benches.run("print_for_ever", output_limit_bytes=100_000)
     assert outcome.word == "output-limit"
     assert outcome.usage.wall_s < 5.0
 

@@ -1,4 +1,3 @@
-# ruff: noqa: ARG002 - the seams name arguments that these stand-ins do not need.
 """Small in-memory stand-ins for everything behind the API, and a server that runs over them in a thread."""
 
 from __future__ import annotations
@@ -231,7 +230,7 @@ class FakeStore:
         return {"resize": {"error": 3}}
 
     async def backup(self, path: str) -> int:
-        return Path(path).write_bytes(b"a copy")  # noqa: ASYNC240
+        return Path(path).write_bytes(b"a copy")
 
 
 def a_record(row: Invocation, number: int, now: float, outcome: str = "error") -> AttemptRecord:

@@ -28,7 +28,6 @@ from faasd.store.leases import last_token, renew, take_over
 from faasd.store.migrations import migrate
 from tests.conformance.making import START, a_finish, an_invocation
 
-
 ENDS = st.sampled_from(["ok", "retry", "retry later", "dead", "cancelled"])
 ANY_OF_THEM = st.integers(0, 1000)  # Modulo how many there are.
 

@@ -94,7 +94,7 @@ def test_doctor_is_exit_1_only_when_something_required_is_missing(
             wall="memory cgroup", available=False, how="", remedy="Delegate=yes", required=False
         ),
     ]
-    module = SimpleNamespace(preflight=lambda: walls)
+    module = SimpleNamespace(inspect_host=lambda: walls)
     monkeypatch.setitem(sys.modules, "faasd.sandbox.preflight", module)
     monkeypatch.setenv("FAASD_CONFIG", environment["FAASD_CONFIG"])
     code = root.main(["doctor", "--json"], standalone_mode=False)

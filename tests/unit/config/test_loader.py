@@ -300,6 +300,11 @@ async def test_the_daemon_gets_its_settings_with_absolute_paths(project: Project
     assert loaded.daemon.socket == project.root / "state" / "faasd.sock"
     assert loaded.daemon.drain_timeout_s == 5.0
     assert loaded.daemon.slots >= 4
+    assert (
+        await project.load("[daemon]\nsocket = '../s'\n")
+    ).daemon.socket == project.root.parent / "s"
+    project.environ["STATE_DIRECTORY"] = "/srv/state"
+    assert (await project.load("")).daemon.socket == Path("/srv/state/faasd.sock")
     with pytest.raises(ValueError, match="frozen"):
         loaded.daemon.slots = 3
 
@@ -348,7 +353,7 @@ async def test_loading_a_module_costs_a_few_interpreters(project: Project) -> No
         assert len(loaded.functions) == 8
         start = time.perf_counter()
         for _ in range(8):
-            subprocess.run([sys.executable, "-I", "-c", "pass"], check=True)  # noqa: ASYNC221
+            subprocess.run([sys.executable, "-I", "-c", "pass"], check=True)
         bare.append(time.perf_counter() - start)
     assert min(ours) < 6 * min(bare), (ours, bare)
 

@@ -4,38 +4,31 @@ from pathlib import Path
 
 import pytest
 
-from faasd.config import locate
 from faasd.model.paths import find_config, places
 
 
-@pytest.mark.parametrize("config", ["/etc/faasd/faasd.toml", "/srv/jobs/faasd.toml"])
 @pytest.mark.parametrize(
-    "daemon",
+    ("config", "daemon", "environ", "state_dir", "socket"),
     [
-        {},
-        {"state_dir": "state"},
-        {"state_dir": "~/x", "socket": "run/api.sock"},
-        {"socket": "/run/api.sock"},
+        ("/h/f.toml", {}, {}, "/h/.local/state/faasd", "/h/.local/state/faasd/faasd.sock"),
+        ("/h/f.toml", {}, {"XDG_RUNTIME_DIR": "/r"}, "/h/.local/state/faasd", "/r/faasd/faasd.sock"),
+        ("/h/f.toml", {}, {"XDG_STATE_HOME": "/s"}, "/s/faasd", "/s/faasd/faasd.sock"),
+        ("/h/f.toml", {}, {"XDG_STATE_HOME": "s"}, "/h/.local/state/faasd", "/h/.local/state/faasd/faasd.sock"),
+        ("/h/f.toml", {}, {"STATE_DIRECTORY": "/s:/t", "RUNTIME_DIRECTORY": "/r:/q"}, "/s", "/r/faasd.sock"),
+        ("/etc/faasd/faasd.toml", {}, {"XDG_RUNTIME_DIR": "/r"}, "/var/lib/faasd", "/run/faasd/faasd.sock"),
+        ("/h/f.toml", {"state_dir": "s"}, {"RUNTIME_DIRECTORY": "/r"}, "/h/s", "/h/s/faasd.sock"),
+        ("/h/c/f.toml", {"state_dir": "/s", "socket": "../x"}, {}, "/s", "/h/x"),
+        (None, {}, {}, "/h/.local/state/faasd", "/h/.local/state/faasd/faasd.sock"),
     ],
-    ids=str,
-)
-@pytest.mark.parametrize(
-    "environ",
-    [
-        {},
-        {"STATE_DIRECTORY": "/var/lib/a:/var/lib/b", "RUNTIME_DIRECTORY": "/run/a:/run/b"},
-        {"XDG_STATE_HOME": "/x", "XDG_RUNTIME_DIR": "/run/user/7"},
-        {"XDG_STATE_HOME": "relative"},
-    ],
-    ids=str,
-)
-def test_clients_and_the_daemon_come_to_the_same_places(
-    config: str, daemon: dict[str, str], environ: dict[str, str]
+)  # fmt: skip
+def test_daemon_and_clients_come_to_the_same_places(
+    config: str | None, daemon: dict[str, str], environ: dict[str, str], state_dir: str, socket: str
 ) -> None:
-    """A client that looked elsewhere would say that no daemon runs, and enqueue into another store."""
-    env = {"HOME": "/home/ada", **environ}
-    daemons = locate.places(Path(config), daemon, env)
-    assert places(config, daemon, env) == (str(daemons.state_dir), str(daemons.socket))
+    """The daemon below systemd and a person's shell share a file and not their environment.
+
+    A client that looked elsewhere would say that no daemon runs, and enqueue into another store.
+    """
+    assert places(config, daemon, {"HOME": "/h", **environ}) == (state_dir, socket)
 
 
 def test_a_configuration_is_looked_for_from_the_nearest_to_the_systems(tmp_path: Path) -> None:

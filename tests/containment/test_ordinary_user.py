@@ -1,0 +1,117 @@
+"""The same promises when faasd runs as an ordinary user: everything in user namespaces of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.containment.bench import processes_with
+
+ROOT = Path(__file__).parent.parent.parent
+UID = 64_321  # Nobody else's, so that what counts per user counts ours alone.
+SCENARIO = """
+import asyncio, json, os, sys, time
+from faasd.sandbox.sandboxes import ProcessSandboxes
+from tests.containment.bench import Bench
+
+async def main():
+    given = json.loads(sys.argv[1])
+    sandboxes = ProcessSandboxes(given["state_dir"], **given["walls"])
+    await sandboxes.start()
+    bench, token, cap = Bench(sandboxes), given["token"], 64 * 2**20
+    counter = os.path.join(given["state_dir"], "counter")
+    open(counter, "w").close()
+    found = {}
+    async def run(name, *arguments, **limits):
+        began = time.monotonic()
+        outcome = await bench.run(*arguments, **limits)
+        error = outcome.error.message if outcome.error else None
+        found[name] = [outcome.word, error, time.monotonic() - began, outcome.degraded]
+    await run("echo", "echo", {"a": 1})
+    await run("timeout", "escape_and_hang", {"token": token}, timeout_s=1.0)
+    await run("killer", "kill_parent_and_escape", {"token": token}, timeout_s=0.5)
+    await run("oom", "fill", memory_bytes=cap)
+    await run("oom-child", "fill_in_child", memory_bytes=cap)
+    await run("oom-ten", "fill_in_ten", {"bytes": 3 * cap}, memory_bytes=cap)
+    await run("bomb", "fork_bomb", {"counter": counter, "bound": 100}, timeout_s=0.7, processes=15)
+    found["made"] = os.stat(counter).st_size
+    await run("segv", "kill_itself", 11)
+    await run("capabilities", "read_capabilities")
+    await sandboxes.stop()
+    found["left"] = os.listdir(given["state_dir"])
+    print(json.dumps(found))
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def python_of_user() -> str:
+    """An interpreter that the ordinary user can run this checkout with."""
+    if os.geteuid() != 0:
+        return sys.executable
+    for python in (sys.executable, "/usr/bin/python3"):
+        try:
+            code = "import sys, faasd.sandbox.sandboxes; sys.exit(sys.version_info < (3, 11))"
+            done = subprocess.run(
+                [python, "-c", code], user=UID, group=UID, extra_groups=[], cwd=ROOT, check=False,
+                stderr=subprocess.DEVNULL, env={"PYTHONDONTWRITEBYTECODE": "1"},
+            )  # fmt: skip
+        except OSError:
+            continue
+        if done.returncode == 0:
+            return python
+    pytest.skip(
+        "no Python >= 3.11 that another user can run with this checkout (closed home directory?)"
+    )
+
+
+@pytest.fixture
+def state_dir() -> Iterator[Path]:
+    """A directory of the ordinary user's; pytest's own are closed to others."""
+    path = Path(tempfile.mkdtemp(prefix="faasd-test-"))
+    if os.geteuid() == 0:
+        os.chown(path, UID, UID)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize(
+    "walls", [{}, {"pid_namespaces": False}], ids=["namespaces", "no-namespaces"]
+)
+def test_an_ordinary_users_sandboxes_keep_the_same_promises(
+    python_of_user: str, state_dir: Path, token: str, walls: dict[str, Any]
+) -> None:
+    """Timeouts, memory, process caps and signals, without any privilege."""
+    argument = json.dumps({"state_dir": str(state_dir), "token": token, "walls": walls})
+    identity = {"user": UID, "group": UID, "extra_groups": []} if os.geteuid() == 0 else {}
+    done = subprocess.run(
+        [python_of_user, "-c", SCENARIO, argument], cwd=ROOT, capture_output=True, check=False,
+        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}, timeout=60, **identity,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stderr == b""
+    found = json.loads(done.stdout)
+
+    assert found["echo"][0] == "ok"
+    assert found["timeout"][0] == "timeout"
+    assert found["timeout"][2] < 2.0
+    assert found["killer"][0] in ("timeout", "crashed")
+    assert [found[name][0] for name in ("oom", "oom-child", "oom-ten")] == ["oom"] * 3
+    assert found["bomb"][0] in ("timeout", "oom")
+    # Without a user namespace all of the user's threads are counted, and ours come and go.
+    assert 5 <= found["made"] <= (20 if walls else 15)
+    assert found["segv"][:2] == ["crashed", "killed by signal 11 (SIGSEGV)"]
+    assert found["capabilities"][0] == "ok"
+    assert "process-cap" not in found["echo"][3]
+    assert found["left"] == ["counter"]
+    assert processes_with(token) == []

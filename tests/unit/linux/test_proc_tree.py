@@ -1,0 +1,158 @@
+"""Ending trees by looking at /proc, and forking with clone3."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from faasd.linux import cgroup_v2, clone, proc_tree, process
+
+ROOT = Path(__file__).parent.parent.parent.parent
+
+
+def in_child(code: str) -> str:
+    """Run code in a single-threaded process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, timeout=30
+    )
+    return done.stdout.decode().strip()
+
+
+def test_end_all_ends_orphans_and_spares_what_is_to_be_kept() -> None:
+    """A subreaper sees every orphan below it."""
+    code = """
+import os, time
+from faasd.linux import proc_tree, process
+process.become_subreaper()
+kept = os.fork()
+if kept == 0:
+    os.fork(); time.sleep(600)
+alive = os.pipe()
+for _ in range(5):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.write(alive[1], b'x'); time.sleep(600)
+        os._exit(0)
+while len(proc_tree.descendants([os.getpid()])) < 7: pass
+print(proc_tree.end_all([os.getpid()], keep=[kept]), len(proc_tree.descendants([os.getpid()])))
+proc_tree.end_all([os.getpid()])
+"""
+    assert in_child(code) == "5 2"
+
+
+def test_a_name_with_brackets_does_not_confuse() -> None:
+    """The name in /proc/PID/stat is the process's own choice."""
+    code = """
+from faasd.linux import proc_tree, process
+import os
+process.set_name(") R 1 (")
+print(proc_tree.stat_of(os.getpid()).parent == os.getppid())
+"""
+    assert in_child(code) == "True"
+
+
+def test_fork_hands_back_a_pidfd_of_a_sound_interpreter() -> None:
+    """The child runs Python, threads included; the pidfd tells of its end."""
+    code = """
+import os, select, threading
+from faasd.linux import clone
+pid, pidfd = clone.fork()
+if pid == 0:
+    t = threading.Thread(target=lambda: None); t.start(); t.join()
+    os._exit(7)
+select.select([pidfd], [], [])
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), os.get_inheritable(pidfd))
+"""
+    assert in_child(code) == "7 False"
+
+
+def test_where_clone3_is_refused_a_plain_fork_serves() -> None:
+    """Some container engines filter the call; without namespaces nothing is lost."""
+    code = """
+import os
+from faasd.linux import clone
+clone._SYS_CLONE3 = 100_000  # No such call: ENOSYS.
+pid, pidfd = clone.fork()
+if pid == 0: os._exit(5)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+try: clone.fork(clone.NEWPID)
+except OSError as error: print(error.errno == 38)
+"""
+    assert in_child(code) == "5\nTrue"
+
+
+def test_the_parents_end_is_seen_on_a_pipe() -> None:
+    """Even when it came before anybody could ask for a signal."""
+    read, write = os.pipe()
+    assert not process.has_hung_up(read)
+    os.close(write)
+    assert process.has_hung_up(read)
+    os.close(read)
+
+
+def test_pids_of_pidfds_are_ours_to_see() -> None:
+    """Also for processes that count themselves in another namespace."""
+    child = subprocess.Popen(["sleep", "100"])
+    pidfd = os.pidfd_open(child.pid)
+    assert process.pid_of_pidfd(pidfd) == child.pid
+    assert process.send_signal(pidfd, signal.SIGKILL)
+    child.wait()
+    assert process.pid_of_pidfd(pidfd) == -1
+    assert not process.send_signal(pidfd, signal.SIGKILL)
+    os.close(pidfd)
+
+
+def test_cgroup_v2_kills_and_clones_into_a_group() -> None:
+    """Needs no controller, only a writable unified tree."""
+    own = cgroup_v2.own_group()
+    if own is None or not os.access(own, os.W_OK):
+        pytest.skip("no writable cgroup v2 tree on this host")
+    group = cgroup_v2.Group(f"{own}/faasd-test-{os.getpid()}")
+    group.create()
+    try:
+        code = f"""
+import os, signal, time
+from faasd.linux import cgroup_v2, clone
+group = cgroup_v2.Group({group.path!r})
+fd = group.directory_fd()
+pid, pidfd = clone.fork(0, fd)
+if pid == 0: time.sleep(600)
+print(group.pids() == [pid])
+group.kill()
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), group.pids())
+"""
+        assert in_child(code) == "True\n-9 []"
+    finally:
+        group.remove()
+
+
+def test_cgroup_v2_files_are_written_as_the_kernel_documents_them(tmp_path: Path) -> None:
+    """On a directory of plain files, for hosts whose controllers are of version 1."""
+    for name in ("memory.max", "memory.swap.max", "memory.oom.group", "pids.max", "cpu.max"):
+        (tmp_path / name).touch()
+    (tmp_path / "memory.events").write_text("low 0\nhigh 0\nmax 9\noom 2\noom_kill 3\n")
+    (tmp_path / "memory.peak").write_text("4096\n")
+    group = cgroup_v2.Group(str(tmp_path))
+    group.limit_memory(2**26)
+    group.limit_processes(5)
+    group.limit_cpu(1.5)
+    written = {path.name: path.read_text() for path in tmp_path.iterdir()}
+
+    assert written["memory.max"] == "67108864"
+    assert written["memory.swap.max"] == "0"
+    assert written["memory.oom.group"] == "1"
+    assert written["pids.max"] == "5"
+    assert written["cpu.max"] == "150000 100000"
+    assert (group.oom_kills(), group.memory_peak_bytes()) == (3, 4096)
+
+
+def test_clone_flags_are_the_kernels() -> None:
+    """A wrong bit would fork happily, without the wall."""
+    assert (clone.NEWPID, clone.NEWUSER) == (0x20000000, 0x10000000)
+    assert proc_tree.tasks_of(os.getuid()) >= 1

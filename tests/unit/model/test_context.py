@@ -1,0 +1,58 @@
+"""The context is made by hand in a handler's unit test, and speaks to whatever stands behind it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from faasd.errors import FaasdError, UnknownQueue
+from faasd.model.context import Context
+
+
+class Answers:
+    def __init__(self, reply: dict[str, Any]) -> None:
+        self.reply = reply
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def request(self, op: str, fields: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append((op, fields))
+        return self.reply
+
+    def notify(self, op: str, fields: dict[str, Any]) -> None:
+        self.asked.append((op, fields))
+
+
+def test_a_context_made_by_hand_has_lambdas_attributes() -> None:
+    """memory_limit_in_mb is a string there."""
+    context = Context("thumbnail", memory_bytes=512 * 2**20, timeout_s=10)
+    assert context.function_name == "thumbnail"
+    assert context.memory_limit_in_mb == "512"
+    assert context.aws_request_id == context.invocation_id
+    assert context.invoked_function_arn.endswith(":function:thumbnail")
+    assert 9_000 < context.get_remaining_time_in_millis() <= 10_000
+    assert Context(timeout_s=0).get_remaining_time_in_millis() == 0
+
+
+def test_requests_without_a_daemon_say_what_to_do() -> None:
+    """The first thing that an author of tests meets."""
+    with pytest.raises(RuntimeError, match="services="):
+        Context().enqueue("q", 1)
+
+
+def test_answers_become_values_and_refusals_errors_of_their_type() -> None:
+    """An unknown type stays readable."""
+    assert Context(services=Answers({"id": "q1"})).enqueue("q", 1) == "q1"
+    assert Context(services=Answers({"result": [1]})).invoke("f") == [1]
+    refused = {"error": {"type": "UnknownQueue", "message": "no q"}}
+    with pytest.raises(UnknownQueue, match="no q"):
+        Context(services=Answers(refused)).enqueue("q", 1)
+    with pytest.raises(FaasdError, match="timeout: too slow"):
+        Context(services=Answers({"error": {"type": "timeout", "message": "too slow"}})).invoke("f")
+
+
+def test_progress_is_told() -> None:
+    """Without waiting."""
+    answers = Answers({})
+    Context(services=answers).progress(0.5)
+    assert answers.asked == [("progress", {"value": 0.5})]

@@ -1,0 +1,74 @@
+"""What is asked of the walls follows from the function and the host alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from faasd.model.function import Function
+from faasd.model.limits import Limits
+from faasd.sandbox.policy import Walls, attempt_policy, degraded, zygote_key, zygote_policy
+
+FULL = Walls(("pid", "ipc", "uts"), "v2", cgroup_caps_processes=True, cgroup_caps_cpu=True, uid=0)
+USER = Walls(("user", "pid", "ipc", "uts"), None, uid=1000)
+BARE = Walls((), None, uid=1000)
+BARE_ROOT = Walls((), None, uid=0)
+FUNCTION = Function("f", "pkg/mod.Class.method", limits=Limits(processes=10))
+
+
+@pytest.mark.parametrize(
+    ("walls", "missing"),
+    [
+        (FULL, ()),
+        (USER, ("memory-cgroup",)),
+        (BARE, ("pid-namespace", "memory-cgroup")),
+        (BARE_ROOT, ("pid-namespace", "memory-cgroup", "process-cap")),
+    ],
+)
+def test_walls_that_this_host_lacks_are_named(walls: Walls, missing: tuple[str, ...]) -> None:
+    """Nobody should believe in a wall that is not there."""
+    assert degraded(FUNCTION, walls) == missing
+    if walls is not FULL:
+        assert "cpu-cap" in degraded(Function("f", "m:h", limits=Limits(cpu=1.0)), walls)
+
+
+@pytest.mark.parametrize(
+    ("walls", "limit"), [(FULL, None), (USER, 11), (BARE, 111), (BARE_ROOT, None)]
+)
+def test_processes_are_counted_where_the_kernel_counts_them(
+    walls: Walls, limit: int | None
+) -> None:
+    """In the cgroup, in the user namespace, or together with all of the user's."""
+    assert attempt_policy(FUNCTION, walls, uid_tasks=100)["processes_rlimit"] == limit
+
+
+def test_handlers_are_named_our_way_or_lambdas() -> None:
+    """`module:attribute`, or `dir/module.attribute`."""
+    ours = zygote_policy(Function("f", "pkg.mod:Class.method"), FULL, {})
+    lambdas = zygote_policy(Function("f", "pkg/mod.method"), FULL, {})
+    assert (ours["module"], ours["attribute"]) == ("pkg.mod", "Class.method")
+    assert (lambdas["module"], lambdas["attribute"]) == ("pkg.mod", "method")
+
+
+def test_a_zygote_is_shared_by_nobody_with_another_code_version_or_policy() -> None:
+    """And a timeout, which the daemon keeps, needs no new one."""
+
+    def key(function: Function) -> str:
+        return zygote_key(function, zygote_policy(function, FULL, {}))
+
+    plain = Function("f", "m:h", code_version="1")
+    assert key(plain) == key(Function("f", "m:h", code_version="1", limits=Limits(timeout_s=1)))
+    others = [
+        Function("f", "m:h", code_version="2"),
+        Function("f", "m:h", code_version="1", python="/usr/bin/python3"),
+        Function("f", "m:h", code_version="1", limits=Limits(memory_bytes=1)),
+        Function("g", "m:h", code_version="1"),
+    ]
+    assert len({key(function) for function in [plain, *others]}) == 5
+
+
+def test_commands_share_a_zygote() -> None:
+    """It has imported nothing of theirs."""
+    one, two = (Function(name, command=("true",)) for name in "ab")
+    assert zygote_key(one, zygote_policy(one, FULL, {})) == zygote_key(
+        two, zygote_policy(two, FULL, {})
+    )

@@ -1,0 +1,71 @@
+"""Frames survive any cutting, and hostile ones are refused before they cost memory."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from faasd import wire
+from faasd.errors import WireError
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 1000])
+def test_frames_do_not_depend_on_how_the_bytes_arrive(size: int) -> None:
+    """A stream socket keeps no boundaries."""
+    data = wire.encode({"a": 1}) + wire.encode_raw(b"[]") + wire.encode({})
+    reader = wire.FrameReader(100)
+    frames = [
+        frame for at in range(0, len(data), size) for frame in reader.feed(data[at : at + size])
+    ]
+    assert frames == [b'{"a":1}', b"[]", b"{}"]
+    assert not reader.is_within_frame
+
+
+def test_a_frame_over_the_limit_is_refused_from_its_length_alone() -> None:
+    """Nobody waits for four gigabytes."""
+    with pytest.raises(WireError, match="over the limit of 100"):
+        wire.FrameReader(100).feed(b"\xff\xff\xff\xff")
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[1]", b"\xff", b"[" * 200_000])
+def test_what_is_no_json_object_is_refused(text: bytes) -> None:
+    """With our error, whatever json raises."""
+    with pytest.raises(WireError):
+        wire.decode(text)
+
+
+def test_descriptors_travel_beside_their_frame() -> None:
+    """And a promise of more than came is refused."""
+    ours, theirs = socket.socketpair()
+    read, write = os.pipe()
+    with ours, theirs:
+        wire.send(ours, {"fds": 1}, [write])
+        os.close(write)
+        reader = wire.FrameReader(100)
+        assert reader.receive(theirs) == [b'{"fds":1}']
+        [received] = reader.take_fds(1)
+        assert not os.get_inheritable(received)
+        os.write(received, b"x")
+        os.close(received)
+        assert os.read(read, 1) == b"x"
+        with pytest.raises(WireError, match="promised 1"):
+            reader.take_fds(1)
+    os.close(read)
+
+
+def test_a_blocking_reader_takes_one_frame_and_knows_the_end() -> None:
+    """Half a frame is an error, no frame is the end."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        with ours:
+            ours.sendall(wire.encode([1]) + wire.encode([2]) + b"\x00\x00")
+        assert wire.receive(theirs, 100) == b"[1]"
+        assert wire.receive(theirs, 100) == b"[2]"
+        with pytest.raises(WireError, match="within a frame"):
+            wire.receive(theirs, 100)
+    ours, theirs = socket.socketpair()
+    ours.close()
+    with theirs:
+        assert wire.receive(theirs, 100) is None
