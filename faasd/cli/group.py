@@ -18,7 +18,7 @@ COMMANDS = {
     "init": "faasd.cli.init:init",
     "run": "faasd.cli.run:run",
     "check": "faasd.cli.check:check",
-    "demo": "faasd.cli.run:demo",
+    "demo": "faasd.cli.demo:demo",
     "doctor": "faasd.cli.doctor:doctor",
     "status": "faasd.cli.status:status",
     "functions": "faasd.cli.functions:functions",

@@ -1,4 +1,4 @@
-"""`faasd run` and `faasd demo`: the commands that are more than a question to a daemon."""
+"""`faasd run`: the daemon itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from faasd.cli.command import command, config_in_force
 
-__all__ = ["demo", "run"]
+__all__ = ["run"]
 
 
 @command(examples=("faasd run", "faasd run --config /etc/faasd/faasd.toml"))
@@ -16,12 +16,6 @@ __all__ = ["demo", "run"]
 def run(context: click.Context) -> None:
     """Run the daemon in the foreground; SIGTERM or Ctrl-C stops it, after what runs has finished."""
     context.exit(_run_daemon(config_in_force(context)))
-
-
-@command()
-def demo() -> None:
-    """Run the main job on real input in a temporary directory; ends by itself."""
-    click.get_current_context().exit(importlib.import_module("faasd.cli.demo").main() or 0)
 
 
 def _run_daemon(config_path: str) -> int:

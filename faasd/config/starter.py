@@ -24,6 +24,7 @@ retry = { attempts = 3, backoff = "exponential", first = "10s", max = "10m" }
 # Settings of a function that is declared in Python may stand here too, and win.
 [functions.greet]
 timeout = "10s"
+retry = { attempts = 3, backoff = "fixed", first = "1s" }
 """
 
 _FUNCTIONS = '''\
@@ -44,7 +45,9 @@ def heartbeat(event, context):
     print("the clock says", event["scheduled_for"])
 
 
-@function(triggers=[files("inbox", pattern="*.txt")])
+@function(
+    triggers=[files("inbox", pattern="*.txt", on_success="move:done", on_failure="move:failed")]
+)
 def count_words(event, context):
     """Count the words of each text file that is dropped into inbox/. Try: echo hello > inbox/a.txt"""
     words = len(Path(event["path"]).read_text(encoding="utf-8").split())
