@@ -35,6 +35,7 @@ __all__ = ["WatchedDirectory"]
 _T = TypeVar("_T")
 _BATCH_MAX = 500
 _LOOKS_MAX = 1000
+_STOP_S = 5.0
 _ABSENT_ROOT_S = 1.0  # How often a root that is not there is looked for.
 _ROOT_CHECK_S = 5.0  # How often it is checked that the root is still the one that is watched.
 _AGAIN_S = 1.0
@@ -93,6 +94,7 @@ class WatchedDirectory:
             history=services.history,
             clock=self._clock,
             executor=self._executor,
+            has_stable_inodes=lambda: self._look.has_stable_inodes,
         )
         self._to_settle: set[str] = set()
         self._scan_due_s = 0.0
@@ -116,13 +118,24 @@ class WatchedDirectory:
         self._task = asyncio.create_task(self._run(), name=f"files {self.trigger.name}")
 
     async def stop(self) -> None:
-        """End after the step that is under way. What is not accepted stays where it is."""
+        """End after the step that is under way. What is not accepted stays where it is.
+
+        A file system that hangs holds this up for no longer than a few seconds.
+        """
         self._is_stopping = True
         self._wake.set()
-        if self._task is not None:
-            await self._task
-        await self.call(self._look.forget)
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._look.forget()
+        try:
+            async with asyncio.timeout(_STOP_S):
+                if self._task is not None:
+                    await self._task
+                await self.call(lambda: None)  # The thread is free, so joining it takes no time.
+        except TimeoutError:
+            self._problems.note("directory", f"{self.trigger.path} does not answer; left behind")
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            return
+        self._look.forget()  # What a scan that was under way has still begun to watch.
+        self._executor.shutdown(wait=True)
 
     async def call(self, blocking: Callable[[], _T]) -> _T:
         """Run something that blocks in this directory's thread."""

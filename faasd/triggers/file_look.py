@@ -18,7 +18,7 @@ from faasd.interfaces import FileRow
 from faasd.model.trigger import FilesTrigger
 from faasd.triggers.file_events import original_path
 from faasd.triggers.file_mounts import FileSystem, file_system_of
-from faasd.triggers.file_names import NameRules
+from faasd.triggers.file_names import NameRules, shown
 from faasd.triggers.file_rows import FileRows
 from faasd.triggers.file_scan import RootState, Scan, look, look_at_root, scan
 from faasd.triggers.file_settle import Hint, Pending, Seen, SettleRules, Sifted, gone, sift
@@ -81,6 +81,11 @@ class DirectoryLook:
         if self._trigger.polling is not None:
             return self._trigger.polling
         return self._file_system.needs_polling
+
+    @property
+    def has_stable_inodes(self) -> bool:
+        """Whether an inode number proves which file it is."""
+        return self._file_system.stable_inodes
 
     def is_root_changed(self) -> bool:
         """Whether something else is at the trigger's path than at the last scan, or hints have died."""
@@ -190,9 +195,7 @@ class DirectoryLook:
         if found.unread:
             path, error = next(iter(found.unread.items()))
             more = f" (and {len(found.unread) - 1} more)" if len(found.unread) > 1 else ""
-            return (
-                f"cannot read {os.fsdecode(path)}{more}: {error.strerror}; files in it are not seen"
-            )
+            return f"cannot read {shown(path)}{more}: {error.strerror}; files in it are not seen"
         self._was_mount_point = self._was_mount_point or state.is_mount_point
         if not state.is_mount_point:
             live = {*found.directories.values(), *found.devices}

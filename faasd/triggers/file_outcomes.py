@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
@@ -20,7 +20,7 @@ from faasd.model.invocation import FINAL_STATES, Invocation
 from faasd.model.trigger import FilesTrigger
 from faasd.triggers import file_actions
 from faasd.triggers.file_events import identity_of_row, moved_detail, original_path
-from faasd.triggers.file_names import NameRules, move_target
+from faasd.triggers.file_names import NameRules, move_target, shown
 from faasd.triggers.file_rows import FileRows
 from faasd.triggers.file_scan import identity_of
 
@@ -68,6 +68,7 @@ class FileOutcomes:
         history: History,
         clock: Clock,
         executor: Executor,
+        has_stable_inodes: Callable[[], bool],
     ) -> None:
         self._trigger = trigger
         self._names = names
@@ -75,6 +76,7 @@ class FileOutcomes:
         self._history = history
         self._clock = clock
         self._executor = executor
+        self._has_stable_inodes = has_stable_inodes
 
     async def carry_out(self, invocation_ids: Collection[str]) -> Report:
         """Act for those of these invocations that are final. What fails is tried again at the next call."""
@@ -155,7 +157,7 @@ class FileOutcomes:
             return _Change(row.path, None)
         except OSError as error:
             problem = (
-                f"cannot {action.partition(':')[0]} {_shown(row.path)} after it ended as"
+                f"cannot {action.partition(':')[0]} {shown(row.path)} after it ended as"
                 f" {plan.invocation.outcome}: {error.strerror or error}; tried again at the next rescan"
             )
             return _Change(row.path, replace(row, detail=problem), problem)
@@ -163,6 +165,8 @@ class FileOutcomes:
     def _delete_or_move(self, plan: _Plan, action: str, state: str) -> _Change:
         row, root = plan.row, self._names.root
         identity, marker = identity_of_row(row), self._names.marker
+        if not self._has_stable_inodes():
+            identity = identity._replace(inode=file_actions.ANY_INODE)
         if original_path(row) is not None:  # A failed file that was redriven and ended well.
             root = os.path.dirname(row.path)
         target = move_target(self._names.root, action)
@@ -223,7 +227,3 @@ def _keep_detail(plan: _Plan) -> str | None:
     invocation = plan.invocation
     message = invocation.error.message if invocation.error else invocation.reason
     return f"{invocation.outcome}: {message}" if message else invocation.outcome
-
-
-def _shown(path: bytes) -> str:
-    return os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
