@@ -13,15 +13,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from faasd.clock import Clock
 from faasd.interfaces import FileRow
 from faasd.model.trigger import FilesTrigger
 from faasd.triggers.file_events import original_path
 from faasd.triggers.file_mounts import FileSystem, file_system_of
-from faasd.triggers.file_names import NameRules, shown
-from faasd.triggers.file_rows import FileRows
+from faasd.triggers.file_names import shown
 from faasd.triggers.file_scan import RootState, Scan, look, look_at_root, scan
-from faasd.triggers.file_settle import Hint, Pending, Seen, SettleRules, Sifted, gone, sift
+from faasd.triggers.file_settle import Hint, Seen, SettleRules, Sifted, gone, sift
+from faasd.triggers.file_state import TriggerState
 from faasd.triggers.file_watch import DirectoryWatches, HintSink
 
 __all__ = ["DirectoryLook", "Looked", "Scanned", "say_root_error"]
@@ -50,23 +49,13 @@ class Scanned:
 class DirectoryLook:
     """Looks at one trigger's directory."""
 
-    def __init__(
-        self,
-        *,
-        trigger: FilesTrigger,
-        names: NameRules,
-        rows: FileRows,
-        pending: Mapping[bytes, Pending],
-        clock: Clock,
-        watches: DirectoryWatches,
-        sink: HintSink,
-    ) -> None:
+    def __init__(self, state: TriggerState, watches: DirectoryWatches, sink: HintSink) -> None:
         self.root_state: RootState | None = None
-        self._trigger = trigger
-        self._names = names
-        self._rows = rows
-        self._pending = pending
-        self._clock = clock
+        self._trigger = state.trigger
+        self._names = state.names
+        self._rows = state.rows
+        self._pending = state.backlog.pending
+        self._clock = state.services.clock
         self._watches = watches
         self._sink = sink
         self._file_system = _LOCAL

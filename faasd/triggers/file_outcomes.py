@@ -9,20 +9,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
-from faasd.clock import Clock, to_iso
-from faasd.interfaces import FileRow, History, InvocationFilter
+from faasd.clock import to_iso
+from faasd.interfaces import FileRow, InvocationFilter
 from faasd.model.attempt import AttemptRecord
 from faasd.model.invocation import FINAL_STATES, Invocation
-from faasd.model.trigger import FilesTrigger
 from faasd.triggers import file_actions
 from faasd.triggers.file_events import identity_of_row, moved_detail, original_path
-from faasd.triggers.file_names import NameRules, move_target, shown
-from faasd.triggers.file_rows import FileRows
+from faasd.triggers.file_look import DirectoryLook
+from faasd.triggers.file_names import move_target, shown
 from faasd.triggers.file_scan import identity_of
+from faasd.triggers.file_state import TriggerState
 
 __all__ = ["FileOutcomes", "Report"]
 
@@ -59,24 +59,14 @@ class _Change:
 class FileOutcomes:
     """Acts on the files of one trigger whose invocations are final."""
 
-    def __init__(
-        self,
-        *,
-        trigger: FilesTrigger,
-        names: NameRules,
-        rows: FileRows,
-        history: History,
-        clock: Clock,
-        executor: Executor,
-        has_stable_inodes: Callable[[], bool],
-    ) -> None:
-        self._trigger = trigger
-        self._names = names
-        self._rows = rows
-        self._history = history
-        self._clock = clock
+    def __init__(self, state: TriggerState, executor: Executor, look: DirectoryLook) -> None:
+        self._trigger = state.trigger
+        self._names = state.names
+        self._rows = state.rows
+        self._history = state.services.history
+        self._clock = state.services.clock
         self._executor = executor
-        self._has_stable_inodes = has_stable_inodes
+        self._look = look
 
     async def carry_out(self, invocation_ids: Collection[str]) -> Report:
         """Act for those of these invocations that are final. What fails is tried again at the next call."""
@@ -165,7 +155,7 @@ class FileOutcomes:
     def _delete_or_move(self, plan: _Plan, action: str, state: str) -> _Change:
         row, root = plan.row, self._names.root
         identity, marker = identity_of_row(row), self._names.marker
-        if not self._has_stable_inodes():
+        if not self._look.has_stable_inodes:
             identity = identity._replace(inode=file_actions.ANY_INODE)
         if original_path(row) is not None:  # A failed file that was redriven and ended well.
             root = os.path.dirname(row.path)
