@@ -140,7 +140,11 @@ class ProcessSandboxes:
         pool = self._the_pool()
         starting = asyncio.ensure_future(pool.zygote(attempt.function))
         waited: set[asyncio.Future[Any]] = {starting, stop}
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            starting.cancel()  # Only our waiting: others may want the zygote.
+            raise
         if not starting.done():
             starting.cancel()
             word = "cancelled" if stop.cancelled() else stop.result()

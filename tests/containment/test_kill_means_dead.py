@@ -45,10 +45,10 @@ async def test_escaped_processes_really_run_until_the_handler_ends(
 
 
 async def test_what_a_handler_leaves_behind_ends_when_it_returns(
-    any_bench: Bench, token: str
+    both_benches: Bench, token: str
 ) -> None:
     """An attempt is over when its handler returns; it cannot live on in the background."""
-    outcome = await any_bench.run("escape_and_return", {"token": token})
+    outcome = await both_benches.run("escape_and_return", {"token": token})
 
     assert outcome.result_json == '"returned"'
     assert processes_with(token) == []
@@ -124,12 +124,14 @@ async def test_stop_ends_an_attempt_early_with_its_word(bench: Bench, word: str)
     assert bench.services.texts("stdout") == ["tidied up"]
 
 
-async def test_a_handler_may_tidy_up_in_its_grace_and_is_timed_out_still(any_bench: Bench) -> None:
+async def test_a_handler_may_tidy_up_in_its_grace_and_is_timed_out_still(
+    both_benches: Bench,
+) -> None:
     """SoftTimeout is raised in the handler; returning afterwards is too late."""
-    outcome = await any_bench.run("tidy_up", timeout_s=0.2, grace_s=5.0)
+    outcome = await both_benches.run("tidy_up", timeout_s=0.2, grace_s=5.0)
 
     assert outcome.word == "timeout"
-    assert any_bench.services.texts("stdout") == ["tidied up"]
+    assert both_benches.services.texts("stdout") == ["tidied up"]
     assert outcome.usage.wall_s < 2.0
 
 
@@ -160,11 +162,11 @@ async def test_stopping_ends_what_runs_as_drained(tmp_path: Path, token: str) ->
 
 
 async def test_a_process_that_holds_the_output_pipe_delays_nobody(
-    any_bench: Bench, token: str
+    both_benches: Bench, token: str
 ) -> None:
     """A background child with our pipe open is the classic way to hang a runner."""
     began = time.monotonic()
-    outcome = await any_bench.run("hold_stdout_and_return", {"token": token})
+    outcome = await both_benches.run("hold_stdout_and_return", {"token": token})
 
     assert outcome.word == "ok"
     assert time.monotonic() - began < 5.0
