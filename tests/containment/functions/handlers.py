@@ -64,6 +64,7 @@ def tidy_up(event, context):
     from faasd.model.context import SoftTimeout
 
     try:
+        print("working")
         time.sleep(600)
     except SoftTimeout:
         print("tidied up")
