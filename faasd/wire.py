@@ -6,6 +6,7 @@ hostile, can neither fill our memory nor make us wait: what does not fit the pro
 
 from __future__ import annotations
 
+import array
 import json
 import socket
 from collections import deque
@@ -19,6 +20,7 @@ __all__ = ["CONTROL_BYTES_MAX", "FrameReader", "decode", "encode", "encode_raw",
 #: Largest frame between the daemon and its zygotes; nothing of unbounded size travels there.
 CONTROL_BYTES_MAX = 2**20
 _FDS_MAX = 16
+_FD_BYTES = array.array("i").itemsize
 
 
 def encode(value: Any) -> bytes:
@@ -78,8 +80,14 @@ class FrameReader:
 
     def receive(self, channel: socket.socket, size: int = 65536) -> list[bytes] | None:
         """Read once from a socket, descriptors included; None at its end. Raises WireError, OSError."""
-        data, fds, flags, _ = socket.recv_fds(channel, size, _FDS_MAX, socket.MSG_CMSG_CLOEXEC)
-        self.fds.extend(fds)
+        # Not socket.recv_fds: up to Python 3.11 it drops its flags, and the descriptors would leak.
+        room = socket.CMSG_SPACE(_FDS_MAX * _FD_BYTES)
+        data, ancillary, flags, _ = channel.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC)
+        for level, kind, packed in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                fds = array.array("i")
+                fds.frombytes(packed[: len(packed) - len(packed) % _FD_BYTES])
+                self.fds.extend(fds)
         if flags & socket.MSG_CTRUNC:
             raise WireError("more descriptors came at once than a frame may bring")
         if not data:

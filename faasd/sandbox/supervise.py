@@ -163,12 +163,12 @@ class Supervision:
         tries = 0
         while not self._gone.done():
             tries += 1
+            if self._slot is not None:
+                self._slot.kill()  # First: from here on nobody in it forks.
             if self._zygote.has_pid_namespace:
                 process.send_signal(self._pidfd, signal.SIGKILL)
             else:
                 self._zygote.kill_sandbox(self._number)
-            if self._slot is not None:
-                self._slot.kill()
             if tries > 4:
                 self._zygote.kill()  # It does not answer; the root zygote sweeps what it leaves.
             await asyncio.wait({self._gone}, timeout=_KILL_PATIENCE_S)

@@ -1,13 +1,13 @@
 """Groups: which waiting invocations of one key may be claimed now.
 
 Those that may not are set to BLOCKED when a claim meets them, so that no later claim walks over
-them again, and one of them is made READY each time an invocation of their group stops waiting or
+them again, and the next of them is made READY each time an invocation of their group stops waiting or
 running. A thousand invocations behind one key then cost a claim as little as one.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, select, text, update
+from sqlalchemy import Connection, bindparam, or_, select, text, update
 
 from faasd.model.function import Lane
 from faasd.store.statements import Hot
@@ -37,19 +37,16 @@ _BLOCK = Hot(
     .where(text("seq IN (SELECT value FROM json_each(:seqs))"), text("state = 'waiting'"))
     .values(readiness=BLOCKED)
 )
-_FIRST_BLOCKED = (
-    select(_i.seq)
-    .where(*_IN_GROUP, text("state = 'waiting'"), _i.readiness == BLOCKED)
-    .order_by(_i.seq)
-    .limit(1)
-    .scalar_subquery()
-)
-_UNBLOCK = Hot(update(invocations).where(_i.seq == _FIRST_BLOCKED).values(readiness=READY))
-_UNBLOCK_ALL = Hot(
+_BLOCKED = select(_i.seq).where(*_IN_GROUP, text("state = 'waiting' AND readiness = 2")).limit(1)
+_FIRST = _BLOCKED.order_by(_i.seq)  # Who goes next in a group that keeps its order,
+_FOREMOST = _BLOCKED.order_by(_i.priority.desc(), _i.seq)  # and in one that goes by priority.
+_UNBLOCK = Hot(
     update(invocations)
-    .where(text("state = 'waiting'"), _i.readiness == BLOCKED)
+    .where(or_(_i.seq == _FIRST.scalar_subquery(), _i.seq == _FOREMOST.scalar_subquery()))
     .values(readiness=READY)
 )
+_ALL_BLOCKED = select(_i.seq).where(text("state = 'waiting' AND readiness = 2"))
+_UNBLOCK_ALL = Hot(update(invocations).where(_i.seq.in_(_ALL_BLOCKED)).values(readiness=READY))
 
 
 class GroupGate:
@@ -100,7 +97,11 @@ def block(connection: Connection, seqs: list[int]) -> None:
 
 
 def unblock(connection: Connection, queue: str, group_key: str | None) -> None:
-    """Make the first member that was set aside ready. Due whenever a member stops waiting or running."""
+    """Make those ready that may be next. Due whenever a member stops waiting or running.
+
+    Whether the group keeps its order is the lane's to know, so both candidates are woken; the next
+    claim sets the wrong one aside again.
+    """
     if group_key is not None:
         _UNBLOCK.run(connection, q=queue, g=group_key)
 

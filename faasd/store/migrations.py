@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from faasd.errors import SchemaTooNew, StoreError
 from faasd.store.database import driver_of, explain
@@ -65,7 +66,11 @@ def migrate(
 
 def _make(connection: Connection) -> None:
     connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
-    metadata.create_all(connection)
+    for table in metadata.sorted_tables:
+        connection.execute(CreateTable(table))
+        # In one order everywhere: where two indexes would do, SQLite's choice depends on it.
+        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+            connection.execute(CreateIndex(index))
     connection.execute(counters.insert(), [{"name": name, "value": 0} for name in COUNTERS])
 
 

@@ -115,6 +115,14 @@ Index(
     sqlite_where=text("state = 'waiting' AND group_key IS NOT NULL"),
 )
 Index(
+    "waiting_blocked",
+    _column.queue,
+    _column.group_key,
+    _column.priority.desc(),
+    _column.seq,
+    sqlite_where=text("state = 'waiting' AND readiness = 2"),
+)
+Index(
     "waiting_expiry",
     _column.expires_at,
     _column.queue,
@@ -122,8 +130,8 @@ Index(
 )
 Index(
     "running_lease",
-    _column.queue,
     _column.lease_expires_at,
+    _column.queue,
     sqlite_where=text("state = 'running'"),
 )
 Index(
@@ -134,7 +142,7 @@ Index(
 )
 Index("open_source", _column.source, sqlite_where=text(IS_OPEN))
 Index("finished", _column.ended_at, sqlite_where=text(IS_FINISHED))
-Index("dead", _column.queue, _column.ended_at, sqlite_where=text("state = 'dead'"))
+Index("dead", _column.ended_at, _column.queue, sqlite_where=text("state = 'dead'"))
 Index("by_function", _column.function)
 
 attempts = Table(

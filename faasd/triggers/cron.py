@@ -60,11 +60,13 @@ class CronTriggers:
         self._tasks: list[asyncio.Task[None]] = []
         self._clock_fd: int | None = None
         self._clocks_apart_s = 0.0
-        self._clock_stepped = False
+        self._clock_checked_at = 0.0  # By the monotonic clock.
+        self._stepped_from: float | None = None
 
     async def start(self, functions: Sequence[Function]) -> None:
         """Take up the schedules where their cursors stand, and begin to fire."""
-        self._clocks_apart_s = self._clock.now() - self._clock.monotonic()
+        self._clock_checked_at = self._clock.monotonic()
+        self._clocks_apart_s = self._clock.now() - self._clock_checked_at
         async with self._lock:
             await self._take(functions)
             now = self._clock.now()
@@ -154,13 +156,17 @@ class CronTriggers:
 
     def check_clock(self) -> bool:
         """Whether the wall clock has been set, or time was slept through; if so, follow it."""
-        now = self._clock.now()
-        apart_s = now - self._clock.monotonic()
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        apart_s = now - monotonic
         stepped_s, self._clocks_apart_s = apart_s - self._clocks_apart_s, apart_s
+        # The step may be as old as the last look, and fire times since then come again.
+        earliest = now - min(monotonic - self._clock_checked_at, 2 * _POLL_S)
+        self._clock_checked_at = monotonic
         if abs(stepped_s) <= _STEP_S:
             return False
         _log.info("clock_step_noticed", step_s=round(stepped_s, 3))
-        self._clock_stepped = True  # The next walk follows it; one may be under way just now.
+        # The next walk follows it; one may be under way just now.
+        self._stepped_from = min(earliest, self._stepped_from or earliest)
         self._due.set()
         return True
 
@@ -191,8 +197,8 @@ class CronTriggers:
 
     async def _walk(self) -> None:
         now = self._clock.now()
-        if self._clock_stepped:
-            self._follow_clock(now)
+        if self._stepped_from is not None:
+            self._follow_clock(self._stepped_from)
         due = self._pop_due(now)
         try:
             async with asyncio.TaskGroup() as group:
@@ -207,10 +213,10 @@ class CronTriggers:
                 self._put(schedule)
             raise
 
-    def _follow_clock(self, now: float) -> None:
-        self._clock_stepped = False
+    def _follow_clock(self, stepped_from: float) -> None:
+        self._stepped_from = None
         for schedule in self._schedules.values():
-            schedule.follow_clock(now)
+            schedule.follow_clock(stepped_from)
             self._put(schedule)
 
     async def _hand_over(self, offers: list[tuple[Schedule, list[NewEvent]]]) -> None:

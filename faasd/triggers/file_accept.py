@@ -71,11 +71,11 @@ class FileAcceptor:
             answers = await self._answers(events)
         finally:
             for event in events[len(answers) :]:
-                self._guard.finished(event.id or "")
+                self._guard.finished(event.id or "", self._clock.monotonic())
         rows: list[FileRow] = []
         for event, (seen, generation), answer in zip(events, files, answers, strict=True):
             if isinstance(answer, EventRefused):
-                self._guard.finished(event.id or "")
+                self._guard.finished(event.id or "", self._clock.monotonic())
                 result.refused.append((seen, generation, str(answer)))
             else:
                 rows.append(
@@ -122,7 +122,7 @@ class FileAcceptor:
     ) -> FileRow:
         result.acceptances.append(answer)
         if answer.id != event.id:  # A predecessor accepted it and died before it wrote the row.
-            self._guard.finished(event.id or "")
+            self._guard.finished(event.id or "", self._clock.monotonic())
             self._guard.accepted(answer.id, generation)
         if answer.state != "waiting":
             result.to_check.append(answer.id)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from faasd.triggers.file_loop import LoopGuard
-from faasd.triggers.file_settle import Pending, Seen, Sifted
+from faasd.triggers.file_settle import Identity, Pending, Seen, Sifted
 
 __all__ = ["Backlog", "Ready"]
 
@@ -51,14 +51,17 @@ class Backlog:
         self.forget(sifted.settled)
         has_new = False
         for seen in sifted.complete:
-            its_generation = self._generations.get(seen.path, -1)
-            has_new |= its_generation < 0
-            its_generation = generation if its_generation < 0 else its_generation
+            if self._is_complete(seen.path, seen.identity):
+                continue
+            has_new |= seen.path not in self._generations
+            its_generation = self._generations.get(seen.path, generation)
             self.forget((seen.path,))
             self._generations[seen.path] = its_generation
             where = self.held if self._guard.holds(its_generation) else self.ready
             where[seen.path] = Ready(seen, its_generation, now_s)
         for path, pending in sifted.waiting.items():
+            if self._is_complete(path, pending.identity):
+                continue  # A look without the hint cannot know that it was renamed in.
             has_new |= path not in self._generations
             its_generation = self._generations.get(path, generation)
             self.forget((path,))
@@ -123,6 +126,11 @@ class Backlog:
             if path not in present and not path.startswith(prefixes)
         ]
         self.forget(absent)
+
+    def _is_complete(self, path: bytes, identity: Identity) -> bool:
+        """Whether this very file was found complete before and waits for its turn."""
+        waits = self.ready.get(path) or self.held.get(path)
+        return waits is not None and waits.seen.identity == identity
 
     def _wait(self, path: bytes, pending: Pending, generation: int) -> None:
         self._generations[path] = generation

@@ -35,7 +35,7 @@ __all__ = ["WatchedDirectory"]
 _T = TypeVar("_T")
 _BATCH_MAX = 500
 _LOOKS_MAX = 1000
-_ABSENT_ROOT_S = 2.0  # How often a root that is not there is looked for.
+_ABSENT_ROOT_S = 1.0  # How often a root that is not there is looked for.
 _ROOT_CHECK_S = 5.0  # How often it is checked that the root is still the one that is watched.
 _AGAIN_S = 1.0
 _STALE_S = 0.05  # A file found longer ago is looked at once more before it is accepted.
@@ -59,7 +59,7 @@ class WatchedDirectory:
         self.trigger = trigger
         self.names = name_rules(trigger)
         self.rows = FileRows(services.ledger, trigger.name)
-        self.guard = LoopGuard()
+        self.guard = LoopGuard(grace_s=silence_s / 8)
         self.backlog = Backlog(self.guard)
         self.is_paused = False
         self.lock = asyncio.Lock()  # Held while anything of this trigger moves.
@@ -202,7 +202,7 @@ class WatchedDirectory:
         for directory in taken.directories:
             await self._scan_below(directory)
         if taken.files:
-            generation = self.guard.generation_of_new(by_scan=False)
+            generation = self.guard.generation_of_new(self._clock.monotonic(), by_scan=False)
             looked = await self.call(lambda: self._look.look(taken.files, taken.files))
             self.backlog.take(looked.sifted, generation, self._clock.monotonic())
             self.backlog.forget(looked.absent)
@@ -238,7 +238,7 @@ class WatchedDirectory:
         began_s = self._clock.monotonic()
         if not start:
             self.guard.scan_began()
-        generation = self.guard.generation_of_new(by_scan=True)
+        generation = self.guard.generation_of_new(began_s, by_scan=True)
         try:
             scanned = await self.call(lambda: self._look.scan(start))
         except OSError as error:
@@ -312,7 +312,7 @@ class WatchedDirectory:
             accepted = await self.acceptor.accept([(item.seen, item.generation) for item in batch])
             self.backlog.forget(item.seen.path for item in batch)
             self._after_accept(accepted)
-        return bool(self.backlog.ready)
+        return bool(self.backlog.ready or self._to_settle)
 
     async def _changed_since(self, files: Sequence[Seen]) -> set[bytes]:
         """Send files that changed while they waited for their turn back to be settled."""
@@ -380,7 +380,7 @@ class WatchedDirectory:
         # What was said to be final and is not yet in what history reads is asked for once more.
         self._to_settle = set() if is_round else self._to_settle - set(report.final)
         for invocation_id in report.final:
-            self.guard.finished(invocation_id)
+            self.guard.finished(invocation_id, now_s)
         if report.problems:
             self._problems.note("action", report.problems[0])
         elif is_round:

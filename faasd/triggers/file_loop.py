@@ -2,7 +2,7 @@
 
 Nobody can see who wrote a file. What can be seen is *when*: a file that appears while no invocation
 of the trigger is unfinished was written by somebody else, and has generation 0. Any other has one
-more than the lowest generation that is unfinished. A function that feeds itself climbs without end,
+more than the lowest generation that is unfinished, or than the one that has just ended. A function that feeds itself climbs without end,
 but so does a busy drop box, for a while. So when generation `GENERATIONS_MAX` is reached, files of it
 are held back until all invocations of the trigger are final, and a moment longer:
 
@@ -16,6 +16,7 @@ Nothing is lost either way: held files stay where they are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import KeysView
 
 __all__ = ["GENERATIONS_MAX", "ROUNDS_MAX", "LoopGuard"]
@@ -28,12 +29,16 @@ _LIMIT_MAX = 10_000
 class LoopGuard:
     """Follows one trigger's generations."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, grace_s: float) -> None:
+        """`grace_s` is how much later than the file itself the news of it may arrive."""
+        self._grace_s = grace_s
         self.is_tripped = False
         self.rounds = 0
         self._limit = GENERATIONS_MAX
         self._unfinished: dict[str, int] = {}
         self._count_by_generation: dict[int, int] = {}
+        self._ended_last = 0  # The generation of the invocation that ended last, and when.
+        self._ended_at_s = -math.inf
         self._ended_since_scan: set[int] = set()
         self._ended_before_scan: set[int] = set()
 
@@ -54,12 +59,13 @@ class LoopGuard:
             count = self._count_by_generation.get(generation, 0)
             self._count_by_generation[generation] = count + 1
 
-    def finished(self, invocation_id: str) -> None:
+    def finished(self, invocation_id: str, now_s: float) -> None:
         """Note that an invocation is final, or was never made."""
         generation = self._unfinished.pop(invocation_id, None)
         if generation is None:
             return
         self._ended_since_scan.add(generation)
+        self._ended_last, self._ended_at_s = generation, now_s
         self._count_by_generation[generation] -= 1
         if not self._count_by_generation[generation]:
             del self._count_by_generation[generation]
@@ -69,12 +75,15 @@ class LoopGuard:
         self._ended_before_scan = self._ended_since_scan
         self._ended_since_scan = set()
 
-    def generation_of_new(self, *, by_scan: bool) -> int:
+    def generation_of_new(self, now_s: float, *, by_scan: bool) -> int:
         """Return the generation of a file that is seen for the first time just now."""
-        possible = set(self._count_by_generation)
-        if by_scan:  # It may have appeared at any time since the last scan.
-            possible |= self._ended_since_scan | self._ended_before_scan
-        return 1 + min(possible) if possible else 0
+        if self._count_by_generation:
+            return 1 + min(self._count_by_generation)
+        possible = set(self._ended_since_scan | self._ended_before_scan) if by_scan else set()
+        # The end of an invocation may be heard of before the file that it wrote just before.
+        if now_s - self._ended_at_s <= self._grace_s:
+            possible.add(self._ended_last)
+        return 1 + max(possible) if possible else 0
 
     def holds(self, generation: int) -> bool:
         """Whether a file of this generation must wait for the silence."""

@@ -99,7 +99,7 @@ class Schedule:
             self._retry_at = before._retry_at
 
     def follow_clock(self, now: float) -> None:
-        """Mend what a clock that was set back has left ahead of it.
+        """Mend what a clock that was set back, to `now`, has left ahead of it.
 
         The fire times that come again were accepted under the same origin key, so none runs twice.
         """

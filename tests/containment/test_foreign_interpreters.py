@@ -31,7 +31,9 @@ def interpreter(version: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("version", [v for v in VERSIONS if v != "%d.%d" % sys.version_info[:2]])
+@pytest.mark.parametrize(
+    "version", [v for v in VERSIONS if v != f"{sys.version_info[0]}.{sys.version_info[1]}"]
+)
 async def test_a_handler_runs_under_the_interpreter_that_its_function_names(
     bench: Bench, tmp_path: Path, version: str
 ) -> None:

@@ -108,9 +108,9 @@ async def test_a_fork_bomb_ends_at_its_time_limit_and_harms_nobody(
     assert (await any_bench.run("echo", 1)).word == "ok"
     made = counter.stat().st_size
     if "process-cap" in outcome.degraded:
-        assert made > 20  # The control: without the cap the bomb goes beyond it.
+        assert made > 40  # The control: without the cap the bomb goes beyond it.
     else:
-        assert 10 <= made <= 20
+        assert 10 <= made <= 40  # Never more than 20 at once; while it dies, some are replaced.
 
 
 @pytest.mark.parametrize("word", ["cancelled", "drained"])

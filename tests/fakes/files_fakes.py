@@ -24,9 +24,9 @@ class FakeIntake:
         self.events: list[NewEvent] = []
         self.accepted_at: dict[str, float] = {}  # By path: time.perf_counter.
         self.batch_sizes: list[int] = []
-        self.refuse: Callable[[NewEvent], bool] = lambda event: False
+        self.refuse: Callable[[NewEvent], bool] = lambda _: False
         self.fail_with: Exception | None = None
-        self.on_accept: Callable[[NewEvent], None] = lambda event: None
+        self.on_accept: Callable[[NewEvent], None] = lambda _: None
         self._invocations: dict[str, Invocation] = {}
         self._id_by_origin_key: dict[str, str] = {}
         self._attempts: dict[str, list[AttemptRecord]] = {}

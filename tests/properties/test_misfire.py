@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -10,7 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faasd.clock import FakeClock
+from faasd.errors import StoreFull
+from faasd.model.function import Function
 from faasd.model.trigger import ScheduleTrigger
+from faasd.triggers.cron import CronTriggers
 from faasd.triggers.fire_times import FireTimes, fire_times_of
 from faasd.triggers.misfire import (
     CATCH_UP_MAX,
@@ -22,6 +27,7 @@ from faasd.triggers.misfire import (
     decide,
     record_paused,
 )
+from tests.fakes.schedules import MemoryCursors, RecordingAccept
 
 SPRING = datetime(2026, 3, 28, 12, tzinfo=UTC).timestamp()
 AUTUMN = datetime(2026, 10, 24, 12, tzinfo=UTC).timestamp()
@@ -146,3 +152,104 @@ def test_a_month_of_missed_seconds_is_decided_at_once_and_in_few_records(catch_u
     assert len(runs) == (CATCH_UP_MAX if catch_up == "all" else ON_TIME_S)
     assert len(missed) <= 3
     assert [record.count for record in paused] == [month_s]
+
+
+STORIES = st.lists(
+    st.one_of(
+        st.tuples(st.just("runs"), st.floats(0.01, 900)),
+        st.tuples(st.just("is down"), st.floats(0.01, 4000)),
+        st.tuples(st.just("has a full disk"), st.floats(0.01, 900)),
+        st.tuples(st.just("loses its cursor"), st.floats(0.01, 900)),
+        st.tuples(st.just("has its clock set back"), st.floats(2, 900)),
+        st.tuples(st.just("has its clock set forward"), st.floats(0.01, 900)),
+        st.tuples(st.just("is paused"), st.floats(0.01, 900)),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+class Daemon:
+    """A daemon whose life goes wrong in every way a story tells."""
+
+    def __init__(self, trigger: ScheduleTrigger) -> None:
+        self.functions = [Function("f", schedules=(trigger,))]
+        self.name = trigger.name
+        self.clock = FakeClock(SPRING + 0.5)
+        self.earliest = self.clock.now()
+        self.accept, self.cursors = RecordingAccept(), MemoryCursors()
+
+    async def start(self) -> None:
+        self.schedules = CronTriggers(self.accept, self.cursors, self.clock)
+        await self.schedules.start(self.functions)
+        await self.schedules.walk()
+
+    async def pass_time(self, length_s: float) -> None:
+        for _ in range(4):
+            self.clock.advance(length_s / 4)
+            await self.schedules.walk()
+            self.schedules.check_clock()  # As it does every few seconds by itself.
+
+    async def live(self, what: str, length_s: float) -> None:
+        if what == "is down":
+            await self.schedules.stop()
+            self.clock.advance(length_s)
+            await self.start()
+        elif what == "has a full disk":
+            self.accept.error = StoreFull("no room")
+            await self.pass_time(length_s)
+            self.accept.error = None
+            await self.pass_time(60)
+        elif what == "loses its cursor":
+            self.cursors.error = StoreFull("no room")
+            await self.pass_time(length_s)
+            await self.schedules.stop()
+            self.cursors.error = None
+            await self.start()
+        elif what == "is paused":
+            await self.schedules.pause(self.name)
+            await self.pass_time(length_s)
+            await self.schedules.resume(self.name)
+        else:
+            steps = {"has its clock set back": -length_s, "has its clock set forward": length_s}
+            self.clock.step(steps.get(what, 0.0))
+            self.earliest = min(self.earliest, self.clock.now())
+            self.schedules.check_clock()
+            await self.pass_time(length_s)
+
+    async def tell(self, story: list[tuple[str, float]]) -> None:
+        await self.start()
+        for what, length_s in story:
+            await self.live(what, length_s)
+        await self.pass_time(60)
+        await self.schedules.stop()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    STORIES,
+    st.sampled_from(["latest", "all", "skip"]),
+    st.sampled_from([None, 30.0]),
+    st.sampled_from([0.0, 120.0]),
+)
+def test_no_story_loses_or_repeats_a_fire_time(
+    story: list[tuple[str, float]], catch_up: str, deadline_s: float | None, jitter_s: float
+) -> None:
+    """Crashes, full disks, pauses and jumping clocks: each fire time has one run or one record.
+
+    Minutes apart by five, so that no pause is long enough for a summary, which a repeat may overlap.
+    """
+    trigger = ScheduleTrigger(
+        "s",
+        "every",
+        interval_s=300,
+        catch_up=catch_up,
+        start_deadline_s=deadline_s,
+        jitter_s=jitter_s,
+    )
+    daemon = Daemon(trigger)
+    asyncio.run(daemon.tell(story))
+    found = Counter(event.scheduled_for for event in daemon.accept.events)
+    latest = max([daemon.clock.now(), *(at for at in found if at is not None)])
+    times = fire_times_of(trigger)
+    assert found == Counter(times.newest(daemon.earliest, latest, 100_000))

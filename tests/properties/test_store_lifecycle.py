@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -115,11 +116,16 @@ class Lives(RuleBasedStateMachine):
                     other.state = "cancelled"
             assert accepted.state == one.state
 
-    @rule(seconds=st.sampled_from([1, 3, 10]), expires=st.booleans())
-    def let_time_pass(self, seconds: float, expires: bool) -> None:
+    @rule(
+        seconds=st.sampled_from([1, 3, 10]),
+        then=st.sampled_from(["nothing", "expire", "return_expired", "return_unheld"]),
+    )
+    def let_time_pass(self, seconds: float, then: str) -> None:
         self.now += seconds
-        if expires:
+        if then == "expire":
             assert set(self.work(expire, 100, self.now)) == self.model_expiry()
+        elif then != "nothing":
+            self.take_over(expired_only=then == "return_expired")
 
     @rule(count_max=st.integers(1, 5), ends=st.lists(ENDS, max_size=5))
     def claim_and_finish_some(self, count_max: int, ends: list[str]) -> None:
@@ -201,7 +207,6 @@ class Lives(RuleBasedStateMachine):
             m.state = "waiting" if is_redrive else "dropped"
             m.due_at, m.expires_at = self.now, None
 
-    @rule(expired_only=st.booleans())
     def take_over(self, expired_only: bool) -> None:
         expired_by = self.now if expired_only else float("inf")
         token_max = self.work(last_token)
@@ -284,8 +289,60 @@ class Lives(RuleBasedStateMachine):
 
 TestLives = Lives.TestCase
 TestLives.settings = settings(
-    max_examples=100,
-    stateful_step_count=50,
+    max_examples=20,
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_long_and_busy_lives_agree_with_the_model(seed: int) -> None:
+    """Hypothesis finds short examples; this one finds what takes many claims to go wrong."""
+    chance = random.Random(seed)
+    lives = Lives()
+    try:
+        lives.choose_lane(chance.randint(1, 3), chance.random() < 0.5)
+        for _ in range(120):
+            one_step(lives, chance)
+            lives.the_store_says_what_the_model_says()
+            lives.no_group_has_more_than_it_may()
+    finally:
+        lives.teardown()
+
+
+def one_step(lives: Lives, chance: random.Random) -> None:
+    def indexes(count: int) -> list[int]:
+        return [chance.randrange(1000) for _ in range(count)]
+
+    ends = ["ok", "retry", "retry later", "dead", "cancelled"]
+    match chance.randrange(20):
+        case 0 | 1 | 2 | 3 | 4:
+            lives.enqueue(
+                count=chance.randint(1, 3),
+                priority=chance.randint(0, 1),
+                group=chance.choice([None, "a", "a", "b"]),
+                delay=chance.choice([0, 0, 5]),
+                expires=chance.choice([None, None, 8]),
+                source=chance.choice(["s", "t"]),
+                overlap=chance.choice(["allow"] * 20 + ["skip", "replace"]),
+            )
+        case 5 | 6 | 7 | 8 | 9:
+            some = chance.choices(ends, k=chance.randint(0, 3))
+            lives.claim_and_finish_some(count_max=chance.randint(1, 4), ends=some)
+        case 10 | 11 | 12 | 13 if lives.claims:
+            lives.finish_one(
+                which=chance.randrange(1000), how=chance.choice(ends), is_held=chance.random() < 0.8
+            )
+        case 14 if lives.claims:
+            lives.renew(which=indexes(3))
+        case 15 if lives.model:
+            lives.cancel(which=indexes(2))
+        case 16 if lives.model:
+            lives.redrive_or_drop(is_redrive=chance.random() < 0.7, which=indexes(20))
+        case _:
+            then = chance.choice(
+                ["nothing", "nothing", "expire", "return_expired", "return_unheld"]
+            )
+            lives.let_time_pass(seconds=chance.choice([1, 1, 3, 10]), then=then)

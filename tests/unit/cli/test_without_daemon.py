@@ -89,7 +89,9 @@ def test_doctor_is_exit_1_only_when_something_required_is_missing(
     from types import SimpleNamespace
 
     walls = [
-        SimpleNamespace(wall="landlock", available=not missing, how="ABI 6", remedy="Linux 5.13"),
+        SimpleNamespace(
+            wall="landlock", available=not missing, how="ABI 6", remedy="Linux 5.13", required=True
+        ),
         SimpleNamespace(
             wall="memory cgroup", available=False, how="", remedy="Delegate=yes", required=False
         ),

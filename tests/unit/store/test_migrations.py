@@ -44,7 +44,7 @@ def test_an_older_database_is_copied_aside_and_then_upgraded(path: Path) -> None
     connection = open_writer(path)
     kept = migrate(connection, path, {2: add_a_table}, 2)
     assert migrate(connection, path, {2: add_a_table}, 2) is None
-    again = migrate(connection, path, {3: lambda c: None}, 3)
+    again = migrate(connection, path, {3: lambda _: None}, 3)
     connection.close()
     assert kept == path.with_name("faasd.db.v1")
     assert again == path.with_name("faasd.db.v2")

@@ -57,14 +57,11 @@ async def test_any_name_that_the_kernel_allows_works(make_rig: RigMaker) -> None
     names = [b"two\nlines", b"qu'o\"te \\ $x", b"caf\xe9\xff", b"n" * 255, "日本".encode(), b"-rf"]
     root = os.fsencode(rig.inbox)
     for name in names[:3]:
-        with open(os.path.join(root, name), "wb"):
-            pass
+        os.close(os.open(os.path.join(root, name), os.O_CREAT | os.O_WRONLY, 0o644))
     await rig.start()
     await rig.accepted(3)
     for name in names[3:]:
-        with open(os.path.join(os.fsencode(rig.outside), b"new"), "wb"):
-            pass
-        os.rename(os.path.join(os.fsencode(rig.outside), b"new"), os.path.join(root, name))
+        rig.drop("new.part").rename(os.fsdecode(os.path.join(root, name)))
     await rig.accepted(6)
     assert {os.fsencode(name) for name in rig.intake.names()} == set(names)
     await wait_for(lambda: len(rig.ledger.rows) == 6)
@@ -161,7 +158,7 @@ async def test_settle_zero_takes_a_file_at_its_close(make_rig: RigMaker) -> None
 
 
 async def test_a_hard_link_is_a_file_like_any_other(make_rig: RigMaker) -> None:
-    """inotify tells only of its creation; no close ever comes."""
+    """Inotify tells only of its creation; no close ever comes."""
     rig = make_rig(settle_s=0.1)
     await rig.start_and_scan()
     (rig.outside / "a").write_bytes(b"x")
@@ -273,7 +270,7 @@ async def test_without_recursive_sub_directories_are_left_alone(make_rig: RigMak
 
 
 async def test_a_new_tree_is_seen_to_its_depth(make_rig: RigMaker) -> None:
-    """mkdir -p and a write at once: the files are there before any watch could be."""
+    """Mkdir -p and a write at once: the files are there before any watch could be."""
     rig = make_rig(recursive=True, settle_s=0.1)
     await rig.start_and_scan()
     for number in range(10):

@@ -55,7 +55,7 @@ def test_the_innermost_and_latest_mount_decides(path: bytes, kind: str, mountinf
     ],
 )
 def test_file_systems_that_others_change_are_polled(kind: str, polls: bool, stable: bool) -> None:
-    """inotify sees nothing that another host writes."""
+    """Inotify sees nothing that another host writes."""
     system = FileSystem(kind)
     assert system.needs_polling is polls
     assert system.stable_inodes is stable

@@ -1,0 +1,161 @@
+"""What happened, read beside the writer."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from faasd.clock import FakeClock
+from faasd.errors import Conflict, StoreError
+from faasd.interfaces import InvocationFilter, QueueCounts
+from faasd.model.retry import DeadLetter, RetryAt
+from faasd.store.open import Store
+from tests.conformance.making import LANE, START, a_finish, an_invocation, some_invocations
+
+
+async def test_an_invocation_is_found_by_a_prefix_that_is_unique(store: Store) -> None:
+    """People copy the first characters of an id."""
+    await store.invocations.enqueue([an_invocation(id=each) for each in ("abc1", "abc2", "abc")])
+
+    async def found(text: str) -> str | None:
+        invocation = await store.history.invocation(text)
+        return invocation and invocation.id
+
+    assert await found("abc1") == "abc1"
+    assert await found("abc") == "abc"  # Whole ids win over prefixes.
+    assert await found("abc2") == "abc2"
+    assert await found("x") is None
+    assert await found("") is None
+    with pytest.raises(Conflict, match="abc and abc1"):
+        await found("ab")
+
+
+async def test_a_prefix_is_no_pattern(store: Store) -> None:
+    """Wildcards of SQL mean themselves."""
+    await store.invocations.enqueue([an_invocation(id="abc1")])
+    assert await store.history.invocation("a%") is None
+    assert await store.history.invocation("a_c") is None
+
+
+@pytest.mark.parametrize(
+    ("which", "expected"),
+    [
+        ({}, "dcba"),
+        ({"limit": 2}, "dc"),
+        ({"limit": None}, "dcba"),
+        ({"ids": ("a", "c", "z")}, "ca"),
+        ({"ids": ()}, ""),
+        ({"function": "other"}, "b"),
+        ({"queue": "mail", "trigger": "queue"}, "dca"),
+        ({"source": "s"}, "c"),
+        ({"states": ("skipped",)}, "d"),
+        ({"outcomes": ("missed", "ok")}, "d"),
+        ({"since": START + 1, "until": START + 2}, "cb"),
+    ],
+)
+async def test_a_listing_shows_what_the_filter_means_newest_first(
+    store: Store, which: dict[str, object], expected: str
+) -> None:
+    """The same filter serves listings and bulk verbs."""
+    a, b, c, d = (an_invocation(id=name, created_at=START + at) for at, name in enumerate("abcd"))
+    b = replace(b, function="other", queue="other", trigger="cron")
+    c = replace(c, source="s")
+    d = replace(d, skip_reason="missed")
+    await store.invocations.enqueue([a, b, c, d])
+    found = await store.history.invocations(InvocationFilter(**which))  # type: ignore[arg-type]
+    assert "".join(each.id for each in found) == expected
+
+
+async def test_queues_are_counted_by_what_their_invocations_do(
+    store: Store, clock: FakeClock
+) -> None:
+    """One look says whether a queue keeps up; an empty queue is shown as such."""
+    due = some_invocations(4, due_at=START - 7)
+    await store.invocations.enqueue([*due, an_invocation(due_at=START + 60)])
+    claims = await store.invocations.claim(LANE, 3, 30)
+    await store.invocations.finish(
+        [a_finish(claims[0]), a_finish(claims[1], "error", DeadLetter("x"))]
+    )
+    await store.invocations.known_queues([("empty", "f")])
+    await store.invocations.begin(an_invocation(queue=""), 30)
+    assert await store.history.queue_counts() == [
+        QueueCounts("empty"),
+        QueueCounts("mail", 1, 1, 1, 1, START - 7),
+    ]
+
+
+async def test_attempts_are_counted_by_function_and_outcome_since_a_time(store: Store) -> None:
+    """For the dashboard's bars."""
+    await store.invocations.enqueue([*some_invocations(3), an_invocation(function="other")])
+    claims = await store.invocations.claim(LANE, 4, 30)
+    await store.invocations.finish(
+        [a_finish(c, w) for c, w in zip(claims, ("ok", "ok", "error", "ok"), strict=True)]
+    )
+    assert await store.history.function_counts(START) == {
+        "send": {"ok": 2, "error": 1},
+        "other": {"ok": 1},
+    }
+    assert await store.history.function_counts(START + 2) == {}
+
+
+async def test_reading_waits_for_no_transaction_of_the_writer(store: Store) -> None:
+    """Somebody watching the dashboard must not slow the queue, nor be slowed by it."""
+    await store.invocations.enqueue([an_invocation(id="a")])
+    go = threading.Event()
+    held = asyncio.create_task(store._writer.submit(lambda _: go.wait(20)))
+    assert len(await store.history.invocations(InvocationFilter())) == 1
+    assert (await store.invocations.waiting_since("mail"))[0] == 1
+    go.set()
+    await held
+
+
+async def test_readers_cannot_write(store: Store) -> None:
+    """There is one writer."""
+    with pytest.raises(StoreError, match="readonly"):
+        await store._readers.read(lambda c: c.exec_driver_sql("DELETE FROM invocations"))
+
+
+async def test_a_backup_under_load_is_a_whole_database(store: Store, tmp_path: Path) -> None:
+    """It holds everything acknowledged before it began, and passes SQLite's own check."""
+    before = some_invocations(200)
+    await store.invocations.enqueue(before)
+    path = tmp_path / "copy.db"
+    writing = [
+        asyncio.create_task(store.invocations.enqueue(some_invocations(50))) for _ in range(20)
+    ]
+    size = await store.history.backup(str(path))
+    await asyncio.gather(*writing)
+    copy = sqlite3.connect(path)
+    assert copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    ids = {each for (each,) in copy.execute("SELECT id FROM invocations")}
+    copy.close()
+    assert size == path.stat().st_size
+    assert {each.id for each in before} <= ids
+
+
+async def test_a_backup_writes_over_nothing(store: Store, tmp_path: Path) -> None:
+    """A typing error must not cost an older backup."""
+    path = tmp_path / "copy.db"
+    path.write_text("precious")
+    with pytest.raises(Conflict, match="it exists"):
+        await store.history.backup(str(path))
+    assert path.read_text() == "precious"
+    with pytest.raises(StoreError, match="No such file"):
+        await store.history.backup(str(tmp_path / "none" / "copy.db"))
+
+
+async def test_history_keeps_the_error_of_the_last_attempt(store: Store) -> None:
+    """An invocation between two attempts says what went wrong."""
+    await store.invocations.enqueue([an_invocation(id="a")])
+    [claim] = await store.invocations.claim(LANE, 1, 30)
+    await store.invocations.finish([a_finish(claim, "error", RetryAt(START + 9))])
+    found = await store.history.invocation("a")
+    assert found is not None
+    assert found.error is not None
+    assert (found.state, found.outcome, found.due_at) == ("waiting", "error", START + 9)
+    assert (found.error.type, found.error.stack) == ("Boom", ("line 1",))

@@ -1,0 +1,54 @@
+"""Cursors, pauses and the file ledger."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from faasd.clock import FakeClock
+from faasd.interfaces import FileRow, ScheduleCursor
+from faasd.store.open import Store, open_store
+from tests.conformance.making import START
+
+
+async def test_cursors_pauses_and_files_outlive_a_restart(
+    state_dir: Path, clock: FakeClock
+) -> None:
+    """That is what they are for."""
+    cursor = ScheduleCursor("nightly", START, "0 3 * * *", paused=True)
+    row = FileRow("inbox", b"/in/\xff\n.csv", 1, 2, 3, 4, "accepted", "id", START, "x")
+    store = await open_store(state_dir, clock)
+    await store.cursors.save(replace(cursor, seen_until=0.0))
+    await store.cursors.save(cursor)
+    assert await store.pauses.set("function", "send", True)
+    await store.files.put([replace(row, state="done"), row])
+    await store.close()
+    store = await open_store(state_dir, clock)
+    assert await store.cursors.load() == {"nightly": cursor}
+    assert await store.pauses.load() == {("function", "send"): START}
+    assert await store.files.load("inbox") == [row]
+    await store.close()
+
+
+async def test_pausing_twice_changes_nothing_the_second_time(
+    store: Store, clock: FakeClock
+) -> None:
+    """And keeps the time of the first."""
+    assert await store.pauses.set("queue", "mail", True)
+    clock.advance(5)
+    assert not await store.pauses.set("queue", "mail", True)
+    assert await store.pauses.load() == {("queue", "mail"): START}
+    assert await store.pauses.set("queue", "mail", False)
+    assert not await store.pauses.set("queue", "mail", False)
+    assert await store.pauses.load() == {}
+
+
+async def test_the_ledger_keeps_rows_by_trigger_and_path(store: Store) -> None:
+    """Two watches may see the same file; paths are bytes, inode numbers have 64 bits."""
+    row = FileRow("a", b"/in/x", 2**64 - 1, 2**63, 10**18, 0, "done", None, START)
+    await store.files.put([row, replace(row, trigger="b"), replace(row, path=b"/in/y")])
+    await store.files.forget("a", [b"/in/x", b"/in/none"])
+    assert await store.files.load("a") == [replace(row, path=b"/in/y")]
+    assert await store.files.load("b") == [replace(row, trigger="b")]
+    await store.files.put([])
+    await store.files.forget("b", [])
