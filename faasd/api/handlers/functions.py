@@ -59,7 +59,8 @@ async def invoke_function(call: Call) -> Response:
         raise InvalidSetting(f"mode must be sync or async, not {mode!r}")
     event = NewEvent(
         function=function.name,
-        queue=function.name,
+        # With a caller that waits it is in no queue: after a crash nobody waits for it any more.
+        queue=function.name if mode == "async" else "",
         trigger="invoke",
         source=call.who,
         body=await call.json(default={}),
