@@ -23,7 +23,7 @@ from faasd.dispatch.run_attempt import Spine
 from faasd.dispatch.running import Ended, Running
 from faasd.dispatch.services import SandboxServices
 from faasd.dispatch.slots import Slots
-from faasd.errors import ConfigErrors, InvalidSetting, StoreError
+from faasd.errors import ConfigErrors, FaasdError, InvalidSetting, StoreError
 from faasd.functions.code_version import code_version
 from faasd.functions.discovery import discover
 from faasd.functions.registry import Registry
@@ -80,6 +80,7 @@ class Daemon:
         self._state = "starting"
         self._stop_asked = asyncio.Event()
         self._stop_now = asyncio.Event()
+        self._failure: BaseException | None = None
 
     def ask_to_stop(self) -> None:
         """Drain and stop; asked twice, stop now."""
@@ -105,6 +106,10 @@ class Daemon:
             finally:
                 self._state = "stopping"
                 await self._stop()
+        if self._failure is not None:
+            raise FaasdError(
+                f"the daemon broke and stopped: {self._failure!r}; its log has the place"
+            ) from self._failure
 
     async def _build(self, stack: contextlib.AsyncExitStack) -> None:
         """Make every part and tie them together; nothing runs yet. The store's lock is taken first."""
@@ -151,13 +156,26 @@ class Daemon:
         lanes = self._registry.lanes()
         await self._store.invocations.known_queues([(one.queue, one.function) for one in lanes])
         await recover(self._spine)
-        self._dispatcher.start()
-        self._leases.start()
+        self._keep_vital(self._dispatcher.start())
+        self._keep_vital(self._leases.start())
         await self._schedules.start(self._functions)
         await self._files.start(self._functions)
         await self._api.start()
         self._tidying = asyncio.create_task(self._tidy())
+        self._keep_vital(self._tidying)
         self._dispatcher.wake()  # For what an enqueue without us left in the store until now.
+
+    def _keep_vital(self, task: asyncio.Task[None]) -> None:
+        """Stop with an error when this task breaks: a supervisor can restart us, but not see half of us gone."""
+
+        def look(ended: asyncio.Task[None]) -> None:
+            error = None if ended.cancelled() else ended.exception()
+            if error is not None:
+                _log.error("daemon_broke", error=repr(error), exc_info=error)
+                self._failure = error
+                self.ask_to_stop()
+
+        task.add_done_callback(look)
 
     async def _stop(self) -> None:
         """Close the doors, let attempts finish for `drain_timeout`, return the rest uncharged."""

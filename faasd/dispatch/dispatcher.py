@@ -43,18 +43,22 @@ class Dispatcher:
         self._no_room: set[str] = set()  # Queues that had work looked for and no slot to run it.
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._is_stopping = False
         self._turn = 0
 
-    def start(self) -> None:
-        """Begin to claim."""
+    def start(self) -> asyncio.Task[None]:
+        """Begin to claim. The returned task ends only with `stop`, or by a mistake of ours."""
         self._task = asyncio.create_task(self._loop())
+        return self._task
 
     async def stop(self) -> None:
         """Claim nothing any more. What runs goes on."""
+        # Not by cancelling: a claim must not be torn from what it has claimed, and before Python 3.12
+        # wait_for can swallow a cancellation that comes together with a wake.
+        self._is_stopping = True
+        self._woken.set()
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await self._task
 
     def wake(self, queues: Iterable[str] | None = None) -> None:
         """Look at these queues now; with None, at all of them."""
@@ -72,7 +76,7 @@ class Dispatcher:
         self.wake(queues)
 
     async def _loop(self) -> None:
-        while True:
+        while not self._is_stopping:
             self._woken.clear()
             try:
                 await self._feed_all()
@@ -91,6 +95,8 @@ class Dispatcher:
         self._turn = (self._turn + 1) % len(lanes)
         now = self._spine.clock.now()
         for lane in lanes[self._turn :] + lanes[: self._turn]:
+            if self._is_stopping:
+                return
             attention = self._attention.setdefault(lane.queue, _Attention())
             if attention.at is not None and attention.at <= now:
                 attention.at = None  # Before the claim: whatever wakes us meanwhile must count.

@@ -51,9 +51,10 @@ class LeaseRenewal:
         self._dispatcher = dispatcher
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to renew."""
+    def start(self) -> asyncio.Task[None]:
+        """Begin to renew. The returned task ends only with `stop`, or by a mistake of ours."""
         self._task = asyncio.create_task(self._loop())
+        return self._task
 
     async def stop(self) -> None:
         """Renew nothing any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
@@ -144,7 +145,9 @@ class DaemonProcess:
 
 
 def _marked(state_dir: str) -> Iterator[int]:
-    """Yield processes whose environment or command names the state directory."""
+    """Yield the processes that were started on behalf of a daemon on this state directory."""
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(state_dir))).hexdigest()
+    mark = f"FAASD_SANDBOX_OF={digest[:16]}:".encode()
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
@@ -152,5 +155,5 @@ def _marked(state_dir: str) -> Iterator[int]:
             environment = Path(f"/proc/{entry}/environ").read_bytes()
         except OSError:
             continue  # It has ended, or it is not ours to look at.
-        if f"FAASD_STATE_DIR={state_dir}\0".encode() in environment:
+        if mark in environment:
             yield int(entry)

@@ -69,6 +69,7 @@ def test_what_the_drain_does_not_wait_for_goes_back_uncharged(tmp_path: Path) ->
     daemon.start()
     id_ = daemon.client.enqueue("slow", 1.5)
     daemon.wait_for_state(id_, "running")
+    assert daemon.leftovers()  # The control: sandboxes are seen while there are any.
     assert daemon.stop() == 0
     assert not daemon.leftovers()
     with daemon.running():
