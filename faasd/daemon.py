@@ -46,6 +46,7 @@ _log = get_logger("daemon")
 #: An enqueue without a daemon holds the state directory for a moment.
 LOCK_WAIT_S = 2.0
 RETENTION_INTERVAL_S = 3600.0
+EXPIRY_INTERVAL_S = 60.0
 
 
 async def load_config(path: Path) -> Loaded:
@@ -155,7 +156,7 @@ class Daemon:
         await self._schedules.start(self._functions)
         await self._files.start(self._functions)
         await self._api.start()
-        self._retention = asyncio.create_task(self._retain())
+        self._tidying = asyncio.create_task(self._tidy())
         self._dispatcher.wake()  # For what an enqueue without us left in the store until now.
 
     async def _stop(self) -> None:
@@ -169,7 +170,7 @@ class Daemon:
         self._intake.close()
         await self._api.stop(drain_s=1.0)
         await self._leases.stop()
-        self._retention.cancel()
+        self._tidying.cancel()
         await self._sandboxes.stop()
         _log.info("daemon_stopped")
 
@@ -186,21 +187,27 @@ class Daemon:
             self._running.stop_all("drained")
             await self._running.wait_until_none(30.0)
 
-    async def _retain(self) -> None:
-        """Forget what need not be kept, now and every hour."""
+    async def _tidy(self) -> None:
+        """End what has expired every minute; forget what need not be kept, now and every hour."""
         settings = self._settings
         retention = Retention(
             finished_s=settings.keep_finished_s,
             finished_count_max=settings.keep_finished_count,
             dead_s=settings.keep_dead_s,
         )
+        tidied_at: float | None = None
         while True:
             try:
-                count = await self._store.retain(retention)
-                _log.debug("history_retained", deleted=count)
+                # Claims expire in passing; this is for what nobody claims, such as a paused function's.
+                await self._store.invocations.expire_due()
+                now = self._clock.monotonic()
+                if tidied_at is None or now - tidied_at >= RETENTION_INTERVAL_S:
+                    tidied_at = now
+                    count = await self._store.retain(retention)
+                    _log.debug("history_retained", deleted=count)
             except StoreError as error:
                 _log.error("retention_failed", error=str(error))
-            await asyncio.sleep(RETENTION_INTERVAL_S)
+            await asyncio.sleep(EXPIRY_INTERVAL_S)
 
     def _events_accepted(self, queues: set[str], replaced: tuple[str, ...]) -> None:
         self._running.stop(replaced, "cancelled")

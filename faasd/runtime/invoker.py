@@ -2,7 +2,8 @@
 
 The daemon writes two frames: a header (what the context needs, the attempt's environment) and the event.
 Back go `log`, `progress`, `enqueue` and `invoke` frames while it runs, and at the end one of: `result`,
-followed by the JSON of the result; `error`; `exit` (sys.exit was called); `init-error`.
+followed by the JSON of the result; `error`; `exit` (sys.exit was called); `init-error`; `failed` when a wall could
+not be built.
 """
 
 from __future__ import annotations
@@ -91,9 +92,14 @@ def run(policy: dict[str, Any], channel_fd: int, stdout: int, stderr: int) -> No
         channel = Channel(_move_out_of_the_way(channel_fd), policy["frame_bytes_max"])
         _take_stdio(stdout, stderr)
         header = wire.decode(channel.receive(_HEADER_BYTES_MAX))
-        event_text = channel.receive(policy["frame_bytes_max"])
-        _start_afresh(header)
-        containment.contain_handler(policy)
+        event_text = channel.receive(header["event_bytes"])  # A batch may be larger than any reply.
+        try:
+            _start_afresh(header)
+            containment.contain_handler(policy)
+        except (OSError, ValueError) as error:
+            record = report.error_record(error, f"cannot close the sandbox in: {error}")
+            channel.send({"op": "failed", "error": record})
+            os._exit(0)
         if policy["module"] is None:
             command.run(header, event_text, channel.send)
         else:

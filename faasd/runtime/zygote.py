@@ -60,6 +60,7 @@ def _begin(policy: dict[str, Any], stdout: int, stderr: int, lifeline: int) -> N
     process.die_with_parent()
     if process.has_hung_up(lifeline):
         os._exit(1)
+    os.close(lifeline)
     process.set_name("faasd-zygote")
     process.become_subreaper()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

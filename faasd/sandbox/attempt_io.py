@@ -25,7 +25,6 @@ from faasd.sandbox.output import FAR_OVER, Output
 __all__ = ["AttemptIo"]
 
 _READ_BYTES = 65536
-_CHANNEL_READ_BYTES = 2**18
 #: Requests of one sandbox that are served at once; with more, its channel is not read on.
 _REQUESTS_MAX = 16
 
@@ -57,6 +56,7 @@ class AttemptIo:
         self._loop = asyncio.get_running_loop()
         self._frames = wire.FrameReader(policy.frame_bytes_max(attempt.function))
         self._awaits_result = False
+        self._progress: dict[str, Any] | None = None
         self._is_reading_channel = False
         self._outbox = bytearray()
         self._requests: set[asyncio.Task[None]] = set()
@@ -172,7 +172,7 @@ class AttemptIo:
     def _read_channel(self) -> bool:
         """Read once; False when nothing is there, now or for ever."""
         try:
-            data = self._channel.recv(_CHANNEL_READ_BYTES)
+            data = self._channel.recv(_READ_BYTES)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError:
@@ -183,6 +183,9 @@ class AttemptIo:
         try:
             for text in self._frames.feed(data):
                 self._take_frame(text)
+            if self._progress is not None:
+                self._services.progress(self._attempt, self._progress)
+                self._progress = None
         except (WireError, KeyError, ValueError, TypeError, RecursionError) as error:
             self.broken_protocol = str(error)
             self._stop_channel()  # It has nothing more to say that we would believe.
@@ -201,14 +204,17 @@ class AttemptIo:
         frame = wire.decode(text)
         op = frame.pop("op", None)
         if op == "log":
-            at = min(float(frame["at"]), self._clock.now())
+            at, now = float(frame["at"]), self._clock.now()
+            at = at if 0 <= at <= now else now
             self.output.record(at, str(frame["level"])[:50], str(frame["text"]))
             self._check_output()
         elif op == "progress":
-            self._services.progress(self._attempt, frame)
+            self._progress = (
+                frame  # Only the last value is kept, so only the last one is handed on.
+            )
         elif op in ("enqueue", "invoke"):
             self._serve(op, frame)
-        elif op in ("result", "error", "exit", "init-error"):
+        elif op in ("result", "error", "exit", "init-error", "failed"):
             self.report = {**frame, "op": op}
             self._awaits_result = op == "result"
         else:
@@ -227,6 +233,10 @@ class AttemptIo:
             reply = await serve(self._attempt, request)
         except FaasdError as error:
             reply = {"error": {"type": type(error).__name__, "message": str(error)}}
+        except Exception as error:  # noqa: BLE001 - a request's boundary: the handler waits for an answer.
+            told = {"message": f"context.{op} failed", "exception": error}
+            self._loop.call_exception_handler(told)
+            reply = {"error": {"type": "InternalError", "message": f"the daemon failed to {op}"}}
         if self._channel.fileno() >= 0:
             self._write(wire.encode(reply))
             if self.broken_protocol is None:

@@ -120,6 +120,8 @@ def _oom_message(facts: Facts) -> str:
 
 def _reported(facts: Facts, report: dict[str, Any]) -> Verdict:
     error = _error_from(report.get("error"))
+    if report.get("op") == "failed":
+        return Verdict("sandbox-failed", error=error)
     if report.get("op") == "result":
         if facts.status != 0:
             how = "without a trace" if facts.status is None else describe_status(facts.status)

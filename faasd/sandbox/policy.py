@@ -166,13 +166,16 @@ def attempt_environment(
     if scheduled_for is not None:
         env["FAASD_SCHEDULED_FOR"] = scheduled_for
     if claim.invocation.trigger == "files" and not attempt.is_batch:
-        path = json.loads(claim.invocation.event_json).get("path")
+        event = json.loads(claim.invocation.event_json)
+        path = event.get("path") if isinstance(event, dict) else None
         if isinstance(path, str) and "\0" not in path:
             env["FAASD_PATH"] = path
     return env
 
 
-def attempt_header(attempt: Attempt, env: Mapping[str, str], remaining_s: float) -> dict[str, Any]:
+def attempt_header(
+    attempt: Attempt, env: Mapping[str, str], remaining_s: float, event_bytes: int
+) -> dict[str, Any]:
     """Return the first frame of an attempt: what its context needs."""
     claim = attempt.claims[0]
     function = attempt.function
@@ -186,6 +189,7 @@ def attempt_header(attempt: Attempt, env: Mapping[str, str], remaining_s: float)
         "memory_bytes": function.limits.memory_bytes,
         "command": list(function.command or ()),
         "env": dict(env),
+        "event_bytes": event_bytes,
     }
 
 

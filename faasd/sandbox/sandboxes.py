@@ -25,7 +25,7 @@ from faasd.sandbox import leftovers, policy
 from faasd.sandbox.cgroup_slot import CgroupSlot, CgroupSlots, find_cgroups
 from faasd.sandbox.memory_watch import MemoryWatch
 from faasd.sandbox.supervise import Supervision
-from faasd.sandbox.zygote_pool import ZygotePool
+from faasd.sandbox.zygote_pool import ZygoteLease, ZygotePool
 
 __all__ = ["ProcessSandboxes"]
 
@@ -140,7 +140,11 @@ class ProcessSandboxes:
         pool = self._the_pool()
         starting = asyncio.ensure_future(pool.zygote(attempt.function))
         waited: set[asyncio.Future[Any]] = {starting, stop}
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            starting.cancel()  # Only our waiting: others may want the zygote.
+            raise
         if not starting.done():
             starting.cancel()
             word = "cancelled" if stop.cancelled() else stop.result()
@@ -152,30 +156,40 @@ class ProcessSandboxes:
         finally:
             _pass_on(pool.take_init_lines(attempt.function), attempt, services)
         with lease as zygote:
-            number = next(self._numbers)
-            tmp_dir = os.path.join(self._tmp_root, str(number))
-            os.mkdir(tmp_dir, 0o700)
-            slot = None
-            try:
-                slot = self._make_slot(attempt.function, number)
-                supervision = Supervision(
-                    attempt,
-                    services,
-                    number=number,
-                    zygote=zygote,
-                    slot=slot,
-                    walls=lease.walls,
-                    watch=self._watch,
-                    tmp_dir=tmp_dir,
-                    clock=self._clock,
-                )
-                outcome = await self._supervise(supervision, stop, lease.walls)
-            finally:
-                if slot is not None:
-                    self._slots_to_remove.append(slot)
-                self._remove_slots()
-                await _remove_directory(tmp_dir)
+            outcome = await self._in_sandbox(attempt, services, stop, lease)
         return _with_init_s(outcome, zygote.init_s) if lease.is_cold else outcome
+
+    async def _in_sandbox(
+        self,
+        attempt: Attempt,
+        services: AttemptServices,
+        stop: asyncio.Future[str],
+        lease: ZygoteLease,
+    ) -> Outcome:
+        """Give the attempt a directory and a cgroup of its own, and take them away afterwards."""
+        number = next(self._numbers)
+        tmp_dir = os.path.join(self._tmp_root, str(number))
+        os.mkdir(tmp_dir, 0o700)
+        slot = None
+        try:
+            slot = self._make_slot(attempt.function, number)
+            supervision = Supervision(
+                attempt,
+                services,
+                number=number,
+                zygote=lease.zygote,
+                slot=slot,
+                walls=lease.walls,
+                watch=self._watch,
+                tmp_dir=tmp_dir,
+                clock=self._clock,
+            )
+            return await self._supervise(supervision, stop, lease.walls)
+        finally:
+            if slot is not None:
+                self._slots_to_remove.append(slot)
+            self._remove_slots()
+            await _remove_directory(tmp_dir)
 
     async def _supervise(
         self, supervision: Supervision, stop: asyncio.Future[str], walls: policy.Walls

@@ -123,8 +123,9 @@ class Supervision:
         limits = self._limits
         deadline_at = self._clock.now() + limits.timeout_s
         env = policy.attempt_environment(self._attempt, os.environ, self._tmp_dir, deadline_at)
-        header = policy.attempt_header(self._attempt, env, limits.timeout_s)
-        self._io.begin(wire.encode(header), wire.encode_raw(policy.event_json(self._attempt)))
+        event = policy.event_json(self._attempt)
+        header = policy.attempt_header(self._attempt, env, limits.timeout_s, len(event))
+        self._io.begin(wire.encode(header), wire.encode_raw(event))
         if self._slot is not None and self._slot.oom_fd is not None:
             self._loop.add_reader(self._slot.oom_fd, self._on_oom_event)
         elif self._slot is None:

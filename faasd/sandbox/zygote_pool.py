@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from faasd.clock import Clock
+from faasd.errors import SandboxError
 from faasd.model.attempt import OutputLine
 from faasd.model.function import Function
 from faasd.sandbox import leftovers, policy
@@ -124,7 +125,7 @@ class ZygotePool:
         if zygote.active:
             return
         entry = self._entries.get(zygote.key)
-        is_current = entry is not None and entry.task.done() and not entry.task.cancelled()
+        is_current = entry is not None and _is_of(entry, zygote)
         if zygote.is_retired or not is_current:
             self._end_later(zygote)
             return
@@ -203,7 +204,10 @@ class ZygotePool:
         number = next(self._numbers)
         slot = None
         if self._slots is not None:
-            slot = self._slots.make(f"z{number}", function.limits.memory_bytes, None, None)
+            try:
+                slot = self._slots.make(f"z{number}", function.limits.memory_bytes, None, None)
+            except OSError as error:
+                raise SandboxError(f"cannot make a cgroup for a zygote: {error}") from error
         start = ZygoteStart(function, asked, key, number, root, slot, self._watch, self._clock)
         entry = _Entry(asyncio.create_task(start.run(), name=function.name), start.lines)
 
@@ -231,7 +235,7 @@ class ZygotePool:
 
     def _evict(self, zygote: Zygote) -> None:
         entry = self._entries.get(zygote.key)
-        if not zygote.active and entry is not None and entry.task.done():
+        if not zygote.active and entry is not None and _is_of(entry, zygote):
             del self._entries[zygote.key]
             self._evictions.pop(zygote.key, None)
             self._end_later(zygote)
@@ -249,6 +253,12 @@ class ZygotePool:
         ending = asyncio.create_task(_end(zygote))
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)
+
+
+def _is_of(entry: _Entry, zygote: Zygote) -> bool:
+    """Whether this entry's zygote is this one, and not a successor with the same key."""
+    task = entry.task
+    return task.done() and not task.cancelled() and not task.exception() and task.result() is zygote
 
 
 async def _end(zygote: Zygote) -> None:

@@ -10,11 +10,11 @@ from sqlalchemy.dialects.sqlite import insert
 
 from faasd.clock import to_iso
 from faasd.errors import Conflict
-from faasd.model.attempt import Claim, Lease
+from faasd.model.attempt import Claim
 from faasd.model.invocation import Acceptance, NewInvocation
 from faasd.store.cancelling import cancel_rows, open_of_source
-from faasd.store.leases import next_token
-from faasd.store.rows import INVOCATION_COLUMNS, NEW_COLUMNS, new_values, read_invocation
+from faasd.store.leases import claims_of, next_token
+from faasd.store.rows import INVOCATION_COLUMNS, NEW_COLUMNS, new_values
 from faasd.store.statements import Hot, storable
 from faasd.store.tables import DELAYED, READY, dedup_keys, invocations, origin_keys, queues
 
@@ -73,7 +73,8 @@ def begin(connection: Connection, new: NewInvocation, lease_s: float, now: float
     )
     if row is None:
         raise Conflict(f"cannot begin invocation {new.id}: that id was accepted before")
-    return Claim(read_invocation(row), Lease(new.id, token, now + lease_s), 1)
+    [claim] = claims_of([row], token, now + lease_s)
+    return claim
 
 
 def _enqueue_one(connection: Connection, new: NewInvocation, now: float) -> Acceptance:

@@ -90,10 +90,10 @@ class FileInvocationLogs:
         tail = self._tails.get(attempt.id)
         if tail is None or bytes_max <= 0:
             return ""
-        end = b"".join(tail.lines)[-bytes_max:]
+        end = b"".join(tail.lines)[:-1][-bytes_max:]
         while end and end[0] & 0xC0 == 0x80:  # Cut within a character: leave all of it out.
             end = end[1:]
-        return end.decode("utf-8", "replace").removesuffix("\n")
+        return end.decode("utf-8", "replace")
 
     def forget(self, attempt: Attempt) -> None:
         """Let go of what was kept in memory for `tail`."""

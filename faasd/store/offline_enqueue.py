@@ -45,7 +45,7 @@ def enqueue_offline(
     clock = clock or Clock()
     prepare_state_dir(state_dir)
     path = state_dir / DATABASE_NAME
-    with StateLock.acquire(state_dir, lock_wait_s, clock):
+    with StateLock.acquire(state_dir, lock_wait_s):
         connection = open_writer(path)
         try:
             migrate(connection, path)

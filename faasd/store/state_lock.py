@@ -31,12 +31,12 @@ class StateLock:
         self.path = path
 
     @classmethod
-    def acquire(cls, state_dir: Path, wait_s: float = 0.0, clock: Clock | None = None) -> StateLock:
+    def acquire(cls, state_dir: Path, wait_s: float = 0.0) -> StateLock:
         """Become the owner, waiting up to `wait_s` for another to let go.
 
         Raises StateDirectoryInUse, naming the holder.
         """
-        clock = clock or Clock()
+        clock = Clock()  # The other process lives in real time, whatever clock a test is given.
         path = state_dir / LOCK_NAME
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)

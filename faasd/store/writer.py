@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from faasd.errors import StoreError
+from faasd.errors import StoreError, StoreFull
 from faasd.store.database import WAL_KEPT_BYTES, driver_of, explain, is_about_the_database
 
 __all__ = ["Work", "Writer"]
@@ -145,7 +145,8 @@ class Writer:
         """Nothing of the group was committed, so nobody in it may hear otherwise."""
         self._roll_back()
         told = explain(error, self._path)
-        told.__cause__ = error
+        if isinstance(told, StoreFull):
+            self._checkpoint("PASSIVE")  # The WAL can then be written again from its start.
         for item in group:
             # One exception object for many tasks would collect the traces of all of them.
             item.error = type(told)(str(told))

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from faasd.clock import Clock
 from faasd.errors import EventRefused, NotAccepting
-from faasd.interfaces import Accept, FileRow
+from faasd.interfaces import FileRow
 from faasd.model.function import Function
 from faasd.model.ids import new_id
 from faasd.model.invocation import Acceptance, NewEvent
-from faasd.model.trigger import FilesTrigger
 from faasd.triggers.file_events import file_event, file_row
-from faasd.triggers.file_loop import LoopGuard
-from faasd.triggers.file_rows import FileRows
 from faasd.triggers.file_settle import Seen
+from faasd.triggers.file_state import TriggerState
 
 __all__ = ["Accepted", "FileAcceptor"]
 
@@ -32,24 +29,14 @@ class Accepted:
 class FileAcceptor:
     """The way of one trigger's complete files into the store."""
 
-    def __init__(
-        self,
-        *,
-        function: Function,
-        trigger: FilesTrigger,
-        root: bytes,
-        accept: Accept,
-        rows: FileRows,
-        guard: LoopGuard,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, function: Function, state: TriggerState) -> None:
         self.function = function
-        self._trigger = trigger
-        self._root = root
-        self._accept = accept
-        self._rows = rows
-        self._guard = guard
-        self._clock = clock
+        self._trigger = state.trigger
+        self._root = state.names.root
+        self._accept = state.services.accept
+        self._rows = state.rows
+        self._guard = state.guard
+        self._clock = state.services.clock
 
     async def accept(
         self, files: Sequence[tuple[Seen, int]], *, is_retry: bool = False

@@ -22,6 +22,7 @@ from faasd.triggers.file_scan import identity_of, open_beneath
 from faasd.triggers.file_settle import Identity
 
 __all__ = [
+    "ANY_INODE",
     "Replaced",
     "delete",
     "move",
@@ -30,6 +31,9 @@ __all__ = [
     "sidecar_of",
     "write_sidecar",
 ]
+
+#: In an identity: the file system makes inode numbers up, so they prove nothing.
+ANY_INODE = 0
 
 _NUMBER_MAX = 100_000
 _NO_SUCH_RENAME = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -150,8 +154,11 @@ def _check(fd: int, name: bytes, identity: Identity | None) -> None:
         raise Replaced from error
     if not stat.S_ISREG(status.st_mode):
         raise Replaced
+    if identity is None:
+        return
     # The device is left out here as in is_same_file: it may have been remounted since.
-    if identity is not None and identity_of(status)[1:] != identity[1:]:
+    now = identity_of(status)
+    if identity.inode not in {now.inode, ANY_INODE} or identity[2:] != now[2:]:
         raise Replaced
 
 

@@ -18,16 +18,13 @@ from faasd.model.function import Function
 from faasd.model.invocation import Acceptance
 from faasd.model.trigger import FilesTrigger
 from faasd.triggers.file_accept import Accepted, FileAcceptor
-from faasd.triggers.file_backlog import Backlog
 from faasd.triggers.file_hints import HintInbox
 from faasd.triggers.file_look import DirectoryLook, Scanned, say_root_error
-from faasd.triggers.file_loop import LoopGuard
-from faasd.triggers.file_names import name_rules
 from faasd.triggers.file_outcomes import FileOutcomes
-from faasd.triggers.file_rows import FileRows
 from faasd.triggers.file_services import FileServices, Problems
 from faasd.triggers.file_settle import Seen
 from faasd.triggers.file_silence import SilenceTest, loop_sentence
+from faasd.triggers.file_state import new_state
 from faasd.triggers.file_watch import DirectoryWatches
 
 __all__ = ["WatchedDirectory"]
@@ -35,6 +32,7 @@ __all__ = ["WatchedDirectory"]
 _T = TypeVar("_T")
 _BATCH_MAX = 500
 _LOOKS_MAX = 1000
+_STOP_S = 5.0
 _ABSENT_ROOT_S = 1.0  # How often a root that is not there is looked for.
 _ROOT_CHECK_S = 5.0  # How often it is checked that the root is still the one that is watched.
 _AGAIN_S = 1.0
@@ -55,12 +53,13 @@ class WatchedDirectory:
         *,
         silence_s: float,
     ) -> None:
+        state = new_state(trigger, services, grace_s=silence_s / 8)
         self.function = function
         self.trigger = trigger
-        self.names = name_rules(trigger)
-        self.rows = FileRows(services.ledger, trigger.name)
-        self.guard = LoopGuard(grace_s=silence_s / 8)
-        self.backlog = Backlog(self.guard)
+        self.names = state.names
+        self.rows = state.rows
+        self.guard = state.guard
+        self.backlog = state.backlog
         self.is_paused = False
         self.lock = asyncio.Lock()  # Held while anything of this trigger moves.
         self._services = services
@@ -68,32 +67,9 @@ class WatchedDirectory:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"files-{trigger.name}")
         self._wake = asyncio.Event()
         self._hints = HintInbox(self.names, self._wake, asyncio.get_running_loop())
-        self._look = DirectoryLook(
-            trigger=trigger,
-            names=self.names,
-            rows=self.rows,
-            pending=self.backlog.pending,
-            clock=self._clock,
-            watches=watches,
-            sink=self._hints,
-        )
-        self.acceptor = FileAcceptor(
-            function=function,
-            trigger=trigger,
-            root=self.names.root,
-            accept=services.accept,
-            rows=self.rows,
-            guard=self.guard,
-            clock=self._clock,
-        )
-        self._outcomes = FileOutcomes(
-            trigger=trigger,
-            names=self.names,
-            rows=self.rows,
-            history=services.history,
-            clock=self._clock,
-            executor=self._executor,
-        )
+        self._look = DirectoryLook(state, watches, self._hints)
+        self._acceptor = FileAcceptor(function, state)
+        self._outcomes = FileOutcomes(state, self._executor, self._look)
         self._to_settle: set[str] = set()
         self._scan_due_s = 0.0
         self._root_check_due_s = 0.0
@@ -116,13 +92,24 @@ class WatchedDirectory:
         self._task = asyncio.create_task(self._run(), name=f"files {self.trigger.name}")
 
     async def stop(self) -> None:
-        """End after the step that is under way. What is not accepted stays where it is."""
+        """End after the step that is under way. What is not accepted stays where it is.
+
+        A file system that hangs holds this up for no longer than a few seconds.
+        """
         self._is_stopping = True
         self._wake.set()
-        if self._task is not None:
-            await self._task
-        await self.call(self._look.forget)
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._look.forget()
+        try:
+            async with asyncio.timeout(_STOP_S):
+                if self._task is not None:
+                    await self._task
+                await self.call(lambda: None)  # The thread is free, so joining it takes no time.
+        except TimeoutError:
+            self._problems.note("directory", f"{self.trigger.path} does not answer; left behind")
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            return
+        self._look.forget()  # What a scan that was under way has still begun to watch.
+        self._executor.shutdown(wait=True)
 
     async def call(self, blocking: Callable[[], _T]) -> _T:
         """Run something that blocks in this directory's thread."""
@@ -309,7 +296,7 @@ class WatchedDirectory:
             changed = await self._changed_since(old)
             batch = [item for item in batch if item.seen.path not in changed]
         if batch:
-            accepted = await self.acceptor.accept([(item.seen, item.generation) for item in batch])
+            accepted = await self._acceptor.accept([(item.seen, item.generation) for item in batch])
             self.backlog.forget(item.seen.path for item in batch)
             self._after_accept(accepted)
         return bool(self.backlog.ready or self._to_settle)
@@ -343,7 +330,7 @@ class WatchedDirectory:
         looked = await self.call(lambda: self._look.peek([path]))
         if path not in looked:
             return []
-        accepted = await self.acceptor.accept([(looked[path], 0)], is_retry=True)
+        accepted = await self._acceptor.accept([(looked[path], 0)], is_retry=True)
         if accepted.refused:
             raise EventRefused(accepted.refused[0][2])
         self.backlog.forget([path])
@@ -354,7 +341,7 @@ class WatchedDirectory:
     def take_function(self, function: Function) -> None:
         """Take over a reloaded function; the trigger itself is the same."""
         self.function = function
-        self.acceptor.function = function
+        self._acceptor.function = function
 
     def settled(self, invocation_id: str) -> bool:
         """Hear that an invocation may be final; returns whether it is one of this trigger's."""

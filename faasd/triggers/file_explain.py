@@ -11,6 +11,7 @@ from faasd.interfaces import FileRow
 from faasd.model.units import format_duration
 from faasd.triggers.file_directory import WatchedDirectory
 from faasd.triggers.file_events import original_path
+from faasd.triggers.file_names import shown
 from faasd.triggers.file_scan import identity_of
 from faasd.triggers.file_services import FileServices
 from faasd.triggers.file_settle import is_same_file
@@ -88,7 +89,7 @@ def _say_waiting(directory: WatchedDirectory, path: bytes, changed_s: float) -> 
     if pending is None:
         return "not looked at yet; the next scan finds it"
     if trigger.marker is not None:
-        name = os.fsdecode(os.path.basename(path)) + trigger.marker
+        name = shown(os.path.basename(path)) + trigger.marker
         return f"waits for its marker: it is complete when {name} exists"
     ago = f"changed {format_duration(max(0.0, changed_s))} ago"
     settle = format_duration(trigger.settle_s)
@@ -109,7 +110,7 @@ async def _say_row(row: FileRow, services: FileServices) -> str:
         said += f", which ended {invocation.outcome or invocation.state}"
     original = original_path(row)
     if original is not None:
-        return f"{said}; it was dropped as {os.fsdecode(original)} and moved here"
+        return f"{said}; it was dropped as {shown(original)} and moved here"
     return f"{said}; {row.detail}" if row.detail else said
 
 

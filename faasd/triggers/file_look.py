@@ -13,15 +13,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from faasd.clock import Clock
 from faasd.interfaces import FileRow
 from faasd.model.trigger import FilesTrigger
 from faasd.triggers.file_events import original_path
 from faasd.triggers.file_mounts import FileSystem, file_system_of
-from faasd.triggers.file_names import NameRules
-from faasd.triggers.file_rows import FileRows
+from faasd.triggers.file_names import shown
 from faasd.triggers.file_scan import RootState, Scan, look, look_at_root, scan
-from faasd.triggers.file_settle import Hint, Pending, Seen, SettleRules, Sifted, gone, sift
+from faasd.triggers.file_settle import Hint, Seen, SettleRules, Sifted, gone, sift
+from faasd.triggers.file_state import TriggerState
 from faasd.triggers.file_watch import DirectoryWatches, HintSink
 
 __all__ = ["DirectoryLook", "Looked", "Scanned", "say_root_error"]
@@ -50,23 +49,13 @@ class Scanned:
 class DirectoryLook:
     """Looks at one trigger's directory."""
 
-    def __init__(
-        self,
-        *,
-        trigger: FilesTrigger,
-        names: NameRules,
-        rows: FileRows,
-        pending: Mapping[bytes, Pending],
-        clock: Clock,
-        watches: DirectoryWatches,
-        sink: HintSink,
-    ) -> None:
+    def __init__(self, state: TriggerState, watches: DirectoryWatches, sink: HintSink) -> None:
         self.root_state: RootState | None = None
-        self._trigger = trigger
-        self._names = names
-        self._rows = rows
-        self._pending = pending
-        self._clock = clock
+        self._trigger = state.trigger
+        self._names = state.names
+        self._rows = state.rows
+        self._pending = state.backlog.pending
+        self._clock = state.services.clock
         self._watches = watches
         self._sink = sink
         self._file_system = _LOCAL
@@ -81,6 +70,11 @@ class DirectoryLook:
         if self._trigger.polling is not None:
             return self._trigger.polling
         return self._file_system.needs_polling
+
+    @property
+    def has_stable_inodes(self) -> bool:
+        """Whether an inode number proves which file it is."""
+        return self._file_system.stable_inodes
 
     def is_root_changed(self) -> bool:
         """Whether something else is at the trigger's path than at the last scan, or hints have died."""
@@ -190,9 +184,7 @@ class DirectoryLook:
         if found.unread:
             path, error = next(iter(found.unread.items()))
             more = f" (and {len(found.unread) - 1} more)" if len(found.unread) > 1 else ""
-            return (
-                f"cannot read {os.fsdecode(path)}{more}: {error.strerror}; files in it are not seen"
-            )
+            return f"cannot read {shown(path)}{more}: {error.strerror}; files in it are not seen"
         self._was_mount_point = self._was_mount_point or state.is_mount_point
         if not state.is_mount_point:
             live = {*found.directories.values(), *found.devices}

@@ -11,12 +11,12 @@ from faasd.model.trigger import FilesTrigger
 
 __all__ = [
     "SIDECAR_SUFFIX",
-    "TEMPORARY_PATTERNS",
     "NameRules",
     "glob_regex",
     "move_target",
     "name_rules",
     "numbered",
+    "shown",
     "temporary",
     "with_suffix",
 ]
@@ -101,7 +101,7 @@ class NameRules:
             return "it is in a sub-directory and the trigger is not recursive"
         for depth, name in enumerate(parents, 1):
             if not self.descends(b"/".join(parents[:depth])):
-                return f"the directory {os.fsdecode(name)} is not looked into"
+                return f"the directory {shown(name)} is not looked into"
         return None
 
     def descends(self, relative_dir: bytes) -> bool:
@@ -120,7 +120,7 @@ class NameRules:
 
 def name_rules(trigger: FilesTrigger) -> NameRules:
     """Return a trigger's rules about names."""
-    root = os.path.normpath(os.fsencode(trigger.path))
+    root = os.path.abspath(os.fsencode(trigger.path))
     targets = (
         move_target(root, trigger.on_success),
         move_target(root, trigger.on_failure),
@@ -155,6 +155,11 @@ def numbered(name: bytes, number: int) -> bytes:
         stem, extension = name, b""
     tail = b".%d" % number + (b"." + extension if extension else b"")
     return with_suffix(stem, tail)
+
+
+def shown(path: bytes) -> str:
+    """Return a path for a sentence: bytes that are no text are escaped, so that it can be printed."""
+    return path.decode("utf-8", "backslashreplace")
 
 
 def _compiled(patterns: Iterable[str]) -> tuple[tuple[str, re.Pattern[str]], ...]:

@@ -13,16 +13,16 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
-from faasd.clock import Clock, to_iso
-from faasd.interfaces import FileRow, History, InvocationFilter
+from faasd.clock import to_iso
+from faasd.interfaces import FileRow, InvocationFilter
 from faasd.model.attempt import AttemptRecord
 from faasd.model.invocation import FINAL_STATES, Invocation
-from faasd.model.trigger import FilesTrigger
 from faasd.triggers import file_actions
 from faasd.triggers.file_events import identity_of_row, moved_detail, original_path
-from faasd.triggers.file_names import NameRules, move_target
-from faasd.triggers.file_rows import FileRows
+from faasd.triggers.file_look import DirectoryLook
+from faasd.triggers.file_names import move_target, shown
 from faasd.triggers.file_scan import identity_of
+from faasd.triggers.file_state import TriggerState
 
 __all__ = ["FileOutcomes", "Report"]
 
@@ -59,22 +59,14 @@ class _Change:
 class FileOutcomes:
     """Acts on the files of one trigger whose invocations are final."""
 
-    def __init__(
-        self,
-        *,
-        trigger: FilesTrigger,
-        names: NameRules,
-        rows: FileRows,
-        history: History,
-        clock: Clock,
-        executor: Executor,
-    ) -> None:
-        self._trigger = trigger
-        self._names = names
-        self._rows = rows
-        self._history = history
-        self._clock = clock
+    def __init__(self, state: TriggerState, executor: Executor, look: DirectoryLook) -> None:
+        self._trigger = state.trigger
+        self._names = state.names
+        self._rows = state.rows
+        self._history = state.services.history
+        self._clock = state.services.clock
         self._executor = executor
+        self._look = look
 
     async def carry_out(self, invocation_ids: Collection[str]) -> Report:
         """Act for those of these invocations that are final. What fails is tried again at the next call."""
@@ -155,7 +147,7 @@ class FileOutcomes:
             return _Change(row.path, None)
         except OSError as error:
             problem = (
-                f"cannot {action.partition(':')[0]} {_shown(row.path)} after it ended as"
+                f"cannot {action.partition(':')[0]} {shown(row.path)} after it ended as"
                 f" {plan.invocation.outcome}: {error.strerror or error}; tried again at the next rescan"
             )
             return _Change(row.path, replace(row, detail=problem), problem)
@@ -163,6 +155,8 @@ class FileOutcomes:
     def _delete_or_move(self, plan: _Plan, action: str, state: str) -> _Change:
         row, root = plan.row, self._names.root
         identity, marker = identity_of_row(row), self._names.marker
+        if not self._look.has_stable_inodes:
+            identity = identity._replace(inode=file_actions.ANY_INODE)
         if original_path(row) is not None:  # A failed file that was redriven and ended well.
             root = os.path.dirname(row.path)
         target = move_target(self._names.root, action)
@@ -223,7 +217,3 @@ def _keep_detail(plan: _Plan) -> str | None:
     invocation = plan.invocation
     message = invocation.error.message if invocation.error else invocation.reason
     return f"{invocation.outcome}: {message}" if message else invocation.outcome
-
-
-def _shown(path: bytes) -> str:
-    return os.fsdecode(path).encode("utf-8", "backslashreplace").decode()

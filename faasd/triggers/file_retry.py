@@ -13,7 +13,7 @@ from faasd.model.invocation import Acceptance
 from faasd.triggers import file_actions
 from faasd.triggers.file_directory import WatchedDirectory
 from faasd.triggers.file_events import identity_of_row, original_path
-from faasd.triggers.file_names import move_target
+from faasd.triggers.file_names import move_target, shown
 
 __all__ = ["retry_in"]
 
@@ -29,7 +29,7 @@ async def retry_in(directory: WatchedDirectory, wanted: bytes) -> list[Acceptanc
         for row in exact:
             if row.state == "accepted":
                 raise Conflict(
-                    f"{os.fsdecode(wanted)} is being processed by invocation {row.invocation_id};"
+                    f"{shown(wanted)} is being processed by invocation {row.invocation_id};"
                     f" wait for its end or cancel it: faasd invocations cancel {row.invocation_id}"
                 )
         rows = exact or [

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from faasd.model.function import Function
 from faasd.model.permissions import Permissions
 from tests.containment.bench import FUNCTIONS, Bench, an_attempt
 
@@ -29,6 +30,22 @@ async def test_a_batch_arrives_as_records(bench: Bench) -> None:
     """Even a batch of one."""
     attempt = an_attempt(bench.function("echo"), {"n": 1}, {"n": 2}, is_batch=True)
     assert (await bench.run_attempt(attempt)).result_json == '{"records":[{"n":1},{"n":2}]}'
+
+
+async def test_a_batch_may_be_larger_than_one_payload(bench: Bench) -> None:
+    """The payload limit is each event's own."""
+    function = bench.function("count_records", payload_limit_bytes=100_000)
+    attempt = an_attempt(function, *["x" * 90_000] * 10, is_batch=True)
+    assert (await bench.run_attempt(attempt)).result_json == "10"
+
+
+async def test_an_environment_that_cannot_be_set_is_our_failure_and_says_so(bench: Bench) -> None:
+    """It spends no attempt of the handler's."""
+    command = Function("cmd", command=("true",), permissions=Permissions(env={"A": "nul\0"}))
+    outcome = await bench.run_attempt(an_attempt(command))
+    assert outcome.word == "sandbox-failed"
+    assert outcome.error is not None
+    assert "null byte" in outcome.error.message
 
 
 async def test_an_async_handler_is_awaited(bench: Bench) -> None:
@@ -168,10 +185,10 @@ async def test_large_events_and_results_pass(bench: Bench) -> None:
     ],
 )
 async def test_an_end_without_a_sound_report_is_crashed_and_says_how(
-    both_benches: Bench, handler: str, event: object, message: str
+    bench: Bench, handler: str, event: object, message: str
 ) -> None:
     """Signals keep their meaning inside a sandbox, and garbage is nobody's success."""
-    outcome = await both_benches.run(handler, event)
+    outcome = await bench.run(handler, event)
     assert outcome.word == "crashed"
     assert outcome.error is not None
     assert message in outcome.error.message
@@ -255,9 +272,9 @@ async def test_a_flood_of_requests_is_answered_in_its_turn(bench: Bench) -> None
 
 
 async def test_progress_reaches_the_daemon(bench: Bench) -> None:
-    """In order, without waiting."""
+    """Without waiting; of several that come at once the last one counts."""
     await bench.run("progress")
-    assert bench.services.progressed == [{"value": {"done": 1}}, {"value": {"done": 2}}]
+    assert bench.services.progressed[-1] == {"value": {"done": 2}}
 
 
 @pytest.mark.parametrize(

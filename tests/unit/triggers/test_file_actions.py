@@ -210,3 +210,13 @@ def test_a_failed_file_goes_back_to_where_it_was_dropped(root: Path) -> None:
     assert move_back(path, identity, original, None) == original
     path, identity = made(root.parent / "failed" / "a.1.csv", b"second")
     assert move_back(path, identity, original, None) == os.fsencode(root / "a.1.csv")
+
+
+def test_where_inode_numbers_are_made_up_they_prove_nothing(root: Path) -> None:
+    """FUSE forgets and renumbers; the file would be taken for a new one and run again."""
+    path, identity = made(root / "a.csv")
+    with pytest.raises(Replaced):
+        delete(os.fsencode(root), path, identity._replace(inode=12345), None)
+    renumbered = identity._replace(inode=file_actions.ANY_INODE)
+    delete(os.fsencode(root), path, renumbered, None)
+    assert list(root.iterdir()) == []

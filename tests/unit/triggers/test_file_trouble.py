@@ -8,6 +8,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -146,6 +147,24 @@ async def test_an_unreadable_sub_directory_is_said_and_its_files_are_remembered(
     await rig.quiet()
     assert not rig.problem()
     assert len(rig.intake.events) == 1
+
+
+async def test_a_file_system_that_hangs_does_not_hold_up_the_stop(
+    make_rig: RigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead NFS server blocks a thread for ever; the daemon must still end, and say why."""
+    monkeypatch.setattr("faasd.triggers.file_directory._STOP_S", 0.1)
+    rig = make_rig()
+    triggers = await rig.start_and_scan()
+    answers = threading.Event()
+    hanging = triggers._directories["inbox"]._executor.submit(answers.wait)
+    try:
+        rig.drop("a")
+        await rig.stop()
+        assert "does not answer" in rig.reports[-1][1]["problem"]
+    finally:
+        answers.set()
+        await asyncio.to_thread(hanging.result)
 
 
 # ---- mounts
@@ -481,17 +500,24 @@ async def test_a_chain_that_ends_by_itself_is_not_stopped(make_rig: RigMaker) ->
     rig = make_rig(settle_s=0.0)
     triggers = await rig.start_and_scan()
     guard = triggers._directories["inbox"].guard
-    feeding = Feeding(rig, is_over=lambda: guard.rounds >= 2)
+    last: list[str] = []
+
+    def is_over() -> bool:
+        last.extend(["x"] * (guard.rounds >= 2))
+        return bool(last)
+
+    feeding = Feeding(rig, is_over)
     rig.drop("first")
 
     def is_ended() -> bool:
         feeding.step()
-        if guard.rounds >= 2 and not rig.status().pending:
+        if last:
             feeding.end_old(keep=0)
-        return guard.rounds >= 2 and not feeding.running and guard.is_idle
+        now_s = time.monotonic()
+        return bool(last) and guard.generation_of_new(now_s, by_scan=False) == 0
 
     await wait_for(is_ended, "the chain to end", 20)
-    await wait_for(lambda: not guard.generation_of_new(time.monotonic(), by_scan=False))
+    assert guard.rounds >= 2
     rig.drop("another day")
     await wait_for(lambda: rig.intake.names()[-1] == "another day")
     assert not rig.problem()
