@@ -10,7 +10,7 @@ from typing import Any
 from faasd.cli.demo_stage import BROKEN, ORDERS, PICTURES, POISON_ORDER, SLOW_ORDER, Stage
 from faasd.model.invocation import FINAL_STATES
 
-__all__ = ["EXPECTATIONS", "Row", "rows", "unmet"]
+__all__ = ["EXPECTATIONS", "Row", "degraded", "rows", "unmet"]
 
 Invocations = Sequence[Mapping[str, Any]]
 
@@ -39,6 +39,17 @@ def rows(invocations: Invocations) -> list[Row]:
             key = (one["function"], one["trigger"], attempt["outcome"])
             groups.setdefault(key, []).append(attempt)
     return [_row(*key, attempts) for key, attempts in groups.items()]
+
+
+def degraded(invocations: Invocations) -> list[str]:
+    """Return the walls that this host builds less well than asked for, or not at all."""
+    names = {
+        name
+        for one in invocations
+        for record in one["attempt_records"]
+        for name in record["degraded"]
+    }
+    return sorted(names)
 
 
 def unmet(stage: Stage, invocations: Invocations) -> list[str]:
@@ -123,7 +134,7 @@ def _ends_as(function: str, outcome: str) -> Callable[[Stage, Invocations], bool
 
 def _fork_bomb_was_capped(_: Stage, invocations: Invocations) -> bool:
     return any(
-        "cannot fork" in attempt["log_tail"]
+        "cannot fork" in attempt["log_tail"] or "process-cap" in attempt["degraded"]
         for one in _of(invocations, "fork_bomb")
         for attempt in one["attempt_records"]
     )
@@ -149,7 +160,7 @@ EXPECTATIONS: dict[str, Callable[[Stage, Invocations], bool]] = {
     "memory_hog ended as oom": _ends_as("memory_hog", "oom"),
     "endless_loop ended as timeout": _ends_as("endless_loop", "timeout"),
     "fork_bomb ended as timeout": _ends_as("fork_bomb", "timeout"),
-    "fork_bomb could not fork past its cap": _fork_bomb_was_capped,
+    "fork_bomb was refused more processes, where this host can": _fork_bomb_was_capped,
     "the command packed the thumbnails": _packed,
     "nothing is left waiting or running": _all_ended,
 }

@@ -23,7 +23,7 @@ OUTCOME_MEANINGS = {
     "timeout": "The attempt was still running at its time limit and its process tree was killed.",
     "oom": "The process tree went over its memory cap and was killed.",
     "crashed": "The handler's process ended by a signal or an exit of its own, without a report.",
-    "output-limit": "The attempt printed or returned more than its limit.",
+    "output-limit": "The attempt printed many times its output limit and was killed.",
     "init-error": "The handler's module could not be imported.",
     "lost": "The daemon or the host died while the attempt ran.",
     "drained": "The daemon stopped before the attempt could finish; it runs again at the next start.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -47,6 +48,12 @@ def processes_in(folder: Path) -> dict[int, str]:
         if directory == str(folder) or directory.startswith(f"{folder}/"):
             found[int(entry.name)] = command
     return found
+
+
+def _cgroups_of(state_dir: Path) -> list[Path]:
+    """Return the control groups of a daemon, which are named after its state directory."""
+    name = f"faasd-{hashlib.sha256(os.fsencode(os.path.realpath(state_dir))).hexdigest()[:16]}"
+    return [Path(top) / name for top, names, _ in os.walk("/sys/fs/cgroup") if name in names]
 
 
 class Example:
@@ -103,6 +110,24 @@ class Example:
             raise AssertionError(f"the daemon did not stop\n{self.log_text()}") from None
         assert code == 0, f"the daemon ended with {code}\n{self.log_text()}"
         assert processes_in(self.folder) == {}, "the daemon left processes behind"
+        assert _cgroups_of(self.folder / "state") == [], "the daemon left cgroups behind"
+
+    def kill9(self) -> None:
+        """Kill the daemon the hard way."""
+        daemon, self._daemon = self._daemon, None
+        assert daemon is not None
+        daemon.kill()
+        daemon.wait()
+
+    def invoke_in_background(self, name: str) -> subprocess.Popen[bytes]:
+        """Start `faasd invoke` and do not wait for it."""
+        return subprocess.Popen(
+            ["faasd", "invoke", name],
+            cwd=self.folder,
+            env=self.environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def faasd(self, *arguments: str, code: int = 0, text: str | None = None) -> str:
         """Run one command as a user would in the folder; return what it printed."""

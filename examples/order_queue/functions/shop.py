@@ -32,7 +32,7 @@ def book_stock(event, context):
         file.write(f"{booking['number']}\n")
 
 
-@function(triggers=[queue("parcels", batch_size=10, batch_window="2s")])
+@function(triggers=[queue("parcels", batch_size=10, batch_window="1s")])
 def ship_parcels(event, context):
     failures = []
     for record in event["records"]:
