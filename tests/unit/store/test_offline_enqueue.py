@@ -48,7 +48,7 @@ async def test_a_typing_error_in_a_queue_is_caught_without_a_daemon(
     await store.invocations.known_queues([("old", "f"), ("mail", "f")])
     await store.invocations.known_queues([("mail", "send_mail"), ("reports", "report")])
     await store.close()
-    for queue, hint in (("mial", 'did you mean "mail"'), ("old", "known are mail, reports")):
+    for queue, hint in (("mial", 'did you mean "mail"'), ("old", "there is mail, reports")):
         with pytest.raises(UnknownQueue, match=hint):
             enqueue_offline(state_dir, [an_invocation(), an_invocation(queue=queue)], clock)
     enqueue_offline(state_dir, [an_invocation(id="a", function="?")], clock)
