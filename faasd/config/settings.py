@@ -232,7 +232,8 @@ class DefaultSettings(Settings):
     )
     containment: Literal["strict", "best-effort"] = setting(
         Permissions().containment,
-        "`strict` refuses to run where this host cannot build a wall; `best-effort` runs without it.",
+        "`strict` or `best-effort`. In this release both run with the walls that the host can build, and each "
+        "attempt's record names under `degraded` what is missing.",
     )
     on_success: Annotated[tuple[str, ...], Destinations()] = setting(
         (),

@@ -86,6 +86,18 @@ _FUNCTIONS = """
         logging.info("unheard")
         logging.warning("heard")
 
+    @function(triggers=[queue("orders")], on_success="function:thank", on_failure="queue:complaints")
+    def take_order(event, context):
+        return 100 // event["body"]
+
+    @function
+    def thank(event, context):
+        return event
+
+    @function(triggers=[queue("complaints")])
+    def complain(event, context):
+        return event["body"]
+
     @function(triggers=[queue("slow")], timeout="60s", retry={"attempts": 2})
     def slow(event, context):
         if context.attempt == 1:
@@ -170,6 +182,18 @@ def test_a_command_reads_its_event_and_prints_its_result(claims: Example) -> Non
     assert _invoked(claims, "plain_command", event)["result"] == event
     printed = claims.faasd("invoke", "plain_command", "--event", json.dumps(event))
     assert json.loads(printed) == event
+
+
+def test_the_record_of_a_finished_invocation_is_sent_on(claims: Example) -> None:
+    """A function gets its fields at the top level, a queue in `body`."""
+    good, bad = (claims.client.enqueue("orders", divisor) for divisor in (4, 0))
+    for name, id_, outcome in (("thank", good, "ok"), ("complain", bad, "error")):
+        [row] = wait_for(name, lambda name=name: claims.invocations(function=name, state="done"))
+        shown = claims.client.invocation(row["id"])
+        record = shown["result"]
+        assert record.keys() >= {"function", "event", "result", "error"}
+        assert (record["invocation_id"], record["outcome"]) == (id_, outcome)
+        assert (shown["parent_id"], record["attempts"]) == (id_, 1)
 
 
 def test_after_a_crash_the_queue_runs_again_uncharged_and_a_direct_invoke_does_not(
