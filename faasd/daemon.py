@@ -102,6 +102,7 @@ class Daemon:
                     socket=str(self._settings.socket),
                     pid=os.getpid(),
                 )
+                await self._tell_missing_walls()
                 await self._stop_asked.wait()
             finally:
                 self._state = "stopping"
@@ -164,6 +165,11 @@ class Daemon:
         self._tidying = asyncio.create_task(self._tidy())
         self._keep_vital(self._tidying)
         self._dispatcher.wake()  # For what an enqueue without us left in the store until now.
+
+    async def _tell_missing_walls(self) -> None:
+        """Say loudly which walls functions are promised and this host does not build."""
+        for wall, names in (await self._sandboxes.missing_walls(self._functions)).items():
+            _log.warning("wall_missing", wall=wall, functions=names, remedy="see `faasd doctor`")
 
     def _keep_vital(self, task: asyncio.Task[None]) -> None:
         """Stop with an error when this task breaks: a supervisor can restart us, but not see half of us gone."""

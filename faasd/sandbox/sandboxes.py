@@ -112,6 +112,18 @@ class ProcessSandboxes:
         with await self._the_pool().zygote(function):
             pass  # Given back at once, its idle time begins.
 
+    async def missing_walls(self, functions: Sequence[Function]) -> dict[str, list[str]]:
+        """Return which functions lack which wall on this host, by wall; those that will not start are left out."""
+        missing: dict[str, list[str]] = {}
+        for function in functions:
+            try:
+                walls = await self._the_pool().walls_of(function)
+            except SandboxError:
+                continue  # Its interpreter does not run; its attempts say so.
+            for wall in policy.degraded(function, walls):
+                missing.setdefault(wall, []).append(function.name)
+        return missing
+
     async def retire(self, keep: Sequence[Function]) -> None:
         """End the zygotes of everything that is not in `keep`, each after its last attempt."""
         await self._the_pool().retire(keep)

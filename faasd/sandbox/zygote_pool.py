@@ -167,6 +167,10 @@ class ZygotePool:
                 found.close()
         self._roots.clear()
 
+    async def walls_of(self, function: Function) -> Walls:
+        """Return what this host builds for the function's interpreter. Raises SandboxError."""
+        return self._walls(await self.root(function.python or sys.executable))
+
     def _walls(self, root: RootZygote) -> Walls:
         slots = self._slots
         return Walls(
