@@ -191,6 +191,8 @@ def test_the_daemon_has_no_child_but_its_root_zygote_and_no_stray_descriptors(
     with daemon.running():
         assert daemon.process is not None
         pid = daemon.process.pid
+        daemon.cli("functions", "pause", "ticks")
+        wait_for(lambda: not daemon.client.request("GET", "/api/v1/status")["running"], "quiet")
         for _ in range(5):
             daemon.wait_for_state(daemon.client.enqueue("slow", 0), "done")
 
