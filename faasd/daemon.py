@@ -81,6 +81,7 @@ class Daemon:
         self._stop_asked = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._failure: BaseException | None = None
+        self._tidying: asyncio.Task[None] | None = None
 
     def ask_to_stop(self) -> None:
         """Drain and stop; asked twice, stop now."""
@@ -194,7 +195,8 @@ class Daemon:
         self._intake.close()
         await self._api.stop(drain_s=1.0)
         await self._leases.stop()
-        self._tidying.cancel()
+        if self._tidying is not None:
+            self._tidying.cancel()
         await self._sandboxes.stop()
         _log.info("daemon_stopped")
 
