@@ -63,6 +63,14 @@ test: setup ## the whole test suite except the long fault runs
 test-faults: setup ## kill -9 the daemon again and again under load
 	@$(BIN)/python -m pytest tests/faults --run-faults
 
+.PHONY: rig-wheels
+rig-wheels: setup ## fetch once what the guest of `make test-rig` installs
+	@tests/rig/wheels
+
+.PHONY: test-rig
+test-rig: ## cgroup v2 and systemd in a virtual machine, where FAASD_RIG names one (tests/rig/README.md)
+	@tests/rig/run $(RIG)
+
 .PHONY: clean
 clean: ## remove what these targets made
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .demo .rig .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -102,6 +102,7 @@ class Daemon:
                     state_dir=str(self._settings.state_dir),
                     socket=str(self._settings.socket),
                     pid=os.getpid(),
+                    walls=self._sandboxes.walls(),
                 )
                 await self._tell_missing_walls()
                 await self._stop_asked.wait()
@@ -276,6 +277,7 @@ class Daemon:
             "slots": self._slots.total,
             "functions": len(self._functions),
             "problems": [str(problem) for problem in self._problems],
+            "walls": self._sandboxes.walls(),
         }
 
 

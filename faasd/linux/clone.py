@@ -40,7 +40,7 @@ def fork(flags: int = 0, cgroup_fd: int | None = None) -> tuple[int, int]:
 
     `cgroup_fd` is a directory of cgroup v2 in which the child starts. Raises OSError when the host
     refuses the namespaces. Where clone3 itself is missing or filtered, a plain fork serves as long
-    as neither namespaces nor a cgroup are asked for.
+    as no namespaces are asked for.
     """
     pidfd = ctypes.c_int(-1)
     args = _CloneArgs(flags=flags | _PIDFD, exit_signal=signal.SIGCHLD)
@@ -61,13 +61,38 @@ def fork(flags: int = 0, cgroup_fd: int | None = None) -> tuple[int, int]:
     if pid > 0:
         os.set_inheritable(pidfd.value, False)
         return int(pid), pidfd.value
-    if error in (errno.ENOSYS, errno.EPERM) and not flags and cgroup_fd is None:
-        return _plain_fork()
+    if error in (errno.ENOSYS, errno.EPERM) and not flags:
+        return _plain_fork(cgroup_fd)
     raise OSError(error, f"clone3: {os.strerror(error)}")
 
 
-def _plain_fork() -> tuple[int, int]:
+def _plain_fork(cgroup_fd: int | None) -> tuple[int, int]:
+    """Fork, and move the child into its cgroup while it waits: systemd's RestrictNamespaces= hides clone3."""
+    gate, opener = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.close(opener)
+        if not os.read(gate, 1):
+            os._exit(1)  # Our parent died, or could not move us.
+        os.close(gate)
         return 0, -1
-    return pid, os.pidfd_open(pid)
+    os.close(gate)
+    try:
+        if cgroup_fd is not None:
+            _move(pid, cgroup_fd)
+        os.write(opener, b"1")
+        return pid, os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+    finally:
+        os.close(opener)
+
+
+def _move(pid: int, cgroup_fd: int) -> None:
+    fd = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=cgroup_fd)
+    try:
+        os.write(fd, str(pid).encode())
+    finally:
+        os.close(fd)

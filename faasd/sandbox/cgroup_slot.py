@@ -58,14 +58,16 @@ class CgroupSlots(Protocol):
         """Remove our directory if nothing is in it."""
 
 
-def find_cgroups(state_hash: str, instance: str) -> CgroupSlots | None:
-    """Return slots on cgroup v2 if it is delegated to us with a memory controller, else on v1, else None."""
+def find_cgroups(state_hash: str, instance: str) -> tuple[CgroupSlots | None, str]:
+    """Return slots on cgroup v2 if it is delegated to us with a memory controller, else on v1, else None and why."""
+    problems = []
     for kind in (_SlotsV2, _SlotsV1):
         try:
-            return kind(state_hash, instance)
-        except OSError:
-            continue
-    return None
+            return kind(state_hash, instance), ""
+        except OSError as error:
+            where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
+            problems.append(f"cgroup {kind.version}: {error.strerror or error}{where}")
+    return None, "; ".join(problems)
 
 
 class _SlotsV1:
@@ -182,6 +184,8 @@ class _SlotsV2:
             raise OSError("cgroup v2 is not mounted")
         if os.path.basename(own) == "faasd-daemon":
             own = os.path.dirname(own)  # A predecessor in this very process had moved us.
+        if cgroup_v2.is_withheld(own):
+            raise OSError(f"{own} is not delegated to us by systemd (Delegate=yes)")
         cgroup_v2.enable_controllers(own, ("memory", "pids"), "faasd-daemon")
         self.caps_cpu = True
         try:
@@ -215,7 +219,11 @@ class _SlotsV2:
     def end_leftovers(self) -> int:
         ended: set[int] = set()
         for path in _others(self._root, self._instance):
-            ended |= _end_group(cgroup_v2.Group(path))
+            group = cgroup_v2.Group(path)
+            with contextlib.suppress(OSError):
+                ended.update(pid for pid in group.pids() if pid > 0)
+                group.kill()  # At once, so that nobody forks away from what follows.
+            ended |= _end_group(group)
         return len(ended)
 
     def remove(self) -> None:

@@ -60,6 +60,8 @@ class ProcessSandboxes:
         self._running: dict[asyncio.Task[Outcome], Supervision | None] = {}
         self._is_stopping = False
         self._slots: CgroupSlots | None = None
+        self._cgroup_problem = ""
+        self._namespaces: tuple[str, ...] = ()
         self._watch = MemoryWatch()
         self._slots_to_remove: list[CgroupSlot] = []
         self._pool: ZygotePool | None = None
@@ -68,7 +70,7 @@ class ProcessSandboxes:
         """End what a predecessor left, then start the default interpreter's root zygote. Raises SandboxError."""
         instance = secrets.token_hex(4)
         self.leftovers_ended = await asyncio.to_thread(leftovers.end_marked, self._state_hash + ":")
-        found = find_cgroups(self._state_hash, instance)
+        found, self._cgroup_problem = find_cgroups(self._state_hash, instance)
         if found is not None:
             self.leftovers_ended += await asyncio.to_thread(found.end_leftovers)
             if self._use_cgroups:
@@ -88,7 +90,15 @@ class ProcessSandboxes:
             idle_s=self._zygote_idle_s,
         )
         self._is_stopping = False
-        await self._pool.root(sys.executable)
+        self._namespaces = (await self._pool.root(sys.executable)).namespaces
+
+    def walls(self) -> dict[str, object]:
+        """Say what the sandboxes here are built with, and why not with more."""
+        return {
+            "namespaces": list(self._namespaces),
+            "memory_cgroup": self._slots.version if self._slots is not None else None,
+            "memory_cgroup_problem": self._cgroup_problem or None,
+        }
 
     async def run(
         self, attempt: Attempt, services: AttemptServices, stop: asyncio.Future[str]
