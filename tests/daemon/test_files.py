@@ -10,13 +10,13 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.daemon.harness import DaemonProcess, wait_for, write_project
+from tests.daemon.harness import DaemonProcess, tmpfs, wait_for, write_project
 
 FUNCTIONS = """
     import os, time
@@ -130,7 +130,7 @@ def test_a_file_that_was_there_before_the_start_is_taken(shared: Box) -> None:
     """A directory scan is the truth."""
     shared.wait_for_file("before")
     shared.wait_for_file("early")
-    wait_for(lambda: (shared.root / "done" / "early").exists(), "the move")
+    wait_for((shared.root / "done" / "early").exists, "the move")
 
 
 def test_a_file_that_is_still_written_is_not_taken(shared: Box) -> None:
@@ -187,7 +187,7 @@ def test_a_failed_file_with_the_longest_name_is_moved_and_has_a_sidecar(shared: 
     name = "b" * 255
     staged.rename(shared.root / "moved" / name)
     shared.wait_for_file(name)
-    wait_for(lambda: (shared.root / "failed" / name).exists(), "the move")
+    wait_for((shared.root / "failed" / name).exists, "the move")
     assert shared.watch("moved")["problem"] is None
 
 
@@ -257,7 +257,7 @@ def test_a_failed_file_gets_a_sidecar_and_can_be_retried(shared: Box) -> None:
     failed.write_text("good now")  # Somebody has mended it in place.
     retried = shared.daemon.cli("files", "retry", str(failed))
     assert retried.returncode == 0, retried.stderr
-    wait_for(lambda: (shared.root / "done" / "job").exists(), "it to go through")
+    wait_for((shared.root / "done" / "job").exists, "it to go through")
     assert (shared.root / "done" / "job").read_text() == "good now"
     assert not sidecar.exists()
     assert not failed.exists()
@@ -328,25 +328,6 @@ def test_a_function_that_feeds_itself_is_stopped_and_says_so(box: Box) -> None:
         assert len(box.lines()) == count + 1
 
 
-@contextlib.contextmanager
-def tmpfs(path: Path, size: str = "8m") -> Iterator[Callable[[], None]]:
-    """Mount a tmpfs; yields what unmounts it, however often."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a tmpfs")
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        pytest.skip(f"this host does not let root mount a tmpfs: {done.stderr.strip()}")
-    try:
-        yield lambda: subprocess.run(["umount", str(path)], check=True, capture_output=True)
-    finally:
-        subprocess.run(["umount", "-l", str(path)], check=False, capture_output=True)
-
-
 def test_a_mount_that_vanishes_is_no_empty_directory_and_its_return_brings_nothing_new(
     box: Box, tmp_path: Path
 ) -> None:
@@ -411,7 +392,7 @@ def test_a_burst_and_three_kills_lose_no_file_and_repeat_only_what_was_lost(box:
     for n in range(count):
         (box.root / "kept" / f"f{n:04}").write_text("x")
         if n % 75 == 74 and n < count - 1:
-            wait_for(lambda: len(box.lines()) > n // 3, "some to run")
+            wait_for(lambda third=n // 3: len(box.lines()) > third, "some to run")
             box.daemon.kill9()
             box.daemon.start()
     with contextlib.ExitStack() as stack:
