@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import itertools
 import os
@@ -18,6 +19,7 @@ from faasd.clock import Clock
 from faasd.errors import SandboxError, ZygoteInitFailed
 from faasd.interfaces import AttemptServices
 from faasd.linux import proc_tree
+from faasd.logs import get_logger
 from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.function import Function
 from faasd.model.outcome import ErrorRecord, Outcome, Usage
@@ -28,6 +30,10 @@ from faasd.sandbox.supervise import Supervision
 from faasd.sandbox.zygote_pool import ZygoteLease, ZygotePool
 
 __all__ = ["ProcessSandboxes"]
+
+_log = get_logger("sandbox")
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+_SPACE_RETRY_S = 1.0
 
 
 class ProcessSandboxes:
@@ -77,9 +83,12 @@ class ProcessSandboxes:
                 self._slots = found
             else:
                 found.remove()
-        os.makedirs(self._state_dir, mode=0o700, exist_ok=True)
         await asyncio.to_thread(shutil.rmtree, self._tmp_root, True)
-        os.makedirs(self._tmp_root, mode=0o711)
+        try:
+            os.makedirs(self._state_dir, mode=0o700, exist_ok=True)
+            os.makedirs(self._tmp_root, mode=0o711)
+        except OSError as error:
+            raise SandboxError(f"cannot make {self._tmp_root}: {error.strerror}") from error
         self._pool = ZygotePool(
             f"{self._state_hash}:{instance}",
             self._numbers,
@@ -191,7 +200,9 @@ class ProcessSandboxes:
         """Give the attempt a directory and a cgroup of its own, and take them away afterwards."""
         number = next(self._numbers)
         tmp_dir = os.path.join(self._tmp_root, str(number))
-        os.mkdir(tmp_dir, 0o700)
+        ended_early = await self._make_directory(tmp_dir, attempt, stop)
+        if ended_early is not None:
+            return ended_early
         slot = None
         try:
             slot = self._make_slot(attempt.function, number)
@@ -212,6 +223,31 @@ class ProcessSandboxes:
                 self._slots_to_remove.append(slot)
             self._remove_slots()
             await _remove_directory(tmp_dir)
+
+    async def _make_directory(
+        self, path: str, attempt: Attempt, stop: asyncio.Future[str]
+    ) -> Outcome | None:
+        """Make an attempt's directory; with a full disk, wait for room. An outcome when it is stopped.
+
+        Waiting, and not failing: every event of a long queue would fail, and again, until it is a dead
+        letter. So the attempts that have a slot keep it, and the rest of the queue stays as it is.
+        """
+        while True:
+            try:
+                os.mkdir(path, 0o700)
+            except OSError as error:
+                if error.errno not in _NO_SPACE:
+                    raise
+                name = attempt.function.name
+                _log.warning("attempt_delayed", function=name, error=error.strerror, path=path)
+            else:
+                return None
+            await asyncio.wait({stop}, timeout=_SPACE_RETRY_S)
+            if stop.done() or self._is_stopping:
+                word = stop.result() if stop.done() and not stop.cancelled() else "drained"
+                return Outcome(
+                    word, error=ErrorRecord("Stopped", f"{word} while its disk was full")
+                )
 
     async def _supervise(
         self, supervision: Supervision, stop: asyncio.Future[str], walls: policy.Walls
