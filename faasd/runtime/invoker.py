@@ -9,9 +9,7 @@ not be built.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import random
 import signal
 import socket
 import sys
@@ -19,9 +17,12 @@ import threading
 import types
 from typing import Any, Callable, NoReturn
 
+# Not signal's own, which makes an enum of each of the 64 signals that were blocked before.
+from _signal import pthread_sigmask  # type: ignore[import-not-found]
+
 from faasd import wire
 from faasd.model.context import ClientContext, Context, SoftTimeout
-from faasd.model.event import encode_json
+from faasd.model.event import decode_json, encode_json
 from faasd.model.units import format_size
 from faasd.runtime import command, containment, handler_loader, report
 from faasd.runtime.log_capture import capture_logging
@@ -126,7 +127,9 @@ def _report(
     try:
         soft_stop.arm()
         handler = handler_loader.resolve(policy["module"], policy["attribute"])
-        value = _call(handler, json.loads(event_text), _context(header, channel), soft_stop)
+        value = _call(
+            handler, decode_json(event_text.decode()), _context(header, channel), soft_stop
+        )
         soft_stop.disarm()
         frame = _result(value, policy["payload_bytes_max"])
     except report.InitFailed as failure:
@@ -194,7 +197,7 @@ class _SoftStop:
     def arm(self) -> None:
         """From here on the signal raises; one that came earlier does so now."""
         signal.signal(signal.SIGTERM, self._raise)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        pthread_sigmask(signal.SIG_SETMASK, ())
 
     def disarm(self) -> None:
         """From here on the signal is ignored: the report is on its way."""
@@ -238,7 +241,7 @@ def _take_stdio(stdout: int, stderr: int) -> None:
 def _start_afresh(header: dict[str, Any]) -> None:
     """Undo what every sandbox of one zygote would otherwise share."""
     os.environ.update(header["env"])
-    random.seed()
+    # `random` seeds itself after a fork, if it is there.
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed()

@@ -149,7 +149,7 @@ class Zygote:
     def _fork(self, request: dict[str, Any], fds: list[int]) -> None:
         policy = {**self._policy, **request["policy"]}
         try:
-            pid, pidfd = containment.fork(policy, fds[4:])
+            pid, pidfd = containment.fork(policy, fds[4:], is_plain=True)
         except OSError as error:
             wire.send(
                 self._control, {"op": "fork-failed", "id": request["id"], "message": str(error)}
