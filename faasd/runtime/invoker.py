@@ -15,10 +15,11 @@ import socket
 import sys
 import threading
 import types
-from typing import Any, Callable, NoReturn
 
-# Not signal's own, which makes an enum of each of the 64 signals that were blocked before.
-from _signal import pthread_sigmask  # type: ignore[import-not-found]
+# Not through `signal`, which makes enums of all that was set before, 64 blocked signals among it.
+from _signal import SIG_IGN, pthread_sigmask  # type: ignore[import-not-found]
+from _signal import signal as handle_signal
+from typing import Any, Callable, NoReturn
 
 from faasd import wire
 from faasd.model.context import ClientContext, Context, SoftTimeout
@@ -196,13 +197,13 @@ class _SoftStop:
 
     def arm(self) -> None:
         """From here on the signal raises; one that came earlier does so now."""
-        signal.signal(signal.SIGTERM, self._raise)
+        handle_signal(signal.SIGTERM, self._raise)
         pthread_sigmask(signal.SIG_SETMASK, ())
 
     def disarm(self) -> None:
         """From here on the signal is ignored: the report is on its way."""
         try:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            handle_signal(signal.SIGTERM, SIG_IGN)
         except ValueError:
             pass  # A thread that the handler forked in; its main thread is elsewhere.
 

@@ -22,15 +22,9 @@ def run(
     """Be the first process of a sandbox; every signal is blocked already. Never returns."""
     has_namespace = "pid" in policy["namespaces"]
     try:
-        # Without a namespace nobody ends our tree for us, so we hear of our zygote's end and sweep.
-        process.die_with_parent(signal.SIGKILL if has_namespace else signal.SIGHUP)
-        if process.has_hung_up(lifeline):
-            os._exit(1)
-        process.set_name("faasd-sandbox")
-        # The first process of a namespace adopts its orphans anyway, and takes all with it when it ends.
-        alive = None if has_namespace else os.pipe()
-        if alive is not None:
-            process.become_subreaper()
+        # In nested PID namespaces the end of the zygote, first process of its own, is the end of us and of
+        # all below us; and a first process adopts orphans. Elsewhere we see to both ourselves.
+        alive = None if has_namespace else _tie_to_zygote(lifeline)
         pid = os.fork()
         if pid == 0:
             os.close(status)
@@ -43,6 +37,15 @@ def run(
         _watch(pid, status, is_command=policy["module"] is None, sweeps=not has_namespace)
     finally:
         os._exit(1)
+
+
+def _tie_to_zygote(lifeline: int) -> tuple[int, int]:
+    """Hear of our zygote's end, to sweep then; returns a pipe by which the handler's process hears of ours."""
+    process.die_with_parent(signal.SIGHUP)
+    if process.has_hung_up(lifeline):
+        os._exit(1)
+    process.become_subreaper()
+    return os.pipe()
 
 
 def _share_its_fate(alive: tuple[int, int]) -> None:
