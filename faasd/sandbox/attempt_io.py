@@ -195,8 +195,9 @@ class AttemptIo:
 
     def _take_frame(self, text: bytes) -> None:
         if self._awaits_result:
-            decode_json(text)
-            self.result_json = text.decode()
+            result = text.decode()
+            decode_json(result)
+            self.result_json = result
             self._awaits_result = False
             return
         if self.report is not None:
