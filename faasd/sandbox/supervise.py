@@ -66,6 +66,9 @@ class Supervision:
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._pidfd = -1
         self._tree: WatchedTree | None = None
+        self.ended_by_itself = (
+            False  # And not because we, or the kernel for want of memory, ended it.
+        )
 
     def end(self, word: str) -> None:
         """End the attempt with this outcome; the first word counts. Breaches of limits allow no grace."""
@@ -88,6 +91,7 @@ class Supervision:
             self._begin()
             await self._until_gone(stop)
             wall_s = self._clock.monotonic() - began
+            self.ended_by_itself = not self._wanted.done()
             return await self._judge(ended, wall_s)
         finally:
             await self._close()
@@ -99,8 +103,6 @@ class Supervision:
             self._pidfd, ended = await self._zygote.fork(self._number, asked, fds)
         finally:
             self._io.close_child_fds()
-            if self._slot is not None:
-                self._slot.close_fds()
         if self._zygote.has_pid_namespace:
             self._loop.add_reader(self._pidfd, self._on_gone)
         else:
@@ -174,7 +176,8 @@ class Supervision:
                 self._zygote.kill()  # It does not answer; the root zygote sweeps what it leaves.
             await asyncio.wait({self._gone}, timeout=_KILL_PATIENCE_S)
         # Only a process that left its namespace's or its zygote's sight can still be in the cgroup.
-        while self._slot is not None and not self._slot.kill():  # noqa: ASYNC110 - cgroups tell nobody.
+        while self._slot is not None and not self._slot.is_empty():
+            self._slot.kill()
             await asyncio.sleep(0.002)
 
     async def _judge(self, ended: asyncio.Future[dict[str, Any] | None], wall_s: float) -> Outcome:
