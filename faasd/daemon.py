@@ -227,6 +227,7 @@ class Daemon:
             try:
                 # Claims expire in passing; this is for what nobody claims, such as a paused function's.
                 await self._store.invocations.expire_due()
+                self._dispatcher.wake()  # What waited behind them in a group may be due.
                 now = self._clock.monotonic()
                 if tidied_at is None or now - tidied_at >= RETENTION_INTERVAL_S:
                     tidied_at = now

@@ -415,6 +415,20 @@ def test_a_burst_and_three_kills_lose_no_file_and_repeat_only_what_was_lost(box:
     assert not box.daemon.leftovers()
 
 
+def test_a_sender_that_waits_for_each_file_to_be_gone_is_no_loop(box: Box) -> None:
+    """One file at a time, the next as soon as the last is done: all come while something just ran."""
+    directory = box.root / "deleted"
+    with box.daemon.running():
+        began = time.monotonic()
+        for n in range(40):
+            (box.root / "staging").write_text("x")
+            (box.root / "staging").rename(directory / f"f{n}")
+            wait_for(lambda: not os.listdir(directory), "it to be handled and deleted")
+        assert len(box.handled()) == 40
+        assert box.watch("deleted")["problem"] is None
+        assert time.monotonic() - began < 20  # Without the guard's silences of two seconds each.
+
+
 def test_a_burst_that_is_not_the_functions_own_doing_is_never_stopped(box: Box) -> None:
     """Files arrive all the time while others are handled: the guard must tell that from a loop."""
     with box.daemon.running():
