@@ -72,7 +72,9 @@ async def run_attempt(
 def _conclude_all(attempt: Attempt, outcome: Outcome, spine: Spine) -> list[Finish]:
     now = spine.clock.now()
     tail = "" if outcome.is_ok else spine.logs.tail(attempt)
-    consumers = {lane.queue: lane.function for lane in spine.catalog.lanes()}
+    consumers = {}
+    if attempt.function.on_success or attempt.function.on_failure:
+        consumers = {lane.queue: lane.function for lane in spine.catalog.lanes()}
     return [
         conclude(attempt, claim, of_claim, consumers, now, spine.noise(), tail)
         for claim, of_claim in zip(
