@@ -15,6 +15,10 @@ from faasd.runtime import invoker
 
 __all__ = ["run"]
 
+# As plain numbers: an enum's hash is a Python function, which here would cost page faults.
+_AWAITED = tuple(map(int, (signal.SIGCHLD, signal.SIGTERM)))
+_AWAITED_WHERE_SWEPT = (*_AWAITED, int(signal.SIGHUP))
+
 
 def run(
     policy: dict[str, Any], channel: int, stdout: int, stderr: int, status: int, lifeline: int
@@ -58,7 +62,7 @@ def _share_its_fate(alive: tuple[int, int]) -> None:
 
 
 def _watch(handler_pid: int, status: int, *, is_command: bool, sweeps: bool) -> NoReturn:
-    awaited = {signal.SIGCHLD, signal.SIGTERM} | ({signal.SIGHUP} if sweeps else set())
+    awaited = _AWAITED_WHERE_SWEPT if sweeps else _AWAITED
     while True:
         number = signal.sigwaitinfo(awaited).si_signo  # sigwait would make an enum of the number.
         if number == signal.SIGTERM:

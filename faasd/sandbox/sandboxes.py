@@ -171,6 +171,24 @@ class ProcessSandboxes:
         self, attempt: Attempt, services: AttemptServices, stop: asyncio.Future[str]
     ) -> Outcome:
         pool = self._the_pool()
+        lease = None if stop.done() else pool.ready(attempt.function)
+        if lease is None:
+            found = await self._zygote_or_stop(pool, attempt, services, stop)
+            if isinstance(found, Outcome):
+                return found
+            lease = found
+        with lease as zygote:
+            outcome = await self._in_sandbox(attempt, services, stop, lease)
+        return _with_init_s(outcome, zygote.init_s) if lease.is_cold else outcome
+
+    async def _zygote_or_stop(
+        self,
+        pool: ZygotePool,
+        attempt: Attempt,
+        services: AttemptServices,
+        stop: asyncio.Future[str],
+    ) -> ZygoteLease | Outcome:
+        """Wait for the zygote; returns how the attempt ended if it was stopped before."""
         starting = asyncio.ensure_future(pool.zygote(attempt.function))
         waited: set[asyncio.Future[Any]] = {starting, stop}
         try:
@@ -185,12 +203,9 @@ class ProcessSandboxes:
                 word, error=ErrorRecord("Stopped", f"{word} before its zygote was ready")
             )
         try:
-            lease = await starting
+            return await starting
         finally:
             _pass_on(pool.take_init_lines(attempt.function), attempt, services)
-        with lease as zygote:
-            outcome = await self._in_sandbox(attempt, services, stop, lease)
-        return _with_init_s(outcome, zygote.init_s) if lease.is_cold else outcome
 
     async def _in_sandbox(
         self,

@@ -33,7 +33,7 @@ async def test_a_commands_other_output_is_its_text(bench: Bench) -> None:
 
 async def test_a_command_knows_its_attempt_from_the_environment(bench: Bench) -> None:
     """Names with FAASD_; the path of a files event, the time of a tick."""
-    script = 'printf %s "$FAASD_FUNCTION|$FAASD_TRIGGER|$FAASD_ATTEMPT|$FAASD_PATH|$FAASD_SCHEDULED_FOR|$TMPDIR"'
+    script = 'touch "$TMPDIR/here"; printf %s "$FAASD_FUNCTION|$FAASD_TRIGGER|$FAASD_ATTEMPT|$FAASD_PATH|$FAASD_SCHEDULED_FOR|$TMPDIR"'
     attempt = an_attempt(
         a_command("sh", "-c", script), {"path": "/in/a b"}, trigger="files", scheduled_for=0.0
     )
