@@ -71,6 +71,10 @@ rig-wheels: setup ## fetch once what the guest of `make test-rig` installs
 test-rig: ## cgroup v2 and systemd in a virtual machine, where FAASD_RIG names one (tests/rig/README.md)
 	@tests/rig/run $(RIG)
 
+.PHONY: bench
+bench: setup ## what a fresh attempt costs, beside a bare fork and a new interpreter
+	@$(BIN)/python -m benchmarks.fresh_attempts
+
 .PHONY: clean
 clean: ## remove what these targets made
 	rm -rf $(VENV) .demo .rig .mypy_cache .ruff_cache .pytest_cache .hypothesis

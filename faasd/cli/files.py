@@ -31,7 +31,7 @@ def list_files(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """List the files that were seen complete, newest first."""
+    """List the files that were seen complete, newest first; what is wrong with a watch, on standard error."""
     query = as_query(trigger=trigger, state=state, limit=limit)
     rows = client_of(context).request("GET", "/api/v1/files", query=query)["files"]
     columns: Columns = [
@@ -44,6 +44,9 @@ def list_files(
         ("DETAIL", "detail"),
     ]
     print_rows(rows, columns, as_json=as_json, nothing="no file is so")
+    for watch in client_of(context).request("GET", "/api/v1/watches")["watches"]:
+        if watch["problem"] and trigger in (None, watch["trigger"]):
+            click.echo(f"faasd: {watch['trigger']}: {watch['problem']}", err=True)
 
 
 @files.verb(

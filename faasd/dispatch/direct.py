@@ -103,6 +103,8 @@ class DirectInvoker:
         spine, _ = self._attached()
         changed = await spine.store.cancel(ids, reason)
         self._running.stop(changed, "cancelled")
+        if changed and self._dispatcher is not None:
+            self._dispatcher.wake()  # What waited behind them in a group may be due.
         return changed
 
     async def pause(self, function: str) -> bool:

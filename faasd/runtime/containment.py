@@ -23,17 +23,20 @@ __all__ = [
 _FLAGS = {"pid": clone.NEWPID, "ipc": clone.NEWIPC, "uts": clone.NEWUTS, "user": clone.NEWUSER}
 
 
-def fork(policy: dict[str, Any], cgroup_fds: Sequence[int]) -> tuple[int, int]:
+def fork(
+    policy: dict[str, Any], cgroup_fds: Sequence[int], *, is_plain: bool = False
+) -> tuple[int, int]:
     """Fork a process into the policy's namespaces and cgroups; returns (pid, pidfd), or (0, -1) in the child.
 
     The child is itself in its user namespace, and in its cgroups, before anything else happens in it. Where
     that fails it returns all the same, as the child that it is, and `contain_zygote` or `contain_handler`
     raises: an exception from here would have it go on as a second copy of its parent.
+    `is_plain` is for a child that runs only our code; see `clone.fork`.
     """
     flags = sum(_FLAGS[name] for name in policy["namespaces"])
     into = cgroup_fds[0] if policy["cgroup"] == "v2" and cgroup_fds else None
     uid, gid = os.geteuid(), os.getegid()  # Asked here: in the child they are unmapped at first.
-    pid, pidfd = clone.fork(flags, into)
+    pid, pidfd = clone.fork(flags, into, is_plain=is_plain)
     if pid == 0:
         try:
             if "user" in policy["namespaces"]:

@@ -46,15 +46,30 @@ class Backlog:
         """When the next file wants to be looked at."""
         return self._looks[0][0] if self._looks else None
 
-    def take(self, sifted: Sifted, generation: int, now_s: float) -> None:
-        """Take over what a look came to. `generation` is that of files never seen before."""
+    def take(
+        self, sifted: Sifted, generation: int, now_s: float, epoch_s: float | None = None
+    ) -> None:
+        """Take over what a look came to. `generation` is that of files never seen before.
+
+        `epoch_s` is the wall clock's zero on the monotonic clock; None where files' times are not by our clock.
+        """
         self.forget(sifted.settled)
-        has_new = False
+        has_outside = False
+
+        def generation_of(path: bytes, ctime_ns: int) -> int:
+            nonlocal has_outside
+            known = self._generations.get(path)
+            if known is not None:
+                return known
+            is_cleared = epoch_s is not None and self._guard.is_cleared(ctime_ns / 1e9 + epoch_s)
+            new = 0 if is_cleared else generation
+            has_outside |= new == 0
+            return new
+
         for seen in sifted.complete:
             if self._is_complete(seen.path, seen.identity):
                 continue
-            has_new |= seen.path not in self._generations
-            its_generation = self._generations.get(seen.path, generation)
+            its_generation = generation_of(seen.path, seen.ctime_ns)
             self.forget((seen.path,))
             self._generations[seen.path] = its_generation
             where = self.held if self._guard.holds(its_generation) else self.ready
@@ -62,11 +77,10 @@ class Backlog:
         for path, pending in sifted.waiting.items():
             if self._is_complete(path, pending.identity):
                 continue  # A look without the hint cannot know that it was renamed in.
-            has_new |= path not in self._generations
-            its_generation = self._generations.get(path, generation)
+            its_generation = generation_of(path, pending.ctime_ns)
             self.forget((path,))
             self._wait(path, pending, its_generation)
-        if has_new and generation == 0:
+        if has_outside:
             self._guard.chain_ended()
             if self.held and not self._guard.is_tripped:
                 self._guard.somebody_else_writes()

@@ -22,7 +22,7 @@ from faasd.triggers.file_hints import HintInbox
 from faasd.triggers.file_look import DirectoryLook, Scanned, say_root_error
 from faasd.triggers.file_outcomes import FileOutcomes
 from faasd.triggers.file_services import FileServices, Problems
-from faasd.triggers.file_settle import Seen
+from faasd.triggers.file_settle import Seen, Sifted
 from faasd.triggers.file_silence import SilenceTest, loop_sentence
 from faasd.triggers.file_state import new_state
 from faasd.triggers.file_watch import DirectoryWatches
@@ -191,7 +191,7 @@ class WatchedDirectory:
         if taken.files:
             generation = self.guard.generation_of_new(self._clock.monotonic(), by_scan=False)
             looked = await self.call(lambda: self._look.look(taken.files, taken.files))
-            self.backlog.take(looked.sifted, generation, self._clock.monotonic())
+            self._keep(looked.sifted, generation)
             self.backlog.forget(looked.absent)
         return taken.has_more or taken.overflowed
 
@@ -209,9 +209,12 @@ class WatchedDirectory:
         due = self.backlog.due(now_s, _LOOKS_MAX)
         if due:
             looked = await self.call(lambda: self._look.look(due, {}))
-            self.backlog.take(looked.sifted, 0, self._clock.monotonic())
+            self._keep(looked.sifted, 0)
             self.backlog.forget(looked.absent)
         return len(due) == _LOOKS_MAX
+
+    def _keep(self, sifted: Sifted, generation: int) -> None:
+        self.backlog.take(sifted, generation, self._clock.monotonic(), self._look.epoch_s)
 
     # ---- scans
 
@@ -235,7 +238,7 @@ class WatchedDirectory:
             )
             return
         for part in scanned.sifted.parts(_LOOKS_MAX):  # The loop has others to serve meanwhile.
-            self.backlog.take(part, generation, self._clock.monotonic())
+            self._keep(part, generation)
             await asyncio.sleep(0)
         if not start:
             await self._after_full_scan(scanned, began_s)

@@ -76,6 +76,13 @@ class DirectoryLook:
         """Whether an inode number proves which file it is."""
         return self._file_system.stable_inodes
 
+    @property
+    def epoch_s(self) -> float | None:
+        """The wall clock's zero on the monotonic clock; None where files are stamped by another clock."""
+        if self._file_system.needs_polling:
+            return None
+        return self._clock.monotonic() - self._clock.now()
+
     def is_root_changed(self) -> bool:
         """Whether something else is at the trigger's path than at the last scan, or hints have died."""
         try:

@@ -2,8 +2,9 @@
 
 Nobody can see who wrote a file. What can be seen is *when*: a file that appears while no invocation
 of the trigger is unfinished was written by somebody else, and has generation 0. Any other has one
-more than the lowest generation that is unfinished, or than the one that has just ended. A function that feeds itself climbs without end,
-but so does a busy drop box, for a while. So when generation `GENERATIONS_MAX` is reached, files of it
+more than the lowest generation that is unfinished, or than the one that has just ended, unless the
+kernel's time of its last change says that it came after that end: no process of an invocation
+outlives it. A function that feeds itself climbs without end, but so does a busy drop box, for a while. So when generation `GENERATIONS_MAX` is reached, files of it
 are held back until all invocations of the trigger are final, and a moment longer:
 
 * A file appears in that silence: somebody else writes. Everything goes on, and the next such test
@@ -84,6 +85,10 @@ class LoopGuard:
         if now_s - self._ended_at_s <= self._grace_s:
             possible.add(self._ended_last)
         return 1 + max(possible) if possible else 0
+
+    def is_cleared(self, appeared_s: float) -> bool:
+        """Whether a file cannot be our own doing, having appeared (monotonic) when all had ended."""
+        return self.is_idle and appeared_s > self._ended_at_s
 
     def holds(self, generation: int) -> bool:
         """Whether a file of this generation must wait for the silence."""

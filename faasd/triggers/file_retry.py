@@ -12,7 +12,7 @@ from faasd.interfaces import FileRow
 from faasd.model.invocation import Acceptance
 from faasd.triggers import file_actions
 from faasd.triggers.file_directory import WatchedDirectory
-from faasd.triggers.file_events import identity_of_row, original_path
+from faasd.triggers.file_events import original_path
 from faasd.triggers.file_names import move_target, shown
 
 __all__ = ["retry_in"]
@@ -53,7 +53,8 @@ async def _retry_row(directory: WatchedDirectory, row: FileRow) -> list[Acceptan
 
     def bring_back() -> bytes | None:
         with suppress(file_actions.Replaced, FileNotFoundError):
-            back = file_actions.move_back(row.path, identity_of_row(row), original, marker)
+            # Whatever lies there now: a failed file is often mended in place before it is retried.
+            back = file_actions.move_back(row.path, None, original, marker)
             file_actions.remove_sidecar(row.path)
             return back
         return None

@@ -80,6 +80,7 @@ class Pending:
     since_s: float  # Monotonic: when it was first seen like this.
     look_at_s: float | None  # Monotonic: when to look again; None: only a hint or a scan can tell.
     is_open: bool  # Seen to be created and not closed since.
+    ctime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def judge(
     if rules.needs_marker:
         if seen.has_marker:
             return None
-        return Pending(seen.identity, since_s, None, is_open=False)
+        return Pending(seen.identity, since_s, None, is_open=False, ctime_ns=seen.ctime_ns)
     if hint is Hint.RENAMED_IN:
         return None
     is_open = hint is Hint.CREATED or (
@@ -134,7 +135,7 @@ def judge(
     if quiet_s >= enough_s:
         return None
     look_at_s = monotonic_s + max(enough_s - quiet_s, 0.001)
-    return Pending(seen.identity, since_s, look_at_s, is_open)
+    return Pending(seen.identity, since_s, look_at_s, is_open, seen.ctime_ns)
 
 
 def is_same_file(row: FileRow, identity: Identity, *, stable_inodes: bool = True) -> bool:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,13 @@ async def main():
 asyncio.run(main())
 """
 
+#: The interpreter may be another one of the same version, without our dependencies.
+ENVIRONMENT = {
+    "PATH": os.environ["PATH"],
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONPATH": sysconfig.get_path("purelib"),
+}
+
 
 @pytest.fixture(scope="module")
 def python_of_user() -> str:
@@ -65,7 +73,7 @@ def python_of_user() -> str:
             code = "import sys, faasd.sandbox.sandboxes; sys.exit(sys.version_info < (3, 11))"
             done = subprocess.run(
                 [python, "-c", code], user=UID, group=UID, extra_groups=[], cwd=ROOT, check=False,
-                stderr=subprocess.DEVNULL, env={"PYTHONDONTWRITEBYTECODE": "1"},
+                stderr=subprocess.DEVNULL, env=ENVIRONMENT,
             )  # fmt: skip
         except OSError:
             continue
@@ -97,7 +105,7 @@ def test_an_ordinary_users_sandboxes_keep_the_same_promises(
     identity = {"user": UID, "group": UID, "extra_groups": []} if os.geteuid() == 0 else {}
     done = subprocess.run(
         [python_of_user, "-c", SCENARIO, argument], cwd=ROOT, capture_output=True, check=False,
-        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}, timeout=patient(60), **identity,
+        env=ENVIRONMENT, timeout=patient(60), **identity,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
     assert done.stderr == b""

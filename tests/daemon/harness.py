@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from faasd.client import Client
 from faasd.errors import DaemonUnreachable, FaasdError
 from tests.patience import patient
 
-__all__ = ["DaemonProcess", "wait_for", "write_project"]
+__all__ = ["DaemonProcess", "tmpfs", "wait_for", "write_project"]
 
 T = TypeVar("T")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -35,6 +37,25 @@ def wait_for(condition: Callable[[], T], what: str, timeout_s: float = 20.0) -> 
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {timeout_s}s in vain for {what}")
         time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def tmpfs(path: Path, size: str = "8m") -> Iterator[Callable[[], None]]:
+    """Mount a tmpfs; yields what unmounts it, however often."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a tmpfs")
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        pytest.skip(f"this host does not let root mount a tmpfs: {done.stderr.strip()}")
+    try:
+        yield lambda: subprocess.run(["umount", str(path)], check=True, capture_output=True)
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=False, capture_output=True)
 
 
 def write_project(directory: Path, functions: str, toml: str = "") -> Path:
