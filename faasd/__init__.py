@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     # Loaded on first use, by `__getattr__` below.
-    Context: Any
-    SoftTimeout: Any
+    from faasd.model.context import Context, SoftTimeout
 
 __version__ = "0.1.0"
 

@@ -33,6 +33,9 @@ __all__ = [
     "watch_view",
 ]
 
+#: Limits that no setting changes and no wall keeps so far: to show them would be to promise them.
+_NOT_YET = ("cpu", "tmp_size_bytes")
+
 
 def invocation_view(invocation: Invocation, attempts: Sequence[AttemptRecord]) -> dict[str, Any]:
     """Return one row of a listing. Duration and memory are those of the last finished attempt."""
@@ -157,10 +160,8 @@ def function_details(function: Function) -> dict[str, Any]:
     return {
         "python": function.python,
         "code_dir": function.code_dir,
-        "limits": dict(vars(limits)),
+        "limits": {name: limit for name, limit in vars(limits).items() if name not in _NOT_YET},
         "permissions": {
-            "read": list(permissions.read),
-            "write": list(permissions.write),
             "env": sorted(permissions.env),
             "pass_env": list(permissions.pass_env),
             "containment": permissions.containment,
@@ -169,7 +170,6 @@ def function_details(function: Function) -> dict[str, Any]:
         "expires_s": function.expires_s,
         "dead_letter": function.dead_letter,
         "concurrency": function.concurrency,
-        "reuse": function.reuse,
         "on_success": [f"{to.kind}:{to.name}" for to in function.on_success],
         "on_failure": [f"{to.kind}:{to.name}" for to in function.on_failure],
         "queues": [lane.queue for lane in function.lanes()],

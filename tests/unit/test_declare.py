@@ -57,6 +57,30 @@ def test_a_declaration_knows_where_it_was_written(declarations: list[declare.Dec
     assert (second.file, second.line) == (__file__, line)
 
 
+def test_a_users_module_is_type_checked(tmp_path: Path) -> None:
+    """The package says that it is typed, so a handler's context must not be Any."""
+    (tmp_path / "m.py").write_text(
+        "from typing import Any\n"
+        "from faasd import Context, SoftTimeout, every, function\n"
+        "@function(timeout='5s', triggers=[every('5m')])\n"
+        "async def f(event: dict[str, Any], context: Context) -> int:\n"
+        "    try:\n"
+        "        return context.attempt\n"
+        "    except SoftTimeout:\n"
+        "        context.nothing()\n"
+        "        raise\n"
+        "reveal_type(f)\n"
+    )
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=/dev/null"]
+    done = subprocess.run(
+        [*mypy, "m.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    said = done.stdout.splitlines()
+    assert len(said) == 3, done.stdout + done.stderr
+    assert said[0].startswith('m.py:8: error: "Context" has no attribute "nothing"')
+    assert "Coroutine[Any, Any, int]" in said[1]
+
+
 def test_triggers_say_only_what_was_given() -> None:
     """What was not written must be left to [defaults]; a default filled in here would win over it."""
     assert faasd.cron("@daily", catch_up="all") == {
