@@ -114,11 +114,11 @@ class Drafting:
         for name, table in self._document.tables.get("functions", {}).items():
             report = self._document.report(("functions", name), name)
             settings, problems = validate(FunctionSettings, table, report)
-            problems += _name_problems(name, report)
-            self.problems += problems
-            if settings is None or problems:
+            name_problems = _name_problems(name, report)
+            self.problems += [*problems, *name_problems]
+            if settings is None or name_problems:
                 self.left_out.add(name)
-            else:
+            else:  # With problems too: those that show later are of interest all the same.
                 layers[name] = Layer(settings, report)
         return layers
 
@@ -179,7 +179,8 @@ class Drafting:
         report = _report_of(declared)
         written = {key: value for key, value in declared.settings.items() if key not in _TOML_ONLY}
         settings, problems = validate(FunctionSettings, written, report)
-        problems += _name_problems(name, report)
+        name_problems = _name_problems(name, report)
+        problems += name_problems
         earlier = self._in_python.get(name)
         if earlier is not None:
             place = f"{earlier.declared.file}:{earlier.declared.line}"
@@ -191,7 +192,7 @@ class Drafting:
             problems += _conflicts(own_table, declared)
         for problem in problems:
             self._fail(problem)
-        if settings is not None and not problems:
+        if settings is not None and earlier is None and not name_problems:
             layers = [self._defaults, Layer(settings, report)]
             layers += [own_table] if own_table is not None else []
             self._in_python[name] = _Found(declared, module, layers)
@@ -265,7 +266,6 @@ class Drafting:
         return [
             Draft(name, found.layers, _place(found.declared), found.declared, found.module)
             for name, found in self._in_python.items()
-            if name not in self.left_out
         ]
 
     def _drafts_of_toml(self, first: Sequence[Discovered]) -> list[Draft]:
@@ -293,6 +293,8 @@ class Drafting:
     def _report_unfound(self, name: str, is_any_broken: bool) -> None:
         report = self._in_toml[name].report
         self.left_out.add(name)
+        if any(problem.function == name for problem in self.problems):
+            return  # A misspelt `command`, say, has been told already.
         if is_any_broken:
             message = "not found; it may be declared in a module that could not be imported"
             self._fail(replace(report((), message), is_warning=True))

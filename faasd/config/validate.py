@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -25,6 +26,9 @@ from faasd.model.suggest import did_you_mean
 __all__ = ["Report", "dotted", "keys_of", "unit_of", "validate"]
 
 Model = TypeVar("Model", bound=Settings)
+
+#: Without these, nobody knows what the function runs.
+_ESSENTIAL = {"handler", "command"}
 
 #: Makes a problem of a path within the table that is judged, and a message.
 Report = Callable[[KeyPath, str], Problem]
@@ -50,12 +54,47 @@ _TYPES = {
 
 
 def validate(model: type[Model], table: Any, report: Report) -> tuple[Model | None, list[Problem]]:
-    """Return the settings, or None with everything that is wrong with them."""
+    """Return the settings, and everything that is wrong with them.
+
+    With problems, what is returned lacks the settings that are wrong. It is only good for finding the
+    mistakes that show later, so that people learn of all at once; None where that could mislead.
+    """
     try:
         return model.model_validate(table), []
     except ValidationError as error:
         details = error.errors(include_url=False)
-    return None, [_problem(model, detail, report) for detail in details]
+    problems = [_problem(model, detail, report) for detail in details]
+    return _what_is_left(model, table, [_locate(model, one["loc"])[0] for one in details]), problems
+
+
+def _what_is_left(model: type[Model], table: Any, wrong: list[KeyPath]) -> Model | None:
+    """Return the settings without the wrong ones, or without the tables and lists that hold these."""
+    tops = {path[0] for path in wrong if path}
+    if not isinstance(table, dict) or not tops or tops & _ESSENTIAL:
+        return None
+    # A trigger's bounds depend on the timeout.
+    tops |= {"triggers"} if "timeout" in tops else set()
+    for paths in (wrong, [(top,) for top in tops]):
+        rest = copy.deepcopy(table)
+        for path in [*paths, *[(top,) for top in tops if top not in {one[0] for one in wrong}]]:
+            _remove(rest, path)
+        try:
+            return model.model_validate(rest)
+        except ValidationError:
+            continue
+    return None
+
+
+def _remove(table: Any, path: KeyPath) -> None:
+    *above, last = path
+    for part in above:
+        try:
+            table = table[part]
+        except (KeyError, IndexError, TypeError):
+            return
+    # Not from a list: the places of its other items would no longer be those in the file.
+    if isinstance(table, dict):
+        table.pop(last, None)
 
 
 def keys_of(model: type[BaseModel]) -> dict[str, str]:

@@ -294,7 +294,8 @@ faasd reads one TOML file: the one given with `--config FILE`, else `FAASD_CONFI
   a module that needs an `env` or a `python` of `[functions.NAME]` to be imported gets it.
 - **A mistake in the file** keeps the daemon from starting. A mistake in a module leaves out the
   functions of that module; the others run.
-- Editors can complete and check with the JSON schema in `faasd/config/schema.json`."""
+- Editors can complete and check with the JSON schema, `config/schema.json` in the installed package:
+  `python -c "import faasd; print(faasd.__path__[0] + '/config/schema.json')"` prints where."""
 
 PAGE_RETRY = """\
 ### `retry`

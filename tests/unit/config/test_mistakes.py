@@ -145,6 +145,56 @@ async def test_every_mistake_is_reported_at_once(project: Project) -> None:
     ]
 
 
+async def test_a_wrong_setting_does_not_hide_what_is_found_out_later(project: Project) -> None:
+    """A path, a filter or a name of another function can be looked at although a neighbour is wrong."""
+    problems = await project.problems(
+        """
+        [daemon]
+        functions = []
+        slots = "many"
+        [functions.f]
+        command = ["./gone.sh"]
+        memory = "12 parsecs"
+        retry = { first = "1h", max = "1s", attemps = 3 }
+        on_failure = "queue:nowhere"
+        triggers = [
+            { type = "queue", name = "q", rate = "5" },
+            { type = "queue", name = "q" },
+        ]
+        """
+    )
+    settings = [re.sub(r"^(\S+): ([\w.\[\]]+): .*", r"\1 \2", problem) for problem in problems]
+    assert settings == [
+        "faasd.toml:3:1 daemon.slots",
+        "faasd.toml:5:12 functions.f.command[0]",
+        "faasd.toml:6:1 functions.f.memory",
+        "faasd.toml:7:25 functions.f.retry.max",
+        "faasd.toml:7:37 functions.f.retry.attemps",
+        "faasd.toml:8:1 functions.f.on_failure",
+        "faasd.toml:10:35 functions.f.triggers[0].rate",
+        "faasd.toml:11:23 functions.f.triggers[1].name",
+    ]
+
+
+async def test_a_function_with_a_mistake_is_never_among_those_that_run(project: Project) -> None:
+    """It is looked at as far as it can be understood, and that must not be how it runs."""
+    project.write(
+        "functions/a.py",
+        """
+        from faasd import function
+
+        @function(timeout="5")
+        def bad(event, context): ...
+
+        @function(on_failure="function:bad")
+        def good(event, context): ...
+        """,
+    )
+    loaded = await project.load("")
+    assert [function.name for function in loaded.functions] == ["good"]
+    assert len(loaded.problems) == 1
+
+
 async def test_what_others_know_about_schedules_and_patterns_is_reported_in_place(
     project: Project,
 ) -> None:
