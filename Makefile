@@ -63,6 +63,18 @@ test: setup ## the whole test suite except the long fault runs
 test-faults: setup ## kill -9 the daemon again and again under load
 	@$(BIN)/python -m pytest tests/faults --run-faults
 
+.PHONY: rig-wheels
+rig-wheels: setup ## fetch once what the guest of `make test-rig` installs
+	@tests/rig/wheels
+
+.PHONY: test-rig
+test-rig: ## cgroup v2 and systemd in a virtual machine, where FAASD_RIG names one (tests/rig/README.md)
+	@tests/rig/run $(RIG)
+
+.PHONY: bench
+bench: setup ## what a fresh attempt costs, beside a bare fork and a new interpreter
+	@$(BIN)/python -m benchmarks.fresh_attempts
+
 .PHONY: clean
 clean: ## remove what these targets made
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .demo .rig .mypy_cache .ruff_cache .pytest_cache .hypothesis

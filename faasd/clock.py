@@ -11,6 +11,9 @@ from datetime import datetime, timezone
 
 __all__ = ["Clock", "FakeClock", "from_iso", "to_iso"]
 
+#: 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z: what ISO 8601 with four digits can say.
+_FIRST, _LAST = -62_135_596_800.0, 253_402_300_799.0
+
 
 class Clock:
     """The system's clocks."""
@@ -50,11 +53,15 @@ class FakeClock(Clock):
 
 
 def to_iso(at: float | None) -> str | None:
-    """Format a timestamp as ISO 8601 in UTC with milliseconds and `Z`; None stays None."""
+    """Format a timestamp as ISO 8601 in UTC with milliseconds and `Z`; None stays None.
+
+    What lies outside the years 1 to 9999 is shown as the first or last moment of them: one record with
+    such a time must not keep all others from being listed.
+    """
     if at is None:
         return None
-    text = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    moment = datetime.fromtimestamp(min(max(at, _FIRST), _LAST), timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def from_iso(text: str) -> float:

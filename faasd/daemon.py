@@ -102,6 +102,7 @@ class Daemon:
                     state_dir=str(self._settings.state_dir),
                     socket=str(self._settings.socket),
                     pid=os.getpid(),
+                    walls=self._sandboxes.walls(),
                 )
                 await self._tell_missing_walls()
                 await self._stop_asked.wait()
@@ -126,7 +127,7 @@ class Daemon:
         self._store: Store = store
         self._registry = Registry(self._functions)
         self._slots = Slots(settings.slots)
-        self._running = Running(self._slots, self._attempt_ended)
+        self._running = Running(self._slots, self._slot_freed, self._attempt_ended)
         paused = {name for kind, name in await store.pauses.load() if kind == "function"}
         self._intake = Intake(self._registry, store.invocations, self._clock, self._events_accepted)
         self._invoker = DirectInvoker(
@@ -186,7 +187,7 @@ class Daemon:
 
     async def _stop(self) -> None:
         """Close the doors, let attempts finish for `drain_timeout`, return the rest uncharged."""
-        _log.info("daemon_stopping", running=self._slots.running)
+        _log.info("daemon_stopping", running=len(self._running.attempts()))
         await self._schedules.stop()
         await self._files.stop()
         await self._dispatcher.stop()
@@ -208,8 +209,9 @@ class Daemon:
         await asyncio.wait({finished, hurried}, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
         finished.cancel()
-        if self._slots.running:
-            _log.warning("attempts_drained", running=self._slots.running)
+        running = len(self._running.attempts())
+        if running:
+            _log.warning("attempts_drained", running=running)
             self._running.stop_all("drained")
             await self._running.wait_until_none(30.0)
 
@@ -240,12 +242,16 @@ class Daemon:
         self._running.stop(replaced, "cancelled")
         self._dispatcher.wake(queues)
 
+    def _slot_freed(self, queue: str) -> None:
+        self._dispatcher.slot_freed(queue)
+        self._invoker.slot_freed()
+
     def _attempt_ended(self, ended: Ended) -> None:
         """Tell, by name, everybody who acts on the end of an attempt."""
-        self._dispatcher.slot_freed(ended.queue)
-        self._invoker.slot_freed()
         function = ended.attempt.function
-        self._dispatcher.wake([to.name for to in (*function.on_success, *function.on_failure)])
+        followers = [to.name for to in (*function.on_success, *function.on_failure)]
+        if followers:
+            self._dispatcher.wake(followers)
         for claim, settled in zip(ended.attempt.claims, ended.settled, strict=False):
             if claim.invocation.trigger == "files" and settled.state in FINAL_STATES:
                 self._files.settled(settled.invocation_id, settled.state)
@@ -273,10 +279,11 @@ class Daemon:
     def _status(self) -> Mapping[str, Any]:
         return {
             "state": self._state,
-            "running": self._slots.running,
+            "running": len(self._running.attempts()),
             "slots": self._slots.total,
             "functions": len(self._functions),
             "problems": [str(problem) for problem in self._problems],
+            "walls": self._sandboxes.walls(),
         }
 
 

@@ -34,16 +34,21 @@ __all__ = ["DECLARATIONS", "Declaration", "at", "cron", "every", "files", "funct
 class Declaration:
     """What one use of `@function` has said."""
 
-    __slots__ = ("file", "handler", "line", "name", "settings")
+    __slots__ = ("file", "handler", "line", "module", "name", "settings")
 
     def __init__(
-        self, name: str, handler: Callable[..., Any], settings: dict[str, Any], file: str, line: int
+        self,
+        name: str,
+        handler: Callable[..., Any],
+        settings: dict[str, Any],
+        place: tuple[str, int],
+        module: str,
     ) -> None:
         self.name = name
         self.handler = handler
         self.settings = settings
-        self.file = file
-        self.line = line
+        self.file, self.line = place
+        self.module = module  # The one whose import has used the decorator.
 
 
 #: Everything that has been declared in this process, in order. Discovery reads it.
@@ -221,12 +226,16 @@ def _declaration(
     handler: Callable[..., Any], name: str | None, settings: dict[str, Any]
 ) -> Declaration:
     code = getattr(handler, "__code__", None)
+    frame = sys._getframe()  # noqa: SLF001 - The documented way without importing inspect.
+    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
     if code is None:  # A class, a partial or another object: say where the decorator was used.
-        frame = sys._getframe()  # noqa: SLF001 - The documented way without importing inspect.
-        while frame.f_back is not None and frame.f_code.co_filename == __file__:
-            frame = frame.f_back
-        file, line = frame.f_code.co_filename, frame.f_lineno
+        place = frame.f_code.co_filename, frame.f_lineno
     else:
-        file, line = code.co_filename, code.co_firstlineno
+        place = code.co_filename, code.co_firstlineno
+    # A decorator of people's own may call this one, so look for the module that is being imported.
+    while frame.f_back is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
     own_name = str(name or getattr(handler, "__name__", ""))
-    return Declaration(own_name, handler, dict(settings), file, line)
+    module = str(frame.f_globals.get("__name__", ""))
+    return Declaration(own_name, handler, dict(settings), place, module)

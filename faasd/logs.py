@@ -78,6 +78,10 @@ class LogStream(io.TextIOBase):
             self._kept = self._kept[written:]
 
 
+#: `json.dumps` with options would build an encoder for every line.
+_encode = json.JSONEncoder(default=repr, ensure_ascii=True).encode
+
+
 def configure(log_format: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
     """Send faasd's log, and that of every library, to `stream` (standard error).
 
@@ -128,4 +132,4 @@ def get_logger(room: str) -> Any:
 
 def _to_json(value: Any, **_: Any) -> str:
     """Render one line. A log call must never raise, whatever file name or number it is given."""
-    return json.dumps(value, default=repr, ensure_ascii=True)
+    return _encode(value)

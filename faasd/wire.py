@@ -21,11 +21,13 @@ __all__ = ["CONTROL_BYTES_MAX", "FrameReader", "decode", "encode", "encode_raw",
 CONTROL_BYTES_MAX = 2**20
 _FDS_MAX = 16
 _FD_BYTES = array.array("i").itemsize
+#: `json.dumps` with any option builds an encoder at every call.
+_encode_text = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def encode(value: Any) -> bytes:
     """Return one frame holding this value as JSON."""
-    return encode_raw(json.dumps(value, separators=(",", ":")).encode())
+    return encode_raw(_encode_text(value).encode())
 
 
 def encode_raw(text: bytes) -> bytes:

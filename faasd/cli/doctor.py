@@ -120,4 +120,15 @@ def _daemon(socket_path: str) -> dict[str, Any]:
     except FaasdError as error:
         return _row("daemon", False, str(error), remedy, required=False)
     found = f"{status['state']}, version {status['version']}, process {status['pid']}"
-    return _row("daemon", True, found, remedy, required=False)
+    return _row("daemon", True, found + _walls_of(status), remedy, required=False)
+
+
+def _walls_of(status: Mapping[str, Any]) -> str:
+    """Say what the daemon itself builds with: as a service it may well be allowed more than our shell."""
+    walls = status.get("walls")
+    if not isinstance(walls, Mapping):
+        return ""
+    pid = "PID namespaces" if "pid" in walls["namespaces"] else "no PID namespaces"
+    if walls["memory_cgroup"] is not None:
+        return f"; its sandboxes have {pid} and cgroup {walls['memory_cgroup']}"
+    return f"; its sandboxes have {pid} and no cgroup: {walls['memory_cgroup_problem']}"

@@ -49,14 +49,26 @@ def enqueue_events(
     given = {name: value for name, value in options.items() if value is not None}
     check_options(given)
     rows: list[dict[str, Any]] = []
-    for events in _batches(body, given, batch):
-        accepted = _enqueue(queue, events, config)
-        rows += accepted
-        if not as_json:
-            print(*[row["id"] for row in accepted], sep="\n", flush=True)
+    try:
+        for events in _batches(body, given, batch):
+            accepted = _enqueue(queue, events, config)
+            rows += accepted
+            if not as_json:
+                print(*[row["id"] for row in accepted], sep="\n", flush=True)
+    except (FaasdError, KeyboardInterrupt):
+        if rows:
+            # Whoever sends the rest again must know where it begins.
+            print(f"the first {_counted(len(rows))} on disk", file=sys.stderr)
+            if as_json:
+                print(json.dumps(rows, indent=2))
+        raise
     if as_json:
         print(json.dumps(rows, indent=2))
     return OK
+
+
+def _counted(events: int) -> str:
+    return "event is" if events == 1 else f"{events} events are"
 
 
 def check_options(options: dict[str, Any]) -> None:

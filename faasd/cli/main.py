@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from faasd.cli.exits import INTERRUPTED, complain
+
 __all__ = ["main"]
 
 
@@ -14,6 +16,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         code = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader, `head` say, has all it wanted. Python would complain at exit about its buffer.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -97,7 +97,9 @@ class Dispatcher:
         for lane in lanes[self._turn :] + lanes[: self._turn]:
             if self._is_stopping:
                 return
-            attention = self._attention.setdefault(lane.queue, _Attention())
+            attention = self._attention.get(lane.queue)
+            if attention is None:
+                attention = self._attention[lane.queue] = _Attention()
             if attention.at is not None and attention.at <= now:
                 attention.at = None  # Before the claim: whatever wakes us meanwhile must count.
                 next_at = await self._feed(lane)

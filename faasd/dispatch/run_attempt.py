@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from faasd.clock import Clock
 from faasd.dispatch.batching import outcomes_by_member
@@ -23,10 +24,20 @@ from faasd.logs import get_logger
 from faasd.model.attempt import Attempt
 from faasd.model.outcome import Outcome
 
-__all__ = ["Spine", "run_attempt"]
+__all__ = ["Slot", "Spine", "run_attempt"]
 
 _log = get_logger("dispatch")
 _STORE_RETRY_S = 1.0
+
+
+class Slot(Protocol):
+    """The slot of one attempt."""
+
+    def free(self) -> None:
+        """Let another attempt have it; does nothing the second time."""
+
+    def take_back(self) -> None:
+        """Hold it again until `free`, even when that makes one too many."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +54,16 @@ class Spine:
 
 
 async def run_attempt(
-    attempt: Attempt, spine: Spine, stop: asyncio.Future[str]
+    attempt: Attempt, spine: Spine, stop: asyncio.Future[str], slot: Slot
 ) -> tuple[Outcome, list[Settled]]:
     """Run one leased attempt and record what became of it. When this returns, it is on disk."""
     outcome = await spine.sandboxes.run(attempt, spine.services, stop)
     finishes = _conclude_all(attempt, outcome, spine)
-    settled = await _finish_until_written(finishes, spine.store)
+    writing = asyncio.ensure_future(_finish_until_written(finishes, spine.store, slot))
+    # Now and not after the commit: the claim that this allows goes to the writer behind our finish,
+    # sees what it changes, and is most often committed together with it.
+    slot.free()
+    settled = await writing
     spine.logs.forget(attempt)
     _announce(attempt, outcome, settled)
     return outcome, settled
@@ -57,7 +72,9 @@ async def run_attempt(
 def _conclude_all(attempt: Attempt, outcome: Outcome, spine: Spine) -> list[Finish]:
     now = spine.clock.now()
     tail = "" if outcome.is_ok else spine.logs.tail(attempt)
-    consumers = {lane.queue: lane.function for lane in spine.catalog.lanes()}
+    consumers = {}
+    if attempt.function.on_success or attempt.function.on_failure:
+        consumers = {lane.queue: lane.function for lane in spine.catalog.lanes()}
     return [
         conclude(attempt, claim, of_claim, consumers, now, spine.noise(), tail)
         for claim, of_claim in zip(
@@ -66,12 +83,18 @@ def _conclude_all(attempt: Attempt, outcome: Outcome, spine: Spine) -> list[Fini
     ]
 
 
-async def _finish_until_written(finishes: list[Finish], store: InvocationStore) -> list[Settled]:
-    """Write until it is written: with a full disk the outcome waits here, and its lease is renewed."""
+async def _finish_until_written(
+    finishes: list[Finish], store: InvocationStore, slot: Slot
+) -> list[Settled]:
+    """Write until it is written: with a full disk the outcome waits here, and its lease is renewed.
+
+    Meanwhile it keeps its slot, so that outcomes which cannot be written do not pile up.
+    """
     while True:
         try:
             return await store.finish(finishes)
         except StoreError as error:
+            slot.take_back()
             _log.error("finish_delayed", invocations=len(finishes), error=str(error))
             await asyncio.sleep(_STORE_RETRY_S)
 

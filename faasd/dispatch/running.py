@@ -31,18 +31,25 @@ class Ended:
 class Running:
     """Registry of running attempts; each has a task and a way to be stopped."""
 
-    def __init__(self, slots: Slots, on_ended: Callable[[Ended], None]) -> None:
+    def __init__(
+        self,
+        slots: Slots,
+        on_freed: Callable[[str], None],
+        on_ended: Callable[[Ended], None],
+    ) -> None:
+        """`on_freed` hears the queue of each slot that is free again."""
         self._slots = slots
+        self._on_freed = on_freed
         self._on_ended = on_ended
         self._stops: dict[str, tuple[Attempt, asyncio.Future[str]]] = {}
         self._tasks: set[asyncio.Task[Ended]] = set()
 
     def start(self, attempt: Attempt, queue: str, spine: Spine) -> asyncio.Task[Ended]:
-        """Start one attempt; its slot is taken until it is written."""
-        self._slots.take(attempt.function.name, queue)
+        """Start one attempt; its slot is taken until nothing of its sandbox is left."""
+        slot = _HeldSlot(self._slots, attempt.function.name, queue, self._on_freed)
         stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._stops[attempt.id] = (attempt, stop)
-        task = asyncio.create_task(self._run(attempt, queue, spine, stop))
+        task = asyncio.create_task(self._run(attempt, queue, spine, stop, slot))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -71,11 +78,16 @@ class Running:
         return not self._tasks
 
     async def _run(
-        self, attempt: Attempt, queue: str, spine: Spine, stop: asyncio.Future[str]
+        self,
+        attempt: Attempt,
+        queue: str,
+        spine: Spine,
+        stop: asyncio.Future[str],
+        slot: _HeldSlot,
     ) -> Ended:
         ended = Ended(attempt, queue, None, ())
         try:
-            outcome, settled = await run_attempt(attempt, spine, stop)
+            outcome, settled = await run_attempt(attempt, spine, stop, slot)
             ended = Ended(attempt, queue, outcome, tuple(settled))
         # A mistake of ours must not take the dispatcher down. The lease stays held, so nothing is
         # lost: the next start of the daemon returns it.
@@ -89,6 +101,31 @@ class Running:
             )
         finally:
             del self._stops[attempt.id]
-            self._slots.give(attempt.function.name, queue)
+            slot.free()
             self._on_ended(ended)
         return ended
+
+
+class _HeldSlot:
+    """One attempt's slot; implements `run_attempt.Slot`."""
+
+    def __init__(
+        self, slots: Slots, function: str, queue: str, on_freed: Callable[[str], None]
+    ) -> None:
+        self._slots = slots
+        self._function = function
+        self._queue = queue
+        self._on_freed = on_freed
+        self._is_held = False
+        self.take_back()
+
+    def take_back(self) -> None:
+        if not self._is_held:
+            self._is_held = True
+            self._slots.take(self._function, self._queue)
+
+    def free(self) -> None:
+        if self._is_held:
+            self._is_held = False
+            self._slots.give(self._function, self._queue)
+            self._on_freed(self._queue)

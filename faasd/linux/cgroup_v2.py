@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
-__all__ = ["Group", "enable_controllers", "own_group"]
+__all__ = ["Group", "enable_controllers", "is_withheld", "own_group"]
 
 
 def own_group() -> str | None:
@@ -30,11 +31,32 @@ def own_group() -> str | None:
     return None
 
 
+def is_withheld(path: str) -> bool:
+    """Whether systemd manages this group and has not delegated it: even root is to leave it alone then.
+
+    systemd marks the groups of its units; what bears no mark was made by somebody else. Before version 251
+    only root can see the marks, but there everybody else is held off by the directory's owner and mode.
+    """
+    is_managed = is_delegated = False
+    for space in ("user", "trusted"):
+        is_managed |= _attribute(path, f"{space}.invocation_id") is not None
+        is_delegated |= _attribute(path, f"{space}.delegate") == b"1"
+    return is_managed and not is_delegated
+
+
+def _attribute(path: str, name: str) -> bytes | None:
+    try:
+        return os.getxattr(path, name)
+    except OSError:
+        return None
+
+
 def enable_controllers(path: str, names: tuple[str, ...], leaf: str) -> None:
     """Let the children of our own group be limited, moving ourselves out of the way into its child `leaf`.
 
     A group with controllers for its children may hold no process of its own (the root excepted).
-    Raises OSError when the group is not delegated to us, lacks a controller, or holds other processes.
+    Raises OSError when the group is not delegated to us, lacks a controller, or holds other processes;
+    then everything is as it was.
     """
     group = Group(path)
     missing = set(names) - set(group.read("cgroup.controllers").split())
@@ -45,8 +67,16 @@ def enable_controllers(path: str, names: tuple[str, ...], leaf: str) -> None:
     shelter = Group(f"{path}/{leaf}")
     with contextlib.suppress(FileExistsError):
         shelter.create()
-    shelter.write("cgroup.procs", os.getpid())
-    group.write("cgroup.subtree_control", " ".join(f"+{name}" for name in names))
+    try:
+        shelter.write("cgroup.procs", os.getpid())
+        group.write("cgroup.subtree_control", " ".join(f"+{name}" for name in names))
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            group.write("cgroup.procs", os.getpid())
+            shelter.remove()
+        if error.errno == errno.EBUSY:
+            raise OSError(error.errno, f"{path} holds other processes too") from error
+        raise
 
 
 class Group:

@@ -11,6 +11,7 @@ import errno
 import os
 import platform
 import signal
+import sys
 
 __all__ = ["NEWIPC", "NEWPID", "NEWUSER", "NEWUTS", "fork"]
 
@@ -35,13 +36,20 @@ class _CloneArgs(ctypes.Structure):
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
-def fork(flags: int = 0, cgroup_fd: int | None = None) -> tuple[int, int]:
+def fork(
+    flags: int = 0, cgroup_fd: int | None = None, *, is_plain: bool = False
+) -> tuple[int, int]:
     """Fork into new namespaces; returns (pid, pidfd), or (0, -1) in the child.
 
     `cgroup_fd` is a directory of cgroup v2 in which the child starts. Raises OSError when the host
     refuses the namespaces. Where clone3 itself is missing or filtered, a plain fork serves as long
-    as neither namespaces nor a cgroup are asked for.
+    as no namespaces are asked for.
+
+    `is_plain` is for a child that runs nobody's code but ours, and forks those that do: it does
+    without Python's fork bookkeeping (new seeds, new locks, the hooks of `os.register_at_fork`) where
+    this thread is the only one, so that nothing is held or half done that would need it.
     """
+    has_bookkeeping = not is_plain or len(sys._current_frames()) > 1  # noqa: SLF001 - documented.
     pidfd = ctypes.c_int(-1)
     args = _CloneArgs(flags=flags | _PIDFD, exit_signal=signal.SIGCHLD)
     args.pidfd = ctypes.addressof(pidfd)
@@ -49,25 +57,53 @@ def fork(flags: int = 0, cgroup_fd: int | None = None) -> tuple[int, int]:
         args.flags |= _INTO_CGROUP
         args.cgroup = cgroup_fd
     api = ctypes.pythonapi
-    api.PyOS_BeforeFork()
+    if has_bookkeeping:
+        api.PyOS_BeforeFork()
     pid = _libc.syscall(
         ctypes.c_long(_SYS_CLONE3), ctypes.byref(args), ctypes.c_size_t(ctypes.sizeof(args))
     )
     if pid == 0:
-        api.PyOS_AfterFork_Child()
+        if has_bookkeeping:
+            api.PyOS_AfterFork_Child()
         return 0, -1
     error = ctypes.get_errno()
-    api.PyOS_AfterFork_Parent()
+    if has_bookkeeping:
+        api.PyOS_AfterFork_Parent()
     if pid > 0:
         os.set_inheritable(pidfd.value, False)
         return int(pid), pidfd.value
-    if error in (errno.ENOSYS, errno.EPERM) and not flags and cgroup_fd is None:
-        return _plain_fork()
+    if error in (errno.ENOSYS, errno.EPERM) and not flags:
+        return _plain_fork(cgroup_fd)
     raise OSError(error, f"clone3: {os.strerror(error)}")
 
 
-def _plain_fork() -> tuple[int, int]:
+def _plain_fork(cgroup_fd: int | None) -> tuple[int, int]:
+    """Fork, and move the child into its cgroup while it waits: systemd's RestrictNamespaces= hides clone3."""
+    gate, opener = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.close(opener)
+        if not os.read(gate, 1):
+            os._exit(1)  # Our parent died, or could not move us.
+        os.close(gate)
         return 0, -1
-    return pid, os.pidfd_open(pid)
+    os.close(gate)
+    try:
+        if cgroup_fd is not None:
+            _move(pid, cgroup_fd)
+        os.write(opener, b"1")
+        return pid, os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+    finally:
+        os.close(opener)
+
+
+def _move(pid: int, cgroup_fd: int) -> None:
+    fd = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=cgroup_fd)
+    try:
+        os.write(fd, str(pid).encode())
+    finally:
+        os.close(fd)

@@ -26,10 +26,12 @@ _PR_SET_NO_NEW_PRIVS = 38
 _CAPABILITY_VERSION_3 = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_call_prctl = _libc.prctl
+_call_prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 
 
 def _prctl(option: int, value: int) -> None:
-    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+    if _call_prctl(option, value, 0, 0, 0) != 0:
         error = ctypes.get_errno()
         raise OSError(error, f"prctl({option}): {os.strerror(error)}")
 
@@ -62,7 +64,8 @@ def forbid_new_privileges() -> None:
 
 def set_name(name: str) -> None:
     """Show up under this name (15 bytes of it) in ps and top."""
-    _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+    text = ctypes.create_string_buffer(name.encode()[:15])
+    _call_prctl(_PR_SET_NAME, ctypes.addressof(text), 0, 0, 0)
 
 
 def drop_capabilities() -> None:

@@ -10,6 +10,15 @@ from faasd.clock import to_iso
 __all__ = ["decode_json", "encode_json", "event_body"]
 
 
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+# Made once: `json.dumps` and `json.loads` with options make theirs at every call.
+_encoder = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
 def event_body(
     trigger: str, source: str, event_id: str, at: float, **fields: Any
 ) -> dict[str, Any]:
@@ -22,13 +31,11 @@ def encode_json(value: Any) -> str:
 
     Raises TypeError or ValueError for what JSON cannot hold, NaN and infinities included.
     """
-    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return _encoder.encode(value)
 
 
 def decode_json(text: str | bytes) -> Any:
     """Read JSON text. Raises ValueError; NaN and infinities, which are not JSON, are refused."""
-    return json.loads(text, parse_constant=_refuse_constant)
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+    if isinstance(text, bytes):
+        return json.loads(text, parse_constant=_refuse_constant)  # It tells the encodings apart.
+    return _decoder.decode(text)

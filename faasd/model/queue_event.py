@@ -10,7 +10,7 @@ from faasd.model.event import event_body
 from faasd.model.ids import new_id
 from faasd.model.invocation import NewEvent
 from faasd.model.suggest import did_you_mean
-from faasd.model.units import parse_duration_s
+from faasd.model.units import format_duration, parse_duration_s
 
 __all__ = ["checked_id", "read_queue_event"]
 
@@ -18,6 +18,8 @@ _KEYS = ("body", "id", "delay", "expires", "key", "dedup", "dedup_window", "prio
 _PRIORITY_MAX = 2**31 - 1
 _TEXT_LENGTH_MAX = 256
 _DEDUP_WINDOW_S = 300.0
+#: A hundred years. More is a slip of the unit, and would be a date that nothing can print.
+_DURATION_MAX_S = 36_500 * 86_400.0
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
@@ -78,12 +80,17 @@ def _duration_s(request: dict[str, Any], name: str, where: str) -> float | None:
     value = request.get(name)
     if value is None:
         return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9:
-        return float(value)
-    try:
-        return parse_duration_s(value)
-    except InvalidSetting as error:
-        raise InvalidSetting(f"{where}.{name}: {error}, or a number of seconds") from error
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+        seconds = min(value, 2 * _DURATION_MAX_S)  # A whole number may be too large for a float.
+    else:
+        try:
+            seconds = parse_duration_s(value)
+        except InvalidSetting as error:
+            raise InvalidSetting(f"{where}.{name}: {error}, or a number of seconds") from error
+    if not seconds <= _DURATION_MAX_S:
+        longest = format_duration(_DURATION_MAX_S)
+        raise InvalidSetting(f"{where}.{name}: expected at most {longest}, not {value!r}")
+    return float(seconds)
 
 
 def _priority(request: dict[str, Any], where: str) -> int:

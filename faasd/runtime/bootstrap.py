@@ -40,6 +40,10 @@ class _FaasdFinder:
 
 def main() -> None:
     """Run the part of `faasd.runtime` that the first argument names, with the rest as its arguments."""
+    # One a little older would fail only later, at what it lacks.
+    if sys.version_info < (3, 9):  # noqa: UP036 - The interpreter is the user's choice.
+        found = ".".join(map(str, sys.version_info[:3]))
+        sys.exit(f"functions need CPython 3.9 or newer, and {sys.executable} is {found}")
     sys.meta_path.insert(0, _FaasdFinder)
     part = sys.argv[1]
     if part not in ("root_zygote", "discover"):

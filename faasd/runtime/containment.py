@@ -23,21 +23,34 @@ __all__ = [
 _FLAGS = {"pid": clone.NEWPID, "ipc": clone.NEWIPC, "uts": clone.NEWUTS, "user": clone.NEWUSER}
 
 
-def fork(policy: dict[str, Any], cgroup_fds: Sequence[int]) -> tuple[int, int]:
+def fork(
+    policy: dict[str, Any], cgroup_fds: Sequence[int], *, is_plain: bool = False
+) -> tuple[int, int]:
     """Fork a process into the policy's namespaces and cgroups; returns (pid, pidfd), or (0, -1) in the child.
 
-    The child is itself in its user namespace, and in its cgroups, before anything else happens in it.
+    The child is itself in its user namespace, and in its cgroups, before anything else happens in it. Where
+    that fails it returns all the same, as the child that it is, and `contain_zygote` or `contain_handler`
+    raises: an exception from here would have it go on as a second copy of its parent.
+    `is_plain` is for a child that runs only our code; see `clone.fork`.
     """
     flags = sum(_FLAGS[name] for name in policy["namespaces"])
     into = cgroup_fds[0] if policy["cgroup"] == "v2" and cgroup_fds else None
     uid, gid = os.geteuid(), os.getegid()  # Asked here: in the child they are unmapped at first.
-    pid, pidfd = clone.fork(flags, into)
+    pid, pidfd = clone.fork(flags, into, is_plain=is_plain)
     if pid == 0:
-        if "user" in policy["namespaces"]:
-            namespaces.map_ourselves(uid, gid)
-        if policy["cgroup"] == "v1":
-            join_cgroups(cgroup_fds)
+        try:
+            if "user" in policy["namespaces"]:
+                namespaces.map_ourselves(uid, gid)
+            if policy["cgroup"] == "v1":
+                join_cgroups(cgroup_fds)
+        except OSError as error:
+            policy["failure"] = f"cannot enter its namespaces and cgroups: {error}"
     return pid, pidfd
+
+
+def _raise_failure_of_fork(policy: dict[str, Any]) -> None:
+    if "failure" in policy:
+        raise OSError(policy["failure"])
 
 
 def join_cgroups(procs_fds: Sequence[int]) -> None:
@@ -48,6 +61,7 @@ def join_cgroups(procs_fds: Sequence[int]) -> None:
 
 def contain_zygote(policy: dict[str, Any]) -> None:
     """Close a zygote in before it imports the handler. What is set here, its sandboxes inherit."""
+    _raise_failure_of_fork(policy)
     process.raise_oom_score(policy["oom_score"])  # The daemon must never be the victim.
     rlimits.lower("CORE", 0)
     rlimits.lower("FSIZE", policy["file_size_bytes"])
@@ -58,6 +72,7 @@ def contain_zygote(policy: dict[str, Any]) -> None:
 
 def contain_handler(policy: dict[str, Any]) -> None:
     """Close in the process that runs the handler. The order is the argument."""
+    _raise_failure_of_fork(policy)
     os.setsid()  # A group of its own, which a soft signal can reach as a whole.
     rlimits.lower("NOFILE", policy["open_files"])
     _limit_data(policy)  # Again: it is counted from what this process has now.
@@ -97,7 +112,7 @@ def fork_and(policy: dict[str, Any], then: Any) -> tuple[int, int]:
     try:
         pid, pidfd = fork(policy, ())
         if pid == 0:
-            os._exit(0 if then() else 1)
+            os._exit(0 if "failure" not in policy and then() else 1)
     except OSError:
         if pid == 0:
             os._exit(1)

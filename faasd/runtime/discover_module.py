@@ -62,22 +62,15 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
 
 def _belongs(declaration: declare.Declaration, name: str) -> bool:
     """Whether this module, or one inside it, declares it; others that it imports report their own."""
-    owner = str(getattr(declaration.handler, "__module__", name))
-    return owner == name or owner.startswith(name + ".")
+    return declaration.module == name or declaration.module.startswith(name + ".")
 
 
 def _describe(
     declaration: declare.Declaration, problems: list[dict[str, Any]]
 ) -> dict[str, Any] | None:
-    path = str(getattr(declaration.handler, "__qualname__", declaration.name))
-    module_name = str(getattr(declaration.handler, "__module__", ""))
     place = {"file": declaration.file, "line": declaration.line, "function": declaration.name}
-    if "<" in path:
-        kind = "a lambda" if "<lambda>" in path else "defined inside another function"
-        message = f"is {kind}; a sandbox can only import what stands at the top of its module"
-        problems.append({"message": message, **place})
-        return None
-    fault = _handler_fault(sys.modules.get(module_name), path)
+    module_name, path, fault = _place_of(declaration)
+    fault = fault or _handler_fault(sys.modules.get(module_name), path)
     if fault is not None:
         problems.append({"message": fault, **place})
         return None
@@ -94,6 +87,52 @@ def _describe(
         "file": declaration.file,
         "line": declaration.line,
     }
+
+
+def _place_of(declaration: declare.Declaration) -> tuple[str, str, str | None]:
+    """Return the module and the name under which a sandbox finds a handler, or what is wrong.
+
+    By its own name, as nearly always, or else by the name that its declaring module gives to it:
+    a lambda, a partial, an object, or a function of another module has no other.
+    """
+    handler, declaring = declaration.handler, declaration.module
+    path = str(getattr(handler, "__qualname__", ""))
+    own_module = str(getattr(handler, "__module__", "")) if path else declaring
+    found: Any = sys.modules.get(own_module) if path and "<" not in path else None
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    if found is not None and _is_or_wraps(found, handler):
+        return own_module, path, None
+    for name, value in vars(sys.modules.get(declaring, object)).items():
+        if value is handler:
+            return declaring, name, None
+    if found is None:
+        kind = "a lambda" if "<lambda>" in path else "defined inside another function"
+        if "<" not in path:
+            kind = f"of type {type(handler).__name__}" if not path else f"nowhere as {path!r}"
+        return (
+            "",
+            "",
+            f"is {kind}; give it a name at the top of its module, so that a sandbox finds it",
+        )
+    if getattr(found, "__qualname__", None) == path and found.__module__ == own_module:
+        return (
+            "",
+            "",
+            f"is hidden by another {path!r} further down; give one of the two another name",
+        )
+    return own_module, path, None  # Another decorator stands above, and has put this in its place.
+
+
+def _is_or_wraps(found: Any, handler: Any) -> bool:
+    """Whether this is the handler, or made of it by decorators that say so."""
+    for _ in range(100):
+        if found is handler:
+            return True
+        found = getattr(found, "__wrapped__", None)
+        if found is None:
+            return False
+    return False
 
 
 def _plain(value: Any) -> Any:

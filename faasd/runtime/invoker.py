@@ -9,19 +9,21 @@ not be built.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import random
 import signal
 import socket
 import sys
 import threading
 import types
+
+# Not through `signal`, which makes enums of all that was set before, 64 blocked signals among it.
+from _signal import SIG_IGN, pthread_sigmask  # type: ignore[import-not-found]
+from _signal import signal as handle_signal
 from typing import Any, Callable, NoReturn
 
 from faasd import wire
 from faasd.model.context import ClientContext, Context, SoftTimeout
-from faasd.model.event import encode_json
+from faasd.model.event import decode_json, encode_json
 from faasd.model.units import format_size
 from faasd.runtime import command, containment, handler_loader, report
 from faasd.runtime.log_capture import capture_logging
@@ -126,7 +128,9 @@ def _report(
     try:
         soft_stop.arm()
         handler = handler_loader.resolve(policy["module"], policy["attribute"])
-        value = _call(handler, json.loads(event_text), _context(header, channel), soft_stop)
+        value = _call(
+            handler, decode_json(event_text.decode()), _context(header, channel), soft_stop
+        )
         soft_stop.disarm()
         frame = _result(value, policy["payload_bytes_max"])
     except report.InitFailed as failure:
@@ -193,13 +197,13 @@ class _SoftStop:
 
     def arm(self) -> None:
         """From here on the signal raises; one that came earlier does so now."""
-        signal.signal(signal.SIGTERM, self._raise)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        handle_signal(signal.SIGTERM, self._raise)
+        pthread_sigmask(signal.SIG_SETMASK, ())
 
     def disarm(self) -> None:
         """From here on the signal is ignored: the report is on its way."""
         try:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            handle_signal(signal.SIGTERM, SIG_IGN)
         except ValueError:
             pass  # A thread that the handler forked in; its main thread is elsewhere.
 
@@ -238,7 +242,7 @@ def _take_stdio(stdout: int, stderr: int) -> None:
 def _start_afresh(header: dict[str, Any]) -> None:
     """Undo what every sandbox of one zygote would otherwise share."""
     os.environ.update(header["env"])
-    random.seed()
+    # `random` seeds itself after a fork, if it is there.
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed()

@@ -15,6 +15,10 @@ from faasd.runtime import invoker
 
 __all__ = ["run"]
 
+# As plain numbers: an enum's hash is a Python function, which here would cost page faults.
+_AWAITED = tuple(map(int, (signal.SIGCHLD, signal.SIGTERM)))
+_AWAITED_WHERE_SWEPT = (*_AWAITED, int(signal.SIGHUP))
+
 
 def run(
     policy: dict[str, Any], channel: int, stdout: int, stderr: int, status: int, lifeline: int
@@ -22,34 +26,45 @@ def run(
     """Be the first process of a sandbox; every signal is blocked already. Never returns."""
     has_namespace = "pid" in policy["namespaces"]
     try:
-        # Without a namespace nobody ends our tree for us, so we hear of our zygote's end and sweep.
-        process.die_with_parent(signal.SIGKILL if has_namespace else signal.SIGHUP)
-        if process.has_hung_up(lifeline):
-            os._exit(1)
-        process.become_subreaper()
-        process.set_name("faasd-sandbox")
-        alive = os.pipe()
+        # In nested PID namespaces the end of the zygote, first process of its own, is the end of us and of
+        # all below us; and a first process adopts orphans. Elsewhere we see to both ourselves.
+        alive = None if has_namespace else _tie_to_zygote(lifeline)
         pid = os.fork()
         if pid == 0:
-            os.close(alive[1])
             os.close(status)
-            process.die_with_parent()
-            if process.has_hung_up(alive[0]):
-                os._exit(1)
-            os.close(alive[0])
             os.close(lifeline)
+            if alive is not None:
+                _share_its_fate(alive)
             invoker.run(policy, channel, stdout, stderr)
-        for fd in (channel, stdout, stderr, alive[0]):
+        for fd in (channel, stdout, stderr, *(alive[:1] if alive is not None else ())):
             os.close(fd)
         _watch(pid, status, is_command=policy["module"] is None, sweeps=not has_namespace)
     finally:
         os._exit(1)
 
 
+def _tie_to_zygote(lifeline: int) -> tuple[int, int]:
+    """Hear of our zygote's end, to sweep then; returns a pipe by which the handler's process hears of ours."""
+    process.die_with_parent(signal.SIGHUP)
+    if process.has_hung_up(lifeline):
+        os._exit(1)
+    process.become_subreaper()
+    return os.pipe()
+
+
+def _share_its_fate(alive: tuple[int, int]) -> None:
+    """Die with the first process, which alone holds the other end of this pipe."""
+    os.close(alive[1])
+    process.die_with_parent()
+    if process.has_hung_up(alive[0]):
+        os._exit(1)
+    os.close(alive[0])
+
+
 def _watch(handler_pid: int, status: int, *, is_command: bool, sweeps: bool) -> NoReturn:
-    awaited = {signal.SIGCHLD, signal.SIGTERM} | ({signal.SIGHUP} if sweeps else set())
+    awaited = _AWAITED_WHERE_SWEPT if sweeps else _AWAITED
     while True:
-        number = signal.sigwait(awaited)
+        number = signal.sigwaitinfo(awaited).si_signo  # sigwait would make an enum of the number.
         if number == signal.SIGTERM:
             _soft_stop(handler_pid, is_command=is_command)
         elif number == signal.SIGHUP:

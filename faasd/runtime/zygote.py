@@ -24,6 +24,8 @@ from faasd.runtime.log_capture import capture_logging
 
 __all__ = ["Zygote", "receive_with_fds", "run"]
 
+_NAME = "faasd-zygote"
+
 
 def run(
     policy: dict[str, Any], control: socket.socket, stdout: int, stderr: int, lifeline: int
@@ -61,7 +63,7 @@ def _begin(policy: dict[str, Any], stdout: int, stderr: int, lifeline: int) -> N
     if process.has_hung_up(lifeline):
         os._exit(1)
     os.close(lifeline)
-    process.set_name("faasd-zygote")
+    process.set_name(_NAME)
     process.become_subreaper()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
@@ -149,7 +151,9 @@ class Zygote:
     def _fork(self, request: dict[str, Any], fds: list[int]) -> None:
         policy = {**self._policy, **request["policy"]}
         try:
-            pid, pidfd = containment.fork(policy, fds[4:])
+            # Inherited by the child, in which the call itself would cost page faults.
+            process.set_name("faasd-sandbox")
+            pid, pidfd = containment.fork(policy, fds[4:], is_plain=True)
         except OSError as error:
             wire.send(
                 self._control, {"op": "fork-failed", "id": request["id"], "message": str(error)}
@@ -162,9 +166,10 @@ class Zygote:
             wire.send(self._control, {"op": "forked", "id": request["id"], "fds": 1}, [pidfd])
         for fd in fds:
             os.close(fd)
+        process.set_name(_NAME)
 
     def _become_sandbox(self, policy: dict[str, Any], fds: list[int]) -> NoReturn:
-        self._control.close()
+        os.close(self._control.fileno())
         for pidfd in self._sandboxes:
             os.close(pidfd)
         for fd in fds[4:]:

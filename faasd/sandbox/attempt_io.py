@@ -108,13 +108,15 @@ class AttemptIo:
         """Close every descriptor; requests that wait for another function are let go of."""
         self.close_child_fds()
         self._stop_channel()
-        self._loop.remove_writer(self._channel.fileno())
+        if self._outbox:
+            self._loop.remove_writer(self._channel.fileno())
         self._channel.close()
         for fd in list(self._pipes):
             self._close_pipe(fd)
         for task in self._requests:
             task.cancel()
-        await asyncio.gather(*self._requests, return_exceptions=True)
+        if self._requests:
+            await asyncio.gather(*self._requests, return_exceptions=True)
 
     def _take_lines(self, lines: Sequence[OutputLine]) -> None:
         for line in lines:
@@ -153,9 +155,9 @@ class AttemptIo:
             self._on_breach("output-limit")
 
     def _close_pipe(self, fd: int) -> None:
-        self._loop.remove_reader(fd)
+        if self._pipes.pop(fd) != "status":
+            self._loop.remove_reader(fd)
         os.close(fd)
-        del self._pipes[fd]
 
     # The channel.
 
@@ -195,8 +197,9 @@ class AttemptIo:
 
     def _take_frame(self, text: bytes) -> None:
         if self._awaits_result:
-            decode_json(text)
-            self.result_json = text.decode()
+            result = text.decode()
+            decode_json(result)
+            self.result_json = result
             self._awaits_result = False
             return
         if self.report is not None:

@@ -16,15 +16,18 @@ from faasd.linux import cgroup_v1, cgroup_v2
 
 __all__ = ["CgroupSlot", "CgroupSlots", "find_cgroups"]
 
+#: What the kernel may still charge to an empty group that is used again: its own bookkeeping, per processor.
+_LEFT_BYTES_MAX = 2**20
+
 
 class CgroupSlot(Protocol):
     """The group of one process tree. Its methods never raise for a group that is gone."""
 
-    fds: list[int]  # What a fork needs to place its child inside; `close_fds` once it has.
+    fds: list[int]  # What a fork needs to place its child inside.
     oom_fd: int | None  # Readable when memory ran out.
 
     def close_fds(self) -> None:
-        """Close `fds`."""
+        """Close `fds`, when nothing more will be placed inside; `remove` does so as well."""
 
     def oom_kills(self) -> int:
         """How many processes the kernel killed for want of memory."""
@@ -32,8 +35,14 @@ class CgroupSlot(Protocol):
     def memory_peak_bytes(self) -> int | None:
         """The most memory that was charged."""
 
+    def is_empty(self) -> bool:
+        """Whether no process is in the group."""
+
     def kill(self) -> bool:
         """Kill what is in the group; True when it was found empty."""
+
+    def renew(self) -> bool:
+        """Make an empty group as good as new, under the same limits; when False, it can only be removed."""
 
     def remove(self) -> bool:
         """Remove the group; False while something is still in it."""
@@ -58,14 +67,16 @@ class CgroupSlots(Protocol):
         """Remove our directory if nothing is in it."""
 
 
-def find_cgroups(state_hash: str, instance: str) -> CgroupSlots | None:
-    """Return slots on cgroup v2 if it is delegated to us with a memory controller, else on v1, else None."""
+def find_cgroups(state_hash: str, instance: str) -> tuple[CgroupSlots | None, str]:
+    """Return slots on cgroup v2 if it is delegated to us with a memory controller, else on v1, else None and why."""
+    problems = []
     for kind in (_SlotsV2, _SlotsV1):
         try:
-            return kind(state_hash, instance)
-        except OSError:
-            continue
-    return None
+            return kind(state_hash, instance), ""
+        except OSError as error:
+            where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
+            problems.append(f"cgroup {kind.version}: {error.strerror or error}{where}")
+    return None, "; ".join(problems)
 
 
 class _SlotsV1:
@@ -103,12 +114,7 @@ class _SlotsV1:
                 group = cgroup_v1.Group(f"{root}/{self._instance}-{name}")
                 group.create()
                 groups[controller] = group
-            groups["memory"].limit_memory(memory_bytes)
-            if processes and "pids" in groups:
-                groups["pids"].limit_processes(processes)
-            if cpu is not None and "cpu" in groups:
-                groups["cpu"].limit_cpu(cpu)
-            return _SlotV1(groups)
+            return _SlotV1(groups, memory_bytes, processes, cpu)
         except OSError:
             for group in groups.values():
                 with contextlib.suppress(OSError):
@@ -129,11 +135,27 @@ class _SlotsV1:
 
 
 class _SlotV1:
-    def __init__(self, groups: dict[str, cgroup_v1.Group]) -> None:
+    def __init__(
+        self,
+        groups: dict[str, cgroup_v1.Group],
+        memory_bytes: int,
+        processes: int | None,
+        cpu: float | None,
+    ) -> None:
         self._groups = groups
         self._memory = groups["memory"]
+        self._limits = (memory_bytes, processes, cpu)
+        self._set_limits()
         self.oom_fd: int | None = self._memory.watch_oom()
         self.fds = [group.procs_fd() for group in groups.values()]
+
+    def _set_limits(self) -> None:
+        memory_bytes, processes, cpu = self._limits
+        self._memory.limit_memory(memory_bytes)
+        if processes and "pids" in self._groups:
+            self._groups["pids"].limit_processes(processes)
+        if cpu is not None and "cpu" in self._groups:
+            self._groups["cpu"].limit_cpu(cpu)
 
     def close_fds(self) -> None:
         while self.fds:
@@ -155,6 +177,27 @@ class _SlotV1:
             if pids_group is not None:
                 pids_group.limit_processes(0)  # Nobody forks from here on.
         return _kill_all(self._memory)
+
+    def is_empty(self) -> bool:
+        try:
+            return self._memory.is_empty()
+        except OSError:
+            return True
+
+    def renew(self) -> bool:
+        """Only if it never ran out of memory, and what it is still charged for would falsify no peak."""
+        try:
+            if self.oom_fd is None or _is_readable(self.oom_fd):
+                return False
+            if not all(one.is_empty() and one.is_childless() for one in self._groups.values()):
+                return False
+            if self._memory.memory_bytes() > _LEFT_BYTES_MAX:
+                return False  # Files that it wrote are cached at its expense.
+            self._memory.forget_peak()
+            self._set_limits()  # A handler that runs as root may have changed them.
+        except OSError:
+            return False
+        return True
 
     def remove(self) -> bool:
         self.close_fds()
@@ -182,6 +225,8 @@ class _SlotsV2:
             raise OSError("cgroup v2 is not mounted")
         if os.path.basename(own) == "faasd-daemon":
             own = os.path.dirname(own)  # A predecessor in this very process had moved us.
+        if cgroup_v2.is_withheld(own):
+            raise OSError(f"{own} is not delegated to us by systemd (Delegate=yes)")
         cgroup_v2.enable_controllers(own, ("memory", "pids"), "faasd-daemon")
         self.caps_cpu = True
         try:
@@ -215,7 +260,11 @@ class _SlotsV2:
     def end_leftovers(self) -> int:
         ended: set[int] = set()
         for path in _others(self._root, self._instance):
-            ended |= _end_group(cgroup_v2.Group(path))
+            group = cgroup_v2.Group(path)
+            with contextlib.suppress(OSError):
+                ended.update(pid for pid in group.pids() if pid > 0)
+                group.kill()  # At once, so that nobody forks away from what follows.
+            ended |= _end_group(group)
         return len(ended)
 
     def remove(self) -> None:
@@ -249,6 +298,15 @@ class _SlotV2:
             self._group.kill()
         return _kill_all(self._group)
 
+    def is_empty(self) -> bool:
+        try:
+            return not self._group.pids()
+        except OSError:
+            return True
+
+    def renew(self) -> bool:
+        return False  # Its peak stays, and it is one directory where version 1 has two or three.
+
     def remove(self) -> bool:
         self.close_fds()
         try:
@@ -258,6 +316,14 @@ class _SlotV2:
         except OSError:
             return False
         return True
+
+
+def _is_readable(event_fd: int) -> bool:
+    try:
+        os.read(event_fd, 8)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _others(root: str, instance: str) -> list[str]:

@@ -33,7 +33,7 @@ class WallReport:
 def inspect_host(python: str | None = None) -> list[WallReport]:
     """Try out every wall, as this process's user; leaves nothing behind. Blocks for some 100 ms."""
     namespaces, problem = _namespaces(python or sys.executable)
-    cgroups = find_cgroups("doctor", secrets.token_hex(4))
+    cgroups, refusal = find_cgroups("doctor", secrets.token_hex(4))
     if cgroups is not None:
         cgroups.remove()
     version = cgroups.version if cgroups is not None else None
@@ -41,7 +41,7 @@ def inspect_host(python: str | None = None) -> list[WallReport]:
     return [
         _pid_namespace(namespaces, problem),
         _user_namespace(namespaces),
-        _memory(version),
+        _memory(version, refusal),
         _process_cap(caps_processes, namespaces),
         _landlock(),
         _seccomp(),
@@ -104,10 +104,10 @@ def _user_namespace(namespaces: list[str]) -> WallReport:
     return WallReport("user namespace", False, "the kernel refuses it", "see pid namespace")
 
 
-def _memory(version: str | None) -> WallReport:
+def _memory(version: str | None, refusal: str) -> WallReport:
     if version is not None:
         return WallReport("memory cap", True, f"cgroup {version}, one group per attempt")
-    how = "RLIMIT_DATA and a look at the tree's memory every 50 ms"
+    how = f"RLIMIT_DATA and a look at the tree's memory every 50 ms ({refusal})"
     remedy = "run faasd as a systemd service with Delegate=yes"
     if cgroup_v2.own_group() is None and cgroup_v1.own_group("memory") is None:
         remedy = "mount cgroups into this container, writable"

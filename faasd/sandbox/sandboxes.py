@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import hashlib
 import itertools
@@ -24,9 +23,10 @@ from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.function import Function
 from faasd.model.outcome import ErrorRecord, Outcome, Usage
 from faasd.sandbox import leftovers, policy
-from faasd.sandbox.cgroup_slot import CgroupSlot, CgroupSlots, find_cgroups
+from faasd.sandbox.cgroup_slot import CgroupSlots, find_cgroups
 from faasd.sandbox.memory_watch import MemoryWatch
 from faasd.sandbox.supervise import Supervision
+from faasd.sandbox.workspaces import Workspace, Workspaces
 from faasd.sandbox.zygote_pool import ZygoteLease, ZygotePool
 
 __all__ = ["ProcessSandboxes"]
@@ -66,15 +66,17 @@ class ProcessSandboxes:
         self._running: dict[asyncio.Task[Outcome], Supervision | None] = {}
         self._is_stopping = False
         self._slots: CgroupSlots | None = None
+        self._cgroup_problem = ""
+        self._namespaces: tuple[str, ...] = ()
         self._watch = MemoryWatch()
-        self._slots_to_remove: list[CgroupSlot] = []
+        self._workspaces: Workspaces | None = None
         self._pool: ZygotePool | None = None
 
     async def start(self) -> None:
         """End what a predecessor left, then start the default interpreter's root zygote. Raises SandboxError."""
         instance = secrets.token_hex(4)
         self.leftovers_ended = await asyncio.to_thread(leftovers.end_marked, self._state_hash + ":")
-        found = find_cgroups(self._state_hash, instance)
+        found, self._cgroup_problem = find_cgroups(self._state_hash, instance)
         if found is not None:
             self.leftovers_ended += await asyncio.to_thread(found.end_leftovers)
             if self._use_cgroups:
@@ -87,6 +89,7 @@ class ProcessSandboxes:
             os.makedirs(self._tmp_root, mode=0o711)
         except OSError as error:
             raise SandboxError(f"cannot make {self._tmp_root}: {error.strerror}") from error
+        self._workspaces = Workspaces(self._tmp_root, self._slots, self._numbers)
         self._pool = ZygotePool(
             f"{self._state_hash}:{instance}",
             self._numbers,
@@ -97,7 +100,15 @@ class ProcessSandboxes:
             idle_s=self._zygote_idle_s,
         )
         self._is_stopping = False
-        await self._pool.root(sys.executable)
+        self._namespaces = (await self._pool.root(sys.executable)).namespaces
+
+    def walls(self) -> dict[str, object]:
+        """Say what the sandboxes here are built with, and why not with more."""
+        return {
+            "namespaces": list(self._namespaces),
+            "memory_cgroup": self._slots.version if self._slots is not None else None,
+            "memory_cgroup_problem": self._cgroup_problem or None,
+        }
 
     async def run(
         self, attempt: Attempt, services: AttemptServices, stop: asyncio.Future[str]
@@ -150,15 +161,34 @@ class ProcessSandboxes:
             await pool.stop()
         if self._running:
             await asyncio.wait(set(self._running))
-        self._remove_slots()
+        if self._workspaces is not None:
+            workspaces, self._workspaces = self._workspaces, None
+            await workspaces.close()
         if self._slots is not None:
             self._slots.remove()
-        await asyncio.to_thread(shutil.rmtree, self._tmp_root, True)
 
     async def _run(
         self, attempt: Attempt, services: AttemptServices, stop: asyncio.Future[str]
     ) -> Outcome:
         pool = self._the_pool()
+        lease = None if stop.done() else pool.ready(attempt.function)
+        if lease is None:
+            found = await self._zygote_or_stop(pool, attempt, services, stop)
+            if isinstance(found, Outcome):
+                return found
+            lease = found
+        with lease as zygote:
+            outcome = await self._in_sandbox(attempt, services, stop, lease)
+        return _with_init_s(outcome, zygote.init_s) if lease.is_cold else outcome
+
+    async def _zygote_or_stop(
+        self,
+        pool: ZygotePool,
+        attempt: Attempt,
+        services: AttemptServices,
+        stop: asyncio.Future[str],
+    ) -> ZygoteLease | Outcome:
+        """Wait for the zygote; returns how the attempt ended if it was stopped before."""
         starting = asyncio.ensure_future(pool.zygote(attempt.function))
         waited: set[asyncio.Future[Any]] = {starting, stop}
         try:
@@ -173,12 +203,9 @@ class ProcessSandboxes:
                 word, error=ErrorRecord("Stopped", f"{word} before its zygote was ready")
             )
         try:
-            lease = await starting
+            return await starting
         finally:
             _pass_on(pool.take_init_lines(attempt.function), attempt, services)
-        with lease as zygote:
-            outcome = await self._in_sandbox(attempt, services, stop, lease)
-        return _with_init_s(outcome, zygote.init_s) if lease.is_cold else outcome
 
     async def _in_sandbox(
         self,
@@ -188,56 +215,54 @@ class ProcessSandboxes:
         lease: ZygoteLease,
     ) -> Outcome:
         """Give the attempt a directory and a cgroup of its own, and take them away afterwards."""
-        number = next(self._numbers)
-        tmp_dir = os.path.join(self._tmp_root, str(number))
-        ended_early = await self._make_directory(tmp_dir, attempt, stop)
-        if ended_early is not None:
-            return ended_early
-        slot = None
+        workspace = await self._take_workspace(attempt, stop)
+        if isinstance(workspace, Outcome):
+            return workspace
+        workspaces = self._the_workspaces()
+        supervision = None
         try:
-            slot = self._make_slot(attempt.function, number)
             supervision = Supervision(
                 attempt,
                 services,
-                number=number,
+                number=next(self._numbers),
                 zygote=lease.zygote,
-                slot=slot,
+                slot=workspace.slot,
                 walls=lease.walls,
                 watch=self._watch,
-                tmp_dir=tmp_dir,
+                tmp_dir=workspace.tmp_dir,
                 clock=self._clock,
             )
             return await self._supervise(supervision, stop, lease.walls)
         finally:
-            if slot is not None:
-                self._slots_to_remove.append(slot)
-            self._remove_slots()
-            await _remove_directory(tmp_dir)
+            ended_by_itself = supervision is not None and supervision.ended_by_itself
+            await workspaces.give_back(workspace, ended_by_itself=ended_by_itself)
 
-    async def _make_directory(
-        self, path: str, attempt: Attempt, stop: asyncio.Future[str]
-    ) -> Outcome | None:
-        """Make an attempt's directory; with a full disk, wait for room. An outcome when it is stopped.
+    async def _take_workspace(
+        self, attempt: Attempt, stop: asyncio.Future[str]
+    ) -> Workspace | Outcome:
+        """Take an attempt's place; with a full disk, wait for room. An outcome when it is stopped.
 
         Waiting, and not failing: every event of a long queue would fail, and again, until it is a dead
         letter. So the attempts that have a slot keep it, and the rest of the queue stays as it is.
         """
         while True:
             try:
-                os.mkdir(path, 0o700)
+                return self._the_workspaces().take(attempt.function.limits)
             except OSError as error:
                 if error.errno not in _NO_SPACE:
                     raise
                 name = attempt.function.name
-                _log.warning("attempt_delayed", function=name, error=error.strerror, path=path)
-            else:
-                return None
+                _log.warning("attempt_delayed", function=name, error=str(error))
             await asyncio.wait({stop}, timeout=_SPACE_RETRY_S)
             if stop.done() or self._is_stopping:
                 word = stop.result() if stop.done() and not stop.cancelled() else "drained"
                 return Outcome(
                     word, error=ErrorRecord("Stopped", f"{word} while its disk was full")
                 )
+
+    def _the_workspaces(self) -> Workspaces:
+        assert self._workspaces is not None, "start() comes first"
+        return self._workspaces
 
     async def _supervise(
         self, supervision: Supervision, stop: asyncio.Future[str], walls: policy.Walls
@@ -252,17 +277,6 @@ class ProcessSandboxes:
         if shares_count and "user" not in walls.namespaces:
             uid_tasks = proc_tree.tasks_of(walls.uid)
         return await supervision.run(stop, uid_tasks)
-
-    def _make_slot(self, function: Function, number: int) -> CgroupSlot | None:
-        if self._slots is None:
-            return None
-        limits = function.limits
-        # One more process for the sandbox's own first one.
-        return self._slots.make(f"a{number}", limits.memory_bytes, limits.processes + 1, limits.cpu)
-
-    def _remove_slots(self) -> None:
-        """Remove the groups of ended attempts; one that the kernel still holds is tried again later."""
-        self._slots_to_remove = [slot for slot in self._slots_to_remove if not slot.remove()]
 
     def _the_pool(self) -> ZygotePool:
         if self._pool is None:
@@ -290,21 +304,3 @@ def _with_init_s(outcome: Outcome, init_s: float) -> Outcome:
         outcome.output_truncated,
         outcome.degraded,
     )
-
-
-async def _remove_directory(path: str) -> None:
-    """Remove an attempt's temporary directory, usually empty; a full one in a thread."""
-    try:
-        os.rmdir(path)
-    except OSError:
-        await asyncio.to_thread(_remove_tree, path)
-
-
-def _remove_tree(path: str) -> None:
-    """Remove a directory whatever its owner did to its modes, never following a link."""
-    for base, names, _ in os.walk(path):
-        for name in [base, *(os.path.join(base, name) for name in names)]:
-            if not os.path.islink(name):
-                with contextlib.suppress(OSError):
-                    os.chmod(name, 0o700)
-    shutil.rmtree(path, ignore_errors=True)

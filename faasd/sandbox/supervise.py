@@ -64,21 +64,25 @@ class Supervision:
         self._wanted: asyncio.Future[str] = self._loop.create_future()
         self._hard_wanted: asyncio.Future[None] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._gone_or_wanted: asyncio.Future[None] = self._loop.create_future()
         self._pidfd = -1
         self._tree: WatchedTree | None = None
+        self.ended_by_itself = (
+            False  # And not because we, or the kernel for want of memory, ended it.
+        )
 
     def end(self, word: str) -> None:
         """End the attempt with this outcome; the first word counts. Breaches of limits allow no grace."""
         if not self._wanted.done():
             self._wanted.set_result(word)
-        if word in _HARD and not self._hard_wanted.done():
-            self._hard_wanted.set_result(None)
+            _resolve(self._gone_or_wanted)
+        if word in _HARD:
+            _resolve(self._hard_wanted)
 
     def end_now(self, word: str) -> None:
         """End the attempt with this outcome without grace."""
         self.end(word)
-        if not self._hard_wanted.done():
-            self._hard_wanted.set_result(None)
+        _resolve(self._hard_wanted)
 
     async def run(self, stop: asyncio.Future[str], uid_tasks: int) -> Outcome:
         """Run and judge the attempt. Raises SandboxError when it cannot even be forked."""
@@ -88,6 +92,7 @@ class Supervision:
             self._begin()
             await self._until_gone(stop)
             wall_s = self._clock.monotonic() - began
+            self.ended_by_itself = not self._wanted.done()
             return await self._judge(ended, wall_s)
         finally:
             await self._close()
@@ -99,8 +104,6 @@ class Supervision:
             self._pidfd, ended = await self._zygote.fork(self._number, asked, fds)
         finally:
             self._io.close_child_fds()
-            if self._slot is not None:
-                self._slot.close_fds()
         if self._zygote.has_pid_namespace:
             self._loop.add_reader(self._pidfd, self._on_gone)
         else:
@@ -109,8 +112,8 @@ class Supervision:
 
     def _on_gone(self) -> None:
         self._loop.remove_reader(self._pidfd)
-        if not self._gone.done():
-            self._gone.set_result(None)
+        _resolve(self._gone)
+        _resolve(self._gone_or_wanted)
 
     def _on_swept(self, end: asyncio.Future[dict[str, Any] | None]) -> None:
         """Without a PID namespace: the zygote has swept; if it died instead, the root zygote does so."""
@@ -145,8 +148,7 @@ class Supervision:
         deadline = self._loop.call_later(self._limits.timeout_s, self.end, "timeout")
         stop.add_done_callback(self._on_stop)
         try:
-            waited: set[asyncio.Future[Any]] = {self._gone, self._wanted}
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            await self._gone_or_wanted
             if not self._gone.done() and not self._hard_wanted.done():
                 process.send_signal(self._pidfd, signal.SIGTERM)
                 waits = {self._gone, self._hard_wanted}
@@ -174,7 +176,8 @@ class Supervision:
                 self._zygote.kill()  # It does not answer; the root zygote sweeps what it leaves.
             await asyncio.wait({self._gone}, timeout=_KILL_PATIENCE_S)
         # Only a process that left its namespace's or its zygote's sight can still be in the cgroup.
-        while self._slot is not None and not self._slot.kill():  # noqa: ASYNC110 - cgroups tell nobody.
+        while self._slot is not None and not self._slot.is_empty():
+            self._slot.kill()
             await asyncio.sleep(0.002)
 
     async def _judge(self, ended: asyncio.Future[dict[str, Any] | None], wall_s: float) -> Outcome:
@@ -243,7 +246,12 @@ class Supervision:
             self._memory_watch.remove(self._tree)
         if self._slot is not None and self._slot.oom_fd is not None:
             self._loop.remove_reader(self._slot.oom_fd)
-        for future in (self._wanted, self._hard_wanted, self._gone):
+        for future in (self._wanted, self._hard_wanted, self._gone, self._gone_or_wanted):
             future.cancel()
         with contextlib.suppress(OSError):
             await self._io.close()
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -24,6 +24,7 @@ __all__ = ["ZygoteLease", "ZygotePool"]
 
 #: A failed import is not tried again for so long: a burst of attempts shares one failure.
 _FAILURE_KEPT_S = 1.0
+_ASKED_MAX = 1000
 
 
 @dataclass
@@ -33,6 +34,15 @@ class _Entry:
     task: asyncio.Task[Zygote]
     lines: list[OutputLine]
     failed_at: float | None = None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Which zygote a function was found to need; the function is held so that its identity stays its own."""
+
+    function: Function
+    root: RootZygote
+    key: str
 
 
 @dataclass
@@ -81,6 +91,7 @@ class ZygotePool:
         self._entries: dict[str, _Entry] = {}
         self._endings: set[asyncio.Task[None]] = set()
         self._evictions: dict[str, asyncio.TimerHandle] = {}
+        self._asked: dict[int, _Asked] = {}  # By the function's identity.
 
     async def root(self, python: str) -> RootZygote:
         """Return an interpreter's root zygote, started anew if it has died. Raises SandboxError."""
@@ -104,12 +115,23 @@ class ZygotePool:
         is_cold = entry is None or not entry.task.done() or self._is_spent(entry)
         if entry is None or self._is_spent(entry):
             entry = self._start(function, root, key, asked)
-        zygote = await asyncio.shield(entry.task)
-        zygote.active += 1
-        eviction = self._evictions.pop(key, None)
-        if eviction is not None:
-            eviction.cancel()
-        return ZygoteLease(zygote, walls, is_cold, self)
+        return self._lease(await asyncio.shield(entry.task), walls, is_cold=is_cold)
+
+    def ready(self, function: Function) -> ZygoteLease | None:
+        """Return the function's zygote for one use if nobody has to wait for it, or hear of its start."""
+        task = self._roots.get(function.python or sys.executable)
+        if task is None or not task.done() or task.cancelled() or task.exception():
+            return None
+        root = task.result()
+        asked = self._asked.get(id(function))
+        if asked is None or asked.function is not function or asked.root is not root:
+            return None
+        entry = self._entries.get(asked.key)
+        if entry is None or entry.lines or not entry.task.done() or entry.task.cancelled():
+            return None
+        if entry.task.exception() or not entry.task.result().is_alive or not root.is_alive:
+            return None
+        return self._lease(entry.task.result(), self._walls(root), is_cold=False)
 
     def take_init_lines(self, function: Function) -> list[OutputLine]:
         """Return what the function's import printed, to the first who asks."""
@@ -135,6 +157,7 @@ class ZygotePool:
 
     async def retire(self, keep: Sequence[Function]) -> None:
         """End every zygote that no function in `keep` uses, each after its last attempt."""
+        self._asked.clear()
         wanted = set()
         for function in keep:
             task = self._roots.get(function.python or sys.executable)
@@ -171,6 +194,13 @@ class ZygotePool:
         """Return what this host builds for the function's interpreter. Raises SandboxError."""
         return self._walls(await self.root(function.python or sys.executable))
 
+    def _lease(self, zygote: Zygote, walls: Walls, *, is_cold: bool) -> ZygoteLease:
+        zygote.active += 1
+        eviction = self._evictions.pop(zygote.key, None)
+        if eviction is not None:
+            eviction.cancel()
+        return ZygoteLease(zygote, walls, is_cold, self)
+
     def _walls(self, root: RootZygote) -> Walls:
         slots = self._slots
         return Walls(
@@ -186,7 +216,11 @@ class ZygotePool:
     ) -> tuple[str, dict[str, object]]:
         asked = policy.zygote_policy(function, walls, os.environ)
         asked["env"] = {**asked["env"], MARK: root.mark}
-        return policy.zygote_key(function, asked), asked
+        key = policy.zygote_key(function, asked)
+        if len(self._asked) >= _ASKED_MAX:
+            self._asked.clear()
+        self._asked[id(function)] = _Asked(function, root, key)
+        return key, asked
 
     def _is_spent(self, entry: _Entry) -> bool:
         """Whether a new zygote must be started: this one died, or failed long enough ago."""

@@ -221,14 +221,16 @@ class Zygote:
         future: asyncio.Future[int] = self._loop.create_future()
         self._forks[number] = future
         self._ends[number] = self._loop.create_future()
+        timer = self._loop.call_later(_FORK_TIMEOUT_S, _time_out, future)
         try:
             self._channel.send({"op": "attempt", "id": number, "policy": policy}, fds)
-            return await asyncio.wait_for(future, _FORK_TIMEOUT_S), self._ends[number]
+            return await future, self._ends[number]
         except (SandboxError, TimeoutError) as error:
             self._ends.pop(number, None)
             self.kill()
             raise SandboxError(f"its zygote cannot fork: {str(error) or 'no answer'}") from error
         finally:
+            timer.cancel()
             self._forks.pop(number, None)
 
     def kill_sandbox(self, number: int) -> None:
@@ -289,6 +291,11 @@ class Zygote:
             if not end.done():
                 end.set_result(None)
         self._ends.clear()
+
+
+def _time_out(future: asyncio.Future[int]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())
 
 
 def _set_result_or_close(future: asyncio.Future[int] | None, fds: list[int]) -> None:

@@ -20,6 +20,7 @@ from faasd.model.limits import Limits
 from faasd.model.outcome import Outcome
 from faasd.model.retry import Spent
 from faasd.sandbox.sandboxes import ProcessSandboxes
+from tests.patience import patient
 
 FUNCTIONS = Path(__file__).parent / "functions"
 
@@ -146,7 +147,7 @@ def groups_below(sandboxes: ProcessSandboxes) -> list[str]:
 
 def wait_for(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
     """Wait until a condition of other processes holds."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + patient(timeout_s)
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         select.select([], [], [], 0.005)

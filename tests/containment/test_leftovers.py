@@ -16,6 +16,7 @@ from faasd.sandbox import leftovers
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from faasd.sandbox.zygote_process import MARK
 from tests.containment.bench import WALLS, cgroups_of, groups_below, processes_with, wait_for
+from tests.patience import patient
 
 ROOT = Path(__file__).parent.parent.parent
 OWNER = """
@@ -81,7 +82,7 @@ async def test_a_successor_ends_what_outlived_everybody(tmp_path: Path) -> None:
     try:
         await sandboxes.start()
         assert sandboxes.leftovers_ended == 1
-        assert stray.wait(timeout=5) == -signal.SIGKILL
+        assert stray.wait(timeout=patient(5)) == -signal.SIGKILL
         assert other.poll() is None  # The control: another daemon's is not ours to end.
     finally:
         await sandboxes.stop()
@@ -99,8 +100,9 @@ async def test_a_successor_ends_what_is_left_in_our_cgroups(tmp_path: Path) -> N
         pytest.skip("this host has no writable memory cgroup")
     slot = first._slots.make("a1", 2**26, 10, None)
     stray = subprocess.Popen(["sleep", "1000"], env={})
-    for fd in slot.fds:
-        os.write(fd, str(stray.pid).encode())
+    for group in groups_below(first):
+        if group.endswith("-a1"):
+            Path(group, "cgroup.procs").write_text(str(stray.pid))
     slot.close_fds()
     if slot.oom_fd is not None:
         os.close(slot.oom_fd)
@@ -111,7 +113,7 @@ async def test_a_successor_ends_what_is_left_in_our_cgroups(tmp_path: Path) -> N
     await second.start()
 
     assert second.leftovers_ended == 1
-    assert stray.wait(timeout=5) == -signal.SIGKILL
+    assert stray.wait(timeout=patient(5)) == -signal.SIGKILL
     assert groups_below(second) == []
     await second.stop()
 
@@ -129,7 +131,7 @@ async def test_the_loss_of_a_root_zygote_without_pid_namespaces_is_swept(
     try:
         bench = Bench(sandboxes)
         running = asyncio.create_task(bench.run("escape_and_hang", {"token": token}))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patient(10)):
             while len(processes_with(token)) < 3:
                 await asyncio.sleep(0.01)
         assert sandboxes._pool is not None
@@ -137,7 +139,7 @@ async def test_the_loss_of_a_root_zygote_without_pid_namespaces_is_swept(
         os.kill(task.result()._pid, signal.SIGKILL)
 
         assert (await running).word == "sandbox-failed"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(patient(5)):
             while processes_with(token):
                 await asyncio.sleep(0.01)
         assert (await bench.run("echo", 1)).word == "ok"

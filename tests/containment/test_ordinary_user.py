@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.containment.bench import processes_with
+from tests.patience import patient
 
 ROOT = Path(__file__).parent.parent.parent
 UID = 64_321  # Nobody else's, so that what counts per user counts ours alone.
@@ -53,6 +55,13 @@ async def main():
 asyncio.run(main())
 """
 
+#: The interpreter may be another one of the same version, without our dependencies.
+ENVIRONMENT = {
+    "PATH": os.environ["PATH"],
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONPATH": sysconfig.get_path("purelib"),
+}
+
 
 @pytest.fixture(scope="module")
 def python_of_user() -> str:
@@ -64,7 +73,7 @@ def python_of_user() -> str:
             code = "import sys, faasd.sandbox.sandboxes; sys.exit(sys.version_info < (3, 11))"
             done = subprocess.run(
                 [python, "-c", code], user=UID, group=UID, extra_groups=[], cwd=ROOT, check=False,
-                stderr=subprocess.DEVNULL, env={"PYTHONDONTWRITEBYTECODE": "1"},
+                stderr=subprocess.DEVNULL, env=ENVIRONMENT,
             )  # fmt: skip
         except OSError:
             continue
@@ -96,7 +105,7 @@ def test_an_ordinary_users_sandboxes_keep_the_same_promises(
     identity = {"user": UID, "group": UID, "extra_groups": []} if os.geteuid() == 0 else {}
     done = subprocess.run(
         [python_of_user, "-c", SCENARIO, argument], cwd=ROOT, capture_output=True, check=False,
-        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}, timeout=60, **identity,
+        env=ENVIRONMENT, timeout=patient(60), **identity,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
     assert done.stderr == b""
@@ -104,7 +113,7 @@ def test_an_ordinary_users_sandboxes_keep_the_same_promises(
 
     assert found["echo"][0] == "ok"
     assert found["timeout"][0] == "timeout"
-    assert found["timeout"][2] < 2.0
+    assert found["timeout"][2] < 1.0 + patient(1.0)
     assert found["killer"][0] in ("timeout", "crashed")
     assert [found[name][0] for name in ("oom", "oom-child", "oom-ten")] == ["oom"] * 3
     assert found["bomb"][0] in ("timeout", "oom")

@@ -18,6 +18,7 @@ import pytest
 
 from faasd.client import Client
 from faasd.errors import DaemonUnreachable, FaasdError
+from tests.patience import patient
 
 __all__ = ["DaemonProcess", "tmpfs", "wait_for", "write_project"]
 
@@ -27,6 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def wait_for(condition: Callable[[], T], what: str, timeout_s: float = 20.0) -> T:
     """Wait until the condition is true and return its value; fail with `what` when time is up."""
+    timeout_s = patient(timeout_s)
     deadline = time.monotonic() + timeout_s
     while True:
         value = condition()
@@ -118,7 +120,7 @@ class DaemonProcess:
         """Ask it to stop as systemd does; returns its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout_s)
+        code = self.process.wait(patient(timeout_s))
         self.process = None
         return code
 
@@ -148,7 +150,7 @@ class DaemonProcess:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=patient(60),
             check=False,
         )
 

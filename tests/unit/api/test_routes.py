@@ -63,6 +63,8 @@ def test_a_functions_own_queue_takes_events_too(daemon: FakeDaemon, client: Clie
         ({"body": 1, "dely": "5m"}, 'did you mean "delay"'),
         ({"body": 1, "delay": "soon"}, "expected a duration"),
         ({"body": 1, "delay": -5}, "expected a duration"),
+        ({"body": 1, "delay": "10000000d"}, "expected at most 36500d, not '10000000d'"),
+        ({"body": 1, "expires": 10**400}, "expected at most 36500d"),
         ({"body": 1, "priority": "high"}, "whole number"),
         ({"body": 1, "priority": True}, "whole number"),
         ({"body": 1, "key": 5}, "must be a text"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -74,7 +75,36 @@ def test_a_line_that_is_no_json_stops_there_and_says_where(
     done = faasd("enqueue", "images", "-", stdin="1\n2\n{oops\n4\n")
     assert done.returncode == 2
     assert "line 3 of standard input is not JSON" in done.stderr
+    assert "the first 2 events are on disk" in done.stderr
     assert len(done.stdout.split()) == len(daemon.store.accepted) == 2
+    as_json = faasd("enqueue", "images", "-", "--json", stdin="1\n{oops\n")
+    assert "the first event is on disk" in as_json.stderr
+    assert [row["state"] for row in json.loads(as_json.stdout)] == ["waiting"]
+
+
+def test_an_interrupted_enqueue_is_exit_130_without_a_traceback(
+    environment: dict[str, str], daemon: FakeDaemon, server: ServerThread
+) -> None:
+    """Its fast path goes around click, and has to keep the promises of every command all the same."""
+    process = subprocess.Popen(
+        [FAASD, "enqueue", "images", "-", "--batch", "1"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"1\n")
+    process.stdin.flush()
+    process.stdout.readline()  # The id: it runs, and waits for the next line.
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.decode().split("\n")[:2] == [
+        "the first event is on disk",
+        "faasd: error: interrupted",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ OLD_PYTHONS = [
     *(path for one in os.get_exec_path() if (path := Path(one, "python3.9")).exists()),
 ]
 
+TOO_OLD = sorted(Path.home().glob(".pyenv/versions/3.[78].*/bin/python"))
+
 MakeModule = Callable[..., Module]
 
 
@@ -285,6 +287,14 @@ async def test_the_oldest_interpreter_can_declare_functions(module: MakeModule) 
     assert answer.declared[0].settings == {"triggers": [{"type": "cron", "expression": "@daily"}]}
 
 
+@pytest.mark.skipif(not TOO_OLD, reason="no CPython 3.7 or 3.8 on this host")
+async def test_an_interpreter_that_is_too_old_is_refused(module: MakeModule) -> None:
+    """It may import the module by luck, and then fail in the first sandbox that needs something newer."""
+    [problem] = (await ask(module("", python=str(TOO_OLD[0])))).problems
+    assert "functions need CPython 3.9 or newer, and" in problem.message
+    assert str(TOO_OLD[0].parent) in problem.message
+
+
 async def test_an_interpreter_that_is_none_is_named(module: MakeModule, tmp_path: Path) -> None:
     """Both one that does not start, and one that does something else."""
     answer = await ask(module("", python=str(tmp_path / "gone")))
@@ -362,3 +372,71 @@ def test_a_report_cannot_speak_to_the_terminal() -> None:
 def test_no_module_of_a_user_is_imported_here() -> None:
     """The daemon never imports user code; these tests ran dozens of modules by now."""
     assert not {"m", "good", "shared", "user", "hanging"} & set(sys.modules)
+
+
+async def test_a_handler_without_a_name_of_its_own_is_found_by_its_variable(
+    module: MakeModule, tmp_path: Path
+) -> None:
+    """None of these is declared under its own name and module, and none may get lost silently."""
+    (tmp_path / "lib.py").write_text(
+        "def plain(e, c): ...\nclass Handler:\n    def __call__(self, e, c): ...\n"
+    )
+    wanted = module(
+        """
+        from functools import partial
+        from faasd import function
+        from lib import Handler, plain
+
+        one = function(name="first")(plain)
+        bound = function(name="bound")(partial(plain))
+        thing = function(name="thing-1")(Handler())
+        short = function(name="short")(lambda event, context: 1)
+
+        @function(name="a")
+        def _(event, context): ...
+        kept = _
+
+        @function(name="b")
+        def _(event, context): ...
+        """
+    )
+    answer = await ask(wanted)
+    assert answer.problems == ()
+    assert [(one.name, one.handler) for one in answer.declared] == [
+        ("first", "lib:plain"),
+        ("bound", "m:bound"),
+        ("thing-1", "m:thing"),
+        ("short", "m:short"),
+        ("a", "m:kept"),
+        ("b", "m:_"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("faasd.function(name='f')(lambda e, c: 1)", "is a lambda; give it a name at the top"),
+        ("def g():\n  @faasd.function\n  def f(e, c): ...\ng()", "is defined inside another function; give"),
+        ("import functools\nfaasd.function(name='f')(functools.partial(print))", "is of type partial; give it a name"),
+        ("@faasd.function(name='f')\ndef _(e, c): ...\ndef _(e, c): ...", "is hidden by another '_' further down; give"),
+        ("@faasd.function\ndef f(e, c): ...\ndel f", "is nowhere as 'f'; give it a name"),
+    ],
+)  # fmt: skip
+async def test_a_handler_that_a_sandbox_could_not_find_is_a_problem(
+    module: MakeModule, source: str, fault: str
+) -> None:
+    """A second function of the same Python name would run in place of the first."""
+    answer = await ask(module(f"import faasd\n{source}\n"))
+    assert answer.declared == ()
+    [problem] = answer.problems
+    assert problem.message.startswith(fault)
+    assert problem.function == "f"
+
+
+async def test_a_decorator_of_ones_own_may_declare(module: MakeModule, tmp_path: Path) -> None:
+    """A helper for common settings stands in one module and is used in others."""
+    (tmp_path / "helper.py").write_text(
+        "import faasd\ndef job(handler):\n    return faasd.function(timeout='5s')(handler)\n"
+    )
+    wanted = module("from helper import job\n@job\ndef f(e, c): ...\n")
+    assert [one.handler for one in (await ask(wanted)).declared] == ["m:f"]

@@ -87,6 +87,65 @@ except OSError as error: print(error.errno == 38)
     assert in_child(code) == "5\nTrue"
 
 
+def test_where_clone3_is_refused_the_child_still_starts_in_its_cgroup(tmp_path: Path) -> None:
+    """systemd's RestrictNamespaces= hides clone3; a group that takes nobody lets no child run."""
+    (tmp_path / "cgroup.procs").touch()
+    (tmp_path / "closed").mkdir()
+    code = f"""
+import os
+from faasd.linux import clone
+clone._SYS_CLONE3 = 100_000  # No such call: ENOSYS.
+fd = os.open({str(tmp_path)!r}, os.O_RDONLY)
+pid, pidfd = clone.fork(0, fd)
+if pid == 0:
+    os._exit(open({str(tmp_path / "cgroup.procs")!r}).read() == str(os.getpid()))
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+try: clone.fork(0, os.open({str(tmp_path / "closed")!r}, os.O_RDONLY))
+except FileNotFoundError: print("refused")
+try: os.wait()
+except ChildProcessError: print("nobody is left")
+"""
+    assert in_child(code) == "1\nrefused\nnobody is left"
+
+
+def test_a_child_that_cannot_be_contained_says_so_instead_of_acting_as_its_parent() -> None:
+    """A group that went away under a fork must not leave two root zygotes on one channel."""
+    code = """
+import os
+from faasd.runtime import containment
+policy = {"namespaces": [], "cgroup": "v1"}
+pid, pidfd = containment.fork(policy, [os.open("/dev/null", os.O_RDONLY)])
+if pid == 0:
+    try: containment.contain_zygote(policy)
+    except OSError as error: os._exit(7 if "cannot enter" in str(error) else 8)
+    os._exit(9)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), policy.get("failure"))
+"""
+    assert in_child(code) == "7 None"
+
+
+@pytest.mark.parametrize(
+    ("marks", "is_withheld"),
+    [
+        ({}, False),
+        ({"invocation_id": b"1f"}, True),
+        ({"invocation_id": b"1f", "delegate": b"1"}, False),
+        ({"invocation_id": b"1f", "delegate": b"0"}, True),
+    ],
+    ids=["nobodys", "systemds", "delegated", "undelegated"],
+)
+def test_a_group_that_systemd_keeps_for_itself_is_known_by_its_marks(
+    tmp_path: Path, marks: dict[str, bytes], is_withheld: bool
+) -> None:
+    """Root could write there all the same, and would have systemd undo it one day."""
+    try:
+        for name, value in marks.items():
+            os.setxattr(tmp_path, f"user.{name}", value)
+    except OSError as error:
+        pytest.skip(f"no user extended attributes below {tmp_path}: {error.strerror}")
+    assert cgroup_v2.is_withheld(str(tmp_path)) is is_withheld
+
+
 def test_the_parents_end_is_seen_on_a_pipe() -> None:
     """Even when it came before anybody could ask for a signal."""
     read, write = os.pipe()

@@ -1,0 +1,135 @@
+"""What an attempt has to itself: a private temporary directory and a cgroup, each as good as new.
+
+Making and removing them costs more than the attempt's own work where a disk or the kernel's cgroup
+locks are busy. So what an attempt leaves untouched goes to a later one, and only what it did touch is
+removed, in a thread, so that the event loop waits for no disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from faasd.model.limits import Limits
+from faasd.sandbox.cgroup_slot import CgroupSlot, CgroupSlots
+
+__all__ = ["Workspace", "Workspaces"]
+
+#: How many of each are kept for later. More attempts at once make theirs anew.
+_KEPT_MAX = 64
+_Key = tuple[int, int, float | None]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One attempt's own place."""
+
+    tmp_dir: str
+    slot: CgroupSlot | None
+    key: _Key
+    as_made: os.stat_result
+
+
+class Workspaces:
+    """Hands out workspaces; used from one event loop."""
+
+    def __init__(self, tmp_root: str, slots: CgroupSlots | None, numbers: Iterator[int]) -> None:
+        self._tmp_root = tmp_root
+        self._slots = slots
+        self._numbers = numbers
+        self._directories: list[tuple[str, os.stat_result]] = []
+        self._groups: dict[_Key, list[CgroupSlot]] = {}
+        self._groups_kept = 0
+        self._to_remove: list[CgroupSlot] = []  # Touched by the janitor alone.
+        self._janitor = ThreadPoolExecutor(1, thread_name_prefix="faasd-janitor")
+
+    def take(self, limits: Limits) -> Workspace:
+        """Return a place for one attempt. Raises OSError."""
+        # One more process for the sandbox's own first one.
+        key = (limits.memory_bytes, limits.processes + 1, limits.cpu)
+        tmp_dir, as_made = self._take_directory()
+        try:
+            return Workspace(tmp_dir, self._take_group(key), key, as_made)
+        except OSError:
+            os.rmdir(tmp_dir)
+            raise
+
+    async def give_back(self, workspace: Workspace, *, ended_by_itself: bool) -> None:
+        """Take a place back, once its attempt's processes are gone: keep what is as new, remove the rest."""
+        tmp_dir: str | None = workspace.tmp_dir
+        if len(self._directories) < _KEPT_MAX and _is_untouched(workspace):
+            self._directories.append((workspace.tmp_dir, workspace.as_made))
+            tmp_dir = None
+        slot = workspace.slot
+        if slot is not None and ended_by_itself and self._groups_kept < _KEPT_MAX and slot.renew():
+            self._groups.setdefault(workspace.key, []).append(slot)
+            self._groups_kept += 1
+            slot = None
+        if tmp_dir is not None or slot is not None:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._janitor, self._remove, tmp_dir, slot)
+
+    async def close(self) -> None:
+        """Remove everything; for after the last one was given back."""
+        for groups in self._groups.values():
+            self._to_remove += groups
+        self._groups.clear()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._janitor, self._remove, None, None)
+        await loop.run_in_executor(self._janitor, shutil.rmtree, self._tmp_root, True)
+        self._janitor.shutdown()
+
+    def _take_directory(self) -> tuple[str, os.stat_result]:
+        if self._directories:
+            return self._directories.pop()
+        path = os.path.join(self._tmp_root, str(next(self._numbers)))
+        os.mkdir(path, 0o700)
+        return path, os.lstat(path)
+
+    def _take_group(self, key: _Key) -> CgroupSlot | None:
+        if self._slots is None:
+            return None
+        if groups := self._groups.get(key):
+            self._groups_kept -= 1
+            return groups.pop()
+        return self._slots.make(f"a{next(self._numbers)}", *key)
+
+    def _remove(self, tmp_dir: str | None, slot: CgroupSlot | None) -> None:
+        """Remove; a group that the kernel still holds is tried again the next time."""
+        if slot is not None:
+            self._to_remove.append(slot)
+        self._to_remove = [slot for slot in self._to_remove if not slot.remove()]
+        if tmp_dir is not None:
+            try:
+                os.rmdir(tmp_dir)
+            except OSError:
+                _remove_tree(tmp_dir)
+
+
+def _is_untouched(workspace: Workspace) -> bool:
+    """Whether the directory is exactly as it was made: what is done to it or in it changes its times."""
+    try:
+        now, then = os.lstat(workspace.tmp_dir), workspace.as_made
+        return (
+            (now.st_dev, now.st_ino, now.st_mode, now.st_uid, now.st_gid)
+            == (then.st_dev, then.st_ino, then.st_mode, then.st_uid, then.st_gid)
+            and (now.st_mtime_ns, now.st_ctime_ns) == (then.st_mtime_ns, then.st_ctime_ns)
+            and not os.listdir(workspace.tmp_dir)  # Where a file system's clock is coarse.
+        )
+    except OSError:
+        return False
+
+
+def _remove_tree(path: str) -> None:
+    """Remove a directory whatever its owner did to its modes, never following a link."""
+    for base, names, _ in os.walk(path):
+        for name in [base, *(os.path.join(base, name) for name in names)]:
+            if not os.path.islink(name):
+                with contextlib.suppress(OSError):
+                    os.chmod(name, 0o700)
+    shutil.rmtree(path, ignore_errors=True)

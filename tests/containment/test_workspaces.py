@@ -1,0 +1,130 @@
+"""A directory and a cgroup serve a second attempt only where it cannot tell them from new ones."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from faasd.model.outcome import Outcome
+from tests.containment.bench import Bench, groups_below
+
+HANDLERS = """
+import os, socket
+
+TMP = lambda: os.environ["TMPDIR"]
+
+def groups():
+    lines = open("/proc/self/cgroup").read().split()
+    return [line for line in lines if ":memory:" in line or ":pids:" in line]
+
+def leave_alone(event, context):
+    return TMP(), groups()
+
+def make_and_remove(event, context):
+    os.mkdir(TMP() + "/x")
+    os.rmdir(TMP() + "/x")
+    return TMP(), groups()
+
+def open_to_all(event, context):
+    os.chmod(TMP(), 0o777)
+    os.chmod(TMP(), 0o700)
+    return TMP(), groups()
+
+def leave_a_file(event, context):
+    open(TMP() + "/secret", "w").close()
+    return TMP(), groups()
+
+def replace(event, context):
+    os.rename(TMP(), TMP() + ".old")
+    os.mkdir(TMP(), 0o700)
+    return TMP(), groups()
+
+def look(event, context):
+    return os.listdir(TMP()), os.stat(TMP()).st_mode & 0o777
+
+def peak(event, context):
+    del bytearray(event)[:]
+
+def fail(event, context):
+    raise ValueError
+"""
+
+
+@pytest.fixture
+def using(bench: Bench, tmp_path: Path) -> Bench:
+    (tmp_path / "places.py").write_text(HANDLERS)
+    bench.code_dir = str(tmp_path)
+    return bench
+
+
+def tmp_of(outcome: Outcome) -> str:
+    return str(json.loads(outcome.result_json or "")[0])
+
+
+async def has_reusable_groups(bench: Bench) -> bool:
+    slots = bench.sandboxes._slots
+    return slots is not None and slots.version == "v1"
+
+
+async def test_what_an_attempt_left_alone_serves_the_next(using: Bench) -> None:
+    """Making and removing both costs more than a short handler."""
+    first, second = [(await using.run("places:leave_alone")).result_json for _ in range(2)]
+    assert json.loads(first or "")[0] == json.loads(second or "")[0]
+    if await has_reusable_groups(using):
+        assert first == second
+
+
+@pytest.mark.parametrize("handler", ["make_and_remove", "open_to_all", "leave_a_file", "replace"])
+async def test_a_directory_that_was_touched_is_removed(using: Bench, handler: str) -> None:
+    """Its next owner could not tell what was done to it; not even an undone change is left to chance."""
+    touched = tmp_of(await using.run(f"places:{handler}"))
+    assert not os.path.exists(touched)
+    assert json.loads((await using.run("places:look")).result_json or "") == [[], 0o700]
+
+
+async def test_a_peak_is_not_the_one_of_the_attempt_before(using: Bench) -> None:
+    """The group may be the same one, its counters begin anew."""
+    large = await using.run("places:peak", 50 * 2**20)
+    small = await using.run("places:peak", 1)
+    assert large.usage.memory_peak_bytes is not None
+    assert small.usage.memory_peak_bytes is not None
+    assert large.usage.memory_peak_bytes > 50 * 2**20
+    assert small.usage.memory_peak_bytes < 10 * 2**20
+
+
+async def test_other_limits_mean_another_group(using: Bench) -> None:
+    """A group is used again under the limits it was made for, or not at all."""
+    for memory in (64, 128, 64):
+        outcome = await using.run("places:peak", 90 * 2**20, memory_bytes=memory * 2**20)
+        assert outcome.word == ("ok" if memory == 128 else "oom")
+
+
+async def test_a_group_that_was_killed_in_is_not_used_again(using: Bench) -> None:
+    """After an OOM its counters would blame the next attempt."""
+    limits = {"memory_bytes": 64 * 2**20}
+    assert (await using.run("places:peak", 90 * 2**20, **limits)).word == "oom"
+    assert [path for path in groups_below(using.sandboxes) if "-a" in Path(path).name] == []
+    assert (await using.run("places:peak", 1, **limits)).word == "ok"
+
+
+async def test_limits_that_a_handler_changed_are_set_again(using: Bench) -> None:
+    """A handler that runs as root can write to its group; the next attempt must not gain by it."""
+    if not await has_reusable_groups(using):
+        pytest.skip("groups are not used again on this host")
+    limits = {"memory_bytes": 64 * 2**20}
+    assert (await using.run("places:peak", 1, **limits)).word == "ok"
+    [group] = [
+        path
+        for path in groups_below(using.sandboxes)
+        if "-a" in Path(path).name and os.path.exists(f"{path}/memory.limit_in_bytes")
+    ]
+    workspaces = using.sandboxes._workspaces
+    assert workspaces is not None
+    [[slot]] = workspaces._groups.values()
+    Path(group, "memory.memsw.limit_in_bytes").write_text(str(2**30))
+    Path(group, "memory.limit_in_bytes").write_text(str(2**30))
+    assert slot.renew()
+    assert (await using.run("places:peak", 90 * 2**20, **limits)).word == "oom"
