@@ -107,6 +107,7 @@ class InvocationFilter:
     outcomes: tuple[str, ...] | None = None
     since: float | None = None  # created_at at or after
     until: float | None = None
+    path: str | None = None  # Of the file that a files trigger has seen.
     limit: int | None = 100
 
 

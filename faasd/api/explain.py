@@ -74,7 +74,8 @@ def explain_function(
             f"waits; `faasd functions resume {function.name}` lets it run."
         )
     most = f" of {function.concurrency}" if function.concurrency else ""
-    said.append(f"{running}{most} attempts of it are running now.")
+    are = "attempt of it is" if running == 1 and not most else "attempts of it are"
+    said.append(f"{running}{most} {are} running now.")
     said += [
         sentence for counts in queues for sentence in explain_queue(counts, function.name, None)
     ]
@@ -187,14 +188,14 @@ def _held_back(facts: InvocationFacts, function: Function) -> list[str]:
         said.append(f"It waits because queue {invocation.queue!r} is paused since {since}.")
     if function.concurrency is not None and facts.running >= function.concurrency:
         said.append(
-            f"It waits because {facts.running} attempts of function {function.name!r} are running and its "
-            f"concurrency is {function.concurrency}."
+            f"It waits because the function's concurrency is {function.concurrency}, and so many attempts "
+            f"of {function.name!r} are running."
         )
     if facts.ahead:
         first = facts.ahead[0]
         said.append(
-            f"It waits behind {len(facts.ahead)} earlier of its group {invocation.group_key!r}; the first is "
-            f"{first.id}, which is {first.state}."
+            f"It waits for what came before it in its group {invocation.group_key!r}: {len(facts.ahead)} "
+            f"ahead, the first of them {first.id}, which is {first.state}."
         )
     return said
 
@@ -234,8 +235,13 @@ def _ended(facts: InvocationFacts) -> list[str]:
         said.append(_sentence(f"It was a dead letter, and somebody dropped it{reason}"))
     elif invocation.outcome == "ok":
         said.append("It is done.")
-    else:
+    elif not invocation.queue:  # A direct invoke.
         said.append(f"It is done as {invocation.outcome}: whoever invoked it has the error.")
+    else:
+        said.append(
+            f"It is done as {invocation.outcome}: its attempts are used up, and the function keeps no "
+            "dead letters."
+        )
     return said
 
 
@@ -245,4 +251,5 @@ def _error(invocation: Invocation) -> str:
 
 
 def _sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) else text + "."

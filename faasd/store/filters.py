@@ -90,4 +90,9 @@ def _conditions(which: InvocationFilter) -> list[ColumnElement[bool] | TextClaus
         found.append(_i.created_at >= which.since)
     if which.until is not None:
         found.append(_i.created_at <= which.until)
+    if which.path is not None:
+        found.append(_i.trigger == "files")
+        found.append(
+            text("json_extract(event_json, '$.path') = :path").bindparams(path=storable(which.path))
+        )
     return found

@@ -62,8 +62,10 @@ async def _explain_below(
     said = [] if row is None else [await _say_row(row, services)]
     try:
         status = await directory.call(lambda: os.lstat(path))
+    except FileNotFoundError:
+        return said or ["there is no such file now"]
     except OSError as error:
-        return said or [f"there is no such file now: {error.strerror}"]
+        return said or [f"it cannot be looked at: {error.strerror}"]
     if not stat.S_ISREG(status.st_mode):
         return [f"ignored, it is {_kind(status.st_mode)}; only regular files count"]
     if row is not None and is_same_file(row, identity_of(status)):

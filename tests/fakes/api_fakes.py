@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -184,6 +185,7 @@ class FakeStore:
             and (which.outcomes is None or row.outcome in which.outcomes)
             and (which.since is None or row.created_at >= which.since)
             and (which.until is None or row.created_at <= which.until)
+            and (which.path is None or json.loads(row.event_json).get("path") == which.path)
         ]
         return found[: which.limit]
 
@@ -434,6 +436,7 @@ class FakeDaemon:
         self.files = FakeFileDrops(self.store)
         self.logs = FakeLogs()
         self.state = "ready"
+        self.problems: list[str] = []
         self.wakes = 0
         self.peers_are_sandboxed = False
 
@@ -458,7 +461,7 @@ class FakeDaemon:
             pauses=self.pauses,
             version="0.1.0",
             started_at=self.clock.now(),
-            status=lambda: {"state": self.state},
+            status=lambda: {"state": self.state, "problems": self.problems},
             wake=self.wake,
             state_dir=state_dir,
             config_path=None,

@@ -59,7 +59,9 @@ async def show_status(call: Call) -> Response:
         ],
         "problems": problems,
     }
-    return json_reply({**value, **services.status()})
+    own = dict(services.status())
+    problems += own.pop("problems", [])
+    return json_reply({**value, **own})
 
 
 async def backup(call: Call) -> Response:

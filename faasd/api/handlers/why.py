@@ -59,6 +59,8 @@ async def _explain(call: Call, subject: str) -> tuple[str, list[str]]:
         sentences = await _why_path(call, path)
         if sentences:
             return "path", sentences
+        if "/" in subject:
+            return "path", await _why_no_path(call, path)
     raise _unknown(call, subject, counts)
 
 
@@ -107,17 +109,44 @@ async def _why_schedule(call: Call, name: str) -> list[str]:
 
 
 async def _why_path(call: Call, path: str) -> list[str]:
-    sentences = list(await call.services.files.explain(path))
-    for row in await call.services.files.files():
-        if row.path == path.encode("utf-8", "surrogateescape") and row.invocation_id:
-            found = await call.services.history.invocation(row.invocation_id)
-            if found is not None:
-                sentences += explain_invocation(await _facts(call, found))
-    if not sentences:
-        watched = [one.path for one in call.services.files.statuses()]
-        listed = ", ".join(watched) if watched else "none"
-        sentences = [f"No files trigger watches {path}. Watched directories: {listed}."]
+    """Say what is known of a path; nothing when no watch covers it and none has brought it."""
+    files, history = call.services.files, call.services.history
+    rows = [
+        row
+        for row in await files.files()
+        if row.path == path.encode("utf-8", "surrogateescape") and row.invocation_id
+    ]
+    found = [await history.invocation(row.invocation_id) for row in rows if row.invocation_id]
+    if not rows:  # Moved or deleted after it was handled; history remembers it under its old name.
+        found = [*await history.invocations(InvocationFilter(path=path, limit=1))]
+    watched = [one.path for one in files.statuses()]
+    if not found and not any(path == one or path.startswith(one + "/") for one in watched):
+        return []
+    sentences = list(await files.explain(path))
+    for invocation in found:
+        if invocation is not None:
+            sentences += explain_invocation(await _facts(call, invocation))
+            sentences += [] if rows else _afterwards(call, invocation)
     return sentences
+
+
+def _afterwards(call: Call, invocation: Invocation) -> list[str]:
+    """Say what the trigger does with a file whose invocation has ended."""
+    function = call.services.catalog.get(invocation.function)
+    triggers = function.files if function is not None else ()
+    for trigger in triggers:
+        if trigger.name == invocation.source and invocation.state in FINAL_STATES:
+            setting = "on_success" if invocation.outcome == "ok" else "on_failure"
+            return [f"The trigger's {setting} is {getattr(trigger, setting)}."]
+    return []
+
+
+async def _why_no_path(call: Call, path: str) -> list[str]:
+    files = call.services.files
+    watched = ", ".join(one.path for one in files.statuses()) or "none"
+    return list(await files.explain(path)) or [
+        f"No files trigger watches {path}. Watched directories: {watched}."
+    ]
 
 
 async def _facts(call: Call, invocation: Invocation) -> InvocationFacts:
@@ -174,7 +203,9 @@ def _running(call: Call, function: str) -> int:
 def _unknown(call: Call, subject: str, counts: dict[str, QueueCounts]) -> NotFound | Conflict:
     names = {function.name for function in call.services.catalog.all()}
     names |= set(counts) | {status.name for status in call.services.schedules.statuses()}
+    problems = call.services.status().get("problems", ())
     return NotFound(
         f"{subject!r} is no invocation, function, queue, schedule or watched path"
         f"{did_you_mean(subject, names, or_list=True)}"
+        + ("; functions with a mistake are left out, see `faasd check`" if problems else "")
     )

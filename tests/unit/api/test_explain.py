@@ -53,8 +53,14 @@ def test_one_between_two_attempts_says_which_comes_and_why() -> None:
     [
         ({"function_paused_since": NOW - 60}, "function 'resize' is paused since 2025-06-15"),
         ({"queue_paused_since": NOW - 60}, "queue 'images' is paused since"),
-        ({"running": 2}, "2 attempts of function 'resize' are running and its concurrency is 2"),
-        ({"ahead": [row(group_key="k")]}, "It waits behind 1 earlier of its group"),
+        (
+            {"running": 2},
+            "function's concurrency is 2, and so many attempts of 'resize' are running",
+        ),
+        (
+            {"ahead": [row(group_key="k")]},
+            "what came before it in its group 'k': 1 ahead, the first of them",
+        ),
         ({"function": None}, "no function is named 'resize' any more"),
         ({}, "It is due and waits for its turn"),
     ],
@@ -86,7 +92,7 @@ def test_one_that_never_ran_says_what_its_word_means(word: str) -> None:
     """The words are exact, and nobody knows them by heart."""
     text = said(row(state="skipped", outcome=word, reason="because of this"))
     assert f"It did not run ({word})." in text
-    assert "because of this." in text
+    assert "Because of this." in text
 
 
 @pytest.mark.parametrize(
@@ -94,7 +100,11 @@ def test_one_that_never_ran_says_what_its_word_means(word: str) -> None:
     [
         ({"state": "running", "attempts": 2, "started_at": NOW}, "Attempt 2 is running since"),
         ({"state": "done", "outcome": "ok"}, "It is done."),
-        ({"state": "done", "outcome": "timeout"}, "It is done as timeout: whoever invoked it"),
+        ({"state": "done", "outcome": "timeout", "queue": ""}, "timeout: whoever invoked it has"),
+        (
+            {"state": "done", "outcome": "timeout"},
+            "timeout: its attempts are used up, and the function keeps no",
+        ),
         ({"state": "cancelled", "reason": "cancelled by root"}, "It was cancelled: cancelled by"),
         ({"state": "dropped"}, "somebody dropped it."),
         ({"state": "dead", "reason": "3 attempts used up"}, "It is a dead letter: 3 attempts"),

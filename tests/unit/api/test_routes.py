@@ -309,6 +309,15 @@ def test_the_status_adds_up(daemon: FakeDaemon, client: Client) -> None:
     assert [(one["kind"], one["name"]) for one in status["paused"]] == [("function", "echo")]
 
 
+def test_the_status_tells_every_problem(daemon: FakeDaemon, client: Client) -> None:
+    """Those of the configuration must not hide those of a watched directory."""
+    [status] = daemon.files.statuses()
+    daemon.files.statuses = lambda: [dataclasses.replace(status, problem="it is gone")]  # type: ignore[method-assign]
+    daemon.problems = ["functions/a.py:1: cannot be imported"]
+    answer = client.request("GET", "/api/v1/status")
+    assert answer["problems"] == ["it is gone", "functions/a.py:1: cannot be imported"]
+
+
 def test_a_backup_never_writes_over_anything(client: Client, tmp_path: Path) -> None:
     """The daemon may be root; a wrong path must cost nothing."""
     target = tmp_path / "copy.sqlite3"
@@ -365,3 +374,29 @@ def test_why_explains_whatever_it_is_given(daemon: FakeDaemon, client: Client) -
     assert why("nightly")[0] == "schedule"
     assert "its invocation failed" in why("/srv/inbox/a.jpg")[1]
     assert "No files trigger watches /elsewhere/x" in why("/elsewhere/x")[1]
+
+
+def test_why_remembers_a_file_that_was_moved_away(daemon: FakeDaemon, client: Client) -> None:
+    """It is asked for by the name under which it was dropped, wherever it is now."""
+    gone = daemon.store.put(
+        function="resize",
+        trigger="files",
+        source="inbox",
+        state="done",
+        outcome="ok",
+        event_json='{"path": "/srv/inbox/gone.jpg"}',
+    )
+    answer = client.request("GET", "/api/v1/why", query={"subject": "/srv/inbox/gone.jpg"})
+    assert any(gone.id in sentence for sentence in answer["sentences"])
+    assert answer["sentences"][-2:] == ["It is done.", "The trigger's on_success is keep."]
+
+
+def test_a_misspelt_name_is_no_path(daemon: FakeDaemon, client: Client) -> None:
+    """The command line sends along which path a name would be, and a wrong name seldom is one."""
+    query = {"subject": "resise", "path": "/home/me/resise"}
+    with pytest.raises(errors.NotFound, match='did you mean "resize"') as caught:
+        client.request("GET", "/api/v1/why", query=query)
+    assert "left out" not in str(caught.value)
+    daemon.problems = ["functions/a.py:1: cannot be imported"]
+    with pytest.raises(errors.NotFound, match="with a mistake are left out, see `faasd check`"):
+        client.request("GET", "/api/v1/why", query=query)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import threading
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 from faasd.clock import FakeClock
 from faasd.errors import Conflict, StoreError
 from faasd.interfaces import InvocationFilter, QueueCounts
+from faasd.model.invocation import NewInvocation
 from faasd.model.retry import DeadLetter, RetryAt
 from faasd.store.open import Store
 from tests.conformance.making import LANE, START, a_finish, an_invocation, some_invocations
@@ -56,6 +58,7 @@ async def test_a_prefix_is_no_pattern(store: Store) -> None:
         ({"states": ("skipped",)}, "d"),
         ({"outcomes": ("missed", "ok")}, "d"),
         ({"since": START + 1, "until": START + 2}, "cb"),
+        ({"path": "/in/a.txt"}, ""),
     ],
 )
 async def test_a_listing_shows_what_the_filter_means_newest_first(
@@ -159,3 +162,18 @@ async def test_history_keeps_the_error_of_the_last_attempt(store: Store) -> None
     assert found.error is not None
     assert (found.state, found.outcome, found.due_at) == ("waiting", "error", START + 9)
     assert (found.error.type, found.error.stack) == ("Boom", ("line 1",))
+
+
+async def test_the_invocation_of_a_file_is_found_by_its_path(store: Store) -> None:
+    """The ledger forgets a file that is moved away; history does not."""
+
+    def of(name: str, trigger: str, path: str) -> NewInvocation:
+        body = json.dumps({"path": path, "body": {"path": "/in/b"}})
+        return an_invocation(id=name, trigger=trigger, event_json=body)
+
+    await store.invocations.enqueue(
+        [of("a", "files", "/in/a"), of("b", "queue", "/in/a"), of("c", "files", "/in/c")]
+    )
+    found = await store.history.invocations(InvocationFilter(path="/in/a"))
+    assert [one.id for one in found] == ["a"]
+    assert await store.history.invocations(InvocationFilter(path="/in/b")) == []
