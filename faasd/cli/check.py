@@ -20,7 +20,7 @@ __all__ = ["check"]
 @json_option
 @click.pass_context
 def check(context: click.Context, as_json: bool) -> None:
-    """Check the configuration and the functions, and print every problem."""
+    """Check the configuration and the functions, all of it."""
     path = config_in_force(context)
     # Imported here: the daemon's libraries would make every other command a tenth of a second slower.
     loaded = asyncio.run(importlib.import_module("faasd.daemon").load_config(Path(path)))

@@ -42,6 +42,7 @@ def _keep_config(context: click.Context, _parameter: click.Parameter, value: str
 
 config_option = click.option(
     "--config",
+    type=click.Path(),
     metavar="FILE",
     expose_value=False,
     is_eager=True,

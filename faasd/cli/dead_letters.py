@@ -39,12 +39,15 @@ def list_dead_letters(context: click.Context, /, *, as_json: bool, **narrow: Any
     print_rows(answer["dead_letters"], columns, as_json=as_json, nothing="there is no dead letter")
 
 
-@dead_letters.verb("show")
+@dead_letters.verb("show", examples=("faasd dead-letters show 0193ab",))
 @click.argument("id")
 @json_option
 @click.pass_context
 def show(context: click.Context, *, id: str, as_json: bool) -> None:  # noqa: A002
-    """Show a dead letter with its event, its attempts and the end of what they printed."""
+    """Show a dead letter with its event and its attempts.
+
+    And with the end of what they printed.
+    """
     value = client_of(context).invocation(id)
     if value["state"] != "dead":
         raise NotFound(f"invocation {value['id']} is no dead letter: it is {value['state']}")
@@ -56,7 +59,7 @@ def _which(function: Any) -> Any:
         click.option("--outcome", metavar="WORD", help="With --all: whose last attempt ended so."),
         click.option("--queue", metavar="NAME", help="With --all: of this queue."),
         click.option("--function", metavar="NAME", help="With --all: of this function."),
-        click.option("--all", "every", is_flag=True, help="Every one, or every one that is so."),
+        click.option("--all", "every", is_flag=True, help="All of them, or all that match."),
         click.argument("ids", nargs=-1, metavar="[ID]..."),
     ):
         function = option(function)
@@ -74,17 +77,26 @@ def _which(function: Any) -> Any:
 @json_option
 @click.pass_context
 def redrive(context: click.Context, /, *, as_json: bool, **which: Any) -> None:
-    """Send dead letters back to their queue with fresh attempts, and print their ids."""
+    """Send dead letters back to their queue with fresh attempts.
+
+    Prints their ids.
+    """
     ids = _change(context, "redrive", which)["redriven"]
     _print_ids(ids, as_json)
 
 
-@dead_letters.verb("drop", examples=("faasd dead-letters drop --all --outcome timeout",))
+@dead_letters.verb(
+    "drop",
+    examples=("faasd dead-letters drop 0193ab", "faasd dead-letters drop --all --outcome timeout"),
+)
 @_which
 @json_option
 @click.pass_context
 def drop(context: click.Context, /, *, as_json: bool, **which: Any) -> None:
-    """Drop dead letters and print their ids; history keeps a record of them."""
+    """Drop dead letters; history keeps a record of them.
+
+    Prints their ids.
+    """
     ids = _change(context, "drop", which)["dropped"]
     _print_ids(ids, as_json)
 
@@ -108,7 +120,7 @@ def _print_ids(ids: list[str], as_json: bool) -> None:
     elif ids:
         print(*ids, sep="\n")
     else:
-        click.echo("no dead letter is so", err=True)
+        click.echo("no dead letter matches", err=True)
 
 
 def _error(row: Mapping[str, Any]) -> str:

@@ -41,9 +41,9 @@ _HOSTILE = ("memory_hog", "endless_loop", "fork_bomb")
 @click.option("--keep", is_flag=True, help="Leave the scratch directory there to look at.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def demo(keep: bool, as_json: bool) -> None:
-    """Run the main job on real input, in a scratch directory; ends by itself.
+    """Run the main job on real input; ends by itself.
 
-    Starts a daemon of its own, drops pictures into a watched folder, fires a schedule, fills a
+    Starts a daemon of its own in a scratch directory, drops pictures into a watched folder, fires a schedule, fills a
     queue, and lets three hostile functions be stopped. Exit 1 names each expectation that was
     not met.
     """

@@ -29,7 +29,7 @@ _SQLITE_MIN = (3, 35)
 @json_option
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Tell which walls this host can build, how to get the rest, and what else faasd needs.
+    """Tell which walls this host can build, and how to get more.
 
     Ends with exit code 1 when something that is required is missing.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from faasd.cli.command import command, config_of, json_option
+from faasd.cli.completing import names_of
 from faasd.cli.enqueue_events import BATCH_DEFAULT, BATCH_MAX, enqueue_events
 
 __all__ = ["enqueue"]
@@ -17,7 +18,7 @@ __all__ = ["enqueue"]
         "generate-events | faasd enqueue images -",
     )
 )
-@click.argument("queue")
+@click.argument("queue", shell_complete=names_of("queues", "queue"))
 @click.argument("event", required=False, metavar="[JSON|@FILE|-]")
 @click.option("--delay", metavar="DURATION", help="Run it this much later, such as 90s or 1h30m.")
 @click.option("--key", metavar="TEXT", help="Events of one key run in order, one at a time.")
@@ -51,9 +52,9 @@ def enqueue(
     batch: int | None,
     as_json: bool,
 ) -> None:
-    """Put events on a queue; they are on disk when this ends, and their ids are printed.
+    """Put events on a queue; they are on disk when this ends.
 
-    The event is a JSON value; `@FILE` reads it from a file. `-` reads standard input, one JSON value a
+    The ids of the events are printed. An event is a JSON value; `@FILE` reads it from a file. `-` reads standard input, one JSON value a
     line, and commits each batch of lines in one transaction. Without an event it is `{}`.
 
     When no daemon runs, the event is written to its store, and runs when it starts.

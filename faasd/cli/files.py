@@ -14,7 +14,7 @@ __all__ = ["files"]
 
 @noun("files")
 def files() -> None:
-    """List the files that watched directories have brought, and retry failed ones."""
+    """List files in watched directories, and retry failed ones."""
 
 
 @files.verb("list", examples=("faasd files list --state failed",))
@@ -31,7 +31,11 @@ def list_files(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """List the files that were seen complete, newest first; what is wrong with a watch, on standard error."""
+    """List files of watched directories that were seen complete.
+
+    Newest first. A file that was handled and moved or deleted is listed no more; a failed one is, where
+    it lies now. What is wrong with a watch is told on standard error.
+    """
     query = as_query(trigger=trigger, state=state, limit=limit)
     rows = client_of(context).request("GET", "/api/v1/files", query=query)["files"]
     columns: Columns = [
@@ -43,7 +47,12 @@ def list_files(
         ("INVOCATION", "invocation_id"),
         ("DETAIL", "detail"),
     ]
-    print_rows(rows, columns, as_json=as_json, nothing="no file is so")
+    print_rows(
+        rows,
+        columns,
+        as_json=as_json,
+        nothing="no file matches; those that were moved or deleted are told by `faasd why PATH`",
+    )
     for watch in client_of(context).request("GET", "/api/v1/watches")["watches"]:
         if watch["problem"] and trigger in (None, watch["trigger"]):
             click.echo(f"faasd: {watch['trigger']}: {watch['problem']}", err=True)
@@ -52,11 +61,14 @@ def list_files(
 @files.verb(
     "retry", examples=("faasd files retry /srv/inbox/a.jpg", "faasd files retry /srv/inbox")
 )
-@click.argument("path")
+@click.argument("path", type=click.Path())
 @json_option
 @click.pass_context
 def retry(context: click.Context, *, path: str, as_json: bool) -> None:
-    """Take a file, or every failed file below a directory, as new; prints the invocations' ids."""
+    """Take a file, or all failed ones of a directory, as new.
+
+    Prints the invocations' ids.
+    """
     body = {"path": os.path.abspath(path)}
     accepted = client_of(context).request("POST", "/api/v1/files/retry", body)["accepted"]
     if as_json:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from faasd.cli.command import client_of, json_option, noun
+from faasd.cli.completing import names_of
 from faasd.cli.output import Columns, print_fields, print_json, print_rows, time_text
 from faasd.client import quote
 
@@ -19,11 +20,11 @@ def functions() -> None:
     """List, show, pause and resume functions."""
 
 
-@functions.verb("list", examples=("faasd functions list --json",))
+@functions.verb("list", examples=("faasd functions list", "faasd functions list --json"))
 @json_option
 @click.pass_context
 def list_functions(context: click.Context, as_json: bool) -> None:
-    """List the functions, with how the attempts of the last 24 hours ended."""
+    """List the functions, with how the last 24 hours' attempts ended."""
     rows = client_of(context).request("GET", "/api/v1/functions")["functions"]
     columns: Columns = [
         ("FUNCTION", "name"),
@@ -37,7 +38,7 @@ def list_functions(context: click.Context, as_json: bool) -> None:
 
 
 @functions.verb("show", examples=("faasd functions show thumbnail",))
-@click.argument("name")
+@click.argument("name", shell_complete=names_of("functions"))
 @json_option
 @click.pass_context
 def show_function(context: click.Context, name: str, as_json: bool) -> None:
@@ -46,17 +47,20 @@ def show_function(context: click.Context, name: str, as_json: bool) -> None:
     print_fields(value, as_json=as_json)
 
 
-@functions.verb("pause")
-@click.argument("name")
+@functions.verb("pause", examples=("faasd functions pause thumbnail",))
+@click.argument("name", shell_complete=names_of("functions"))
 @json_option
 @click.pass_context
 def pause(context: click.Context, name: str, as_json: bool) -> None:
-    """Hold a function: what is accepted for it waits, also over a restart."""
+    """Hold a function: what is accepted for it waits.
+
+    Also over a restart, until `resume`.
+    """
     _set_paused(context, name, "pause", as_json)
 
 
-@functions.verb("resume")
-@click.argument("name")
+@functions.verb("resume", examples=("faasd functions resume thumbnail",))
+@click.argument("name", shell_complete=names_of("functions"))
 @json_option
 @click.pass_context
 def resume(context: click.Context, name: str, as_json: bool) -> None:

@@ -14,9 +14,12 @@ __all__ = ["init"]
 
 
 @command(examples=("faasd init", "faasd init /srv/jobs"))
-@click.argument("directory", default=".", metavar="[DIR]")
+@click.argument("directory", default=".", type=click.Path(), metavar="[DIR]")
 def init(directory: str) -> None:
-    """Write a starter configuration and a first function; nothing that exists is touched."""
+    """Write a starter configuration and functions to begin with.
+
+    Nothing that exists is touched.
+    """
     # Imported here, with the rest of the configuration's package.
     from faasd.config.starter import write_starter
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from faasd.cli.command import as_query, client_of, json_option, noun
+from faasd.cli.completing import names_of
 from faasd.cli.output import (
     Columns,
     duration_text,
@@ -60,8 +61,18 @@ def narrowing_options(function: Callable[..., Any]) -> Callable[..., Any]:
             metavar="KIND",
             help="cron, every, at, files, queue, invoke, function or replay.",
         ),
-        click.option("--queue", metavar="NAME", help="On this queue."),
-        click.option("--function", metavar="NAME", help="Of this function."),
+        click.option(
+            "--queue",
+            metavar="NAME",
+            help="On this queue.",
+            shell_complete=names_of("queues", "queue"),
+        ),
+        click.option(
+            "--function",
+            metavar="NAME",
+            help="Of this function.",
+            shell_complete=names_of("functions"),
+        ),
     ):
         function = option(function)
     return function
@@ -87,7 +98,7 @@ def list_invocations(context: click.Context, /, *, as_json: bool, **narrow: Any)
     """List invocations, newest first."""
     query = as_query(**narrow)
     rows = client_of(context).request("GET", "/api/v1/invocations", query=query)["invocations"]
-    print_rows(rows, COLUMNS, as_json=as_json, nothing="no invocation is so")
+    print_rows(rows, COLUMNS, as_json=as_json, nothing="no invocation matches")
 
 
 @invocations.verb("show", examples=("faasd invocations show 0193ab",))
@@ -95,21 +106,27 @@ def list_invocations(context: click.Context, /, *, as_json: bool, **narrow: Any)
 @json_option
 @click.pass_context
 def show(context: click.Context, *, id: str, as_json: bool) -> None:  # noqa: A002
-    """Show an invocation with its event, its result and its attempts; a prefix of the id will do."""
+    """Show an invocation with its event, its result and its attempts.
+
+    A prefix of the id will do, if it is unique.
+    """
     print_invocation(client_of(context).invocation(id), as_json=as_json)
 
 
-@invocations.verb("replay")
+@invocations.verb("replay", examples=("faasd invocations replay 0193ab",))
 @click.argument("id")
 @json_option
 @click.pass_context
 def replay(context: click.Context, *, id: str, as_json: bool) -> None:  # noqa: A002
-    """Accept the event of an invocation once more, and print the id of the new one."""
+    """Accept the event of an invocation once more.
+
+    Prints the id of the new invocation.
+    """
     answer = client_of(context).request("POST", f"/api/v1/invocations/{quote(id)}/replay")
     print_json(answer) if as_json else print(answer["id"])
 
 
-@invocations.verb("cancel")
+@invocations.verb("cancel", examples=("faasd invocations cancel 0193ab",))
 @click.argument("id")
 @json_option
 @click.pass_context

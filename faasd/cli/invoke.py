@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from faasd.cli.command import client_of, command, json_option
+from faasd.cli.completing import names_of
 from faasd.cli.enqueue_events import read_json_argument
 from faasd.cli.exits import FAILED, complain
 from faasd.cli.output import print_json
@@ -24,7 +25,7 @@ __all__ = ["invoke"]
         "faasd invoke report --async",
     )
 )
-@click.argument("name")
+@click.argument("name", shell_complete=names_of("functions"))
 @click.option(
     "--event", metavar="JSON|@FILE|-", help="What the handler receives; {} when not given."
 )
@@ -41,9 +42,9 @@ def invoke(
     logs: bool,
     as_json: bool,
 ) -> None:
-    """Run a function now and print its result, and nothing else, on standard output.
+    """Run a function now and print its result.
 
-    The result is JSON. A function that fails is told on standard error, with exit code 1; it is not
+    The result is JSON, and nothing else goes to standard output. A function that fails is told on standard error, with exit code 1; it is not
     tried again. Ctrl-C cancels the invocation. With `--json` the whole outcome is printed.
     """
     if logs and is_async:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from faasd.cli.command import as_query, client_of, command, json_option
+from faasd.cli.completing import names_of
 from faasd.cli.output import print_json, printable
 
 __all__ = ["logs"]
@@ -23,7 +24,9 @@ __all__ = ["logs"]
     )
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes; Ctrl-C ends it.")
-@click.option("--function", metavar="NAME", help="Of this function.")
+@click.option(
+    "--function", metavar="NAME", help="Of this function.", shell_complete=names_of("functions")
+)
 @click.option("--invocation", metavar="ID", help="Of this invocation; a prefix of the id will do.")
 @click.option(
     "--since", metavar="TIME", help="Printed then or after: ISO 8601, or 1h for an hour ago."
@@ -45,9 +48,13 @@ def logs(context: click.Context, /, *, follow: bool, as_json: bool, **narrow: An
     if as_json and not follow:
         print_json(list(lines))
         return
+    is_any = False
     for line in lines:
         shown = json.dumps(line, ensure_ascii=False) if as_json else _text(line)
         print(shown, flush=follow)
+        is_any = True
+    if not is_any and not follow:
+        click.echo("no line matches", err=True)
 
 
 def _text(line: Mapping[str, Any]) -> str:

@@ -101,14 +101,18 @@ def _text(value: object) -> str:
 def _draw(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     # Imported here: rich costs 30 ms, which only somebody who looks at a table should pay.
     from rich import box
-    from rich.console import Console
+    from rich.console import Console, ConsoleDimensions
     from rich.table import Table
     from rich.text import Text
 
     table = Table(*heads, box=box.SIMPLE_HEAD, pad_edge=False)
     for line in lines:
         table.add_row(*[Text(text, style=_STYLES.get(text, "")) for text in line])
-    Console().print(table)  # Keeps to NO_COLOR by itself.
+    # An id that was cut could not be copied, so a table too wide for the terminal is wrapped by it.
+    console = Console()  # Keeps to NO_COLOR by itself.
+    natural = Console(width=10_000, height=console.height).measure(table).maximum
+    console.size = ConsoleDimensions(max(console.width, natural), console.height)
+    console.print(table)
 
 
 _STYLES = {

@@ -14,7 +14,10 @@ __all__ = ["run"]
 @command(examples=("faasd run", "faasd run --config /etc/faasd/faasd.toml"))
 @click.pass_context
 def run(context: click.Context) -> None:
-    """Run the daemon in the foreground; SIGTERM or Ctrl-C stops it, after what runs has finished."""
+    """Run the daemon in the foreground.
+
+    SIGTERM or Ctrl-C stops it, after what runs has finished.
+    """
     context.exit(_run_daemon(config_in_force(context)))
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from faasd.cli.command import as_query, client_of, json_option, noun
+from faasd.cli.completing import names_of
 from faasd.cli.output import Columns, print_json, print_rows, time_text
 from faasd.client import Client, quote
 from faasd.clock import from_iso, to_iso
@@ -23,10 +24,10 @@ _COUNT_MAX = 1000
 
 @noun("schedules")
 def schedules() -> None:
-    """List schedules, see when they fire, pause, resume and run them."""
+    """List, pause, resume and run schedules; see when they fire."""
 
 
-@schedules.verb("list")
+@schedules.verb("list", examples=("faasd schedules list", "faasd schedules list --json"))
 @json_option
 @click.pass_context
 def list_schedules(context: click.Context, as_json: bool) -> None:
@@ -53,7 +54,7 @@ def list_schedules(context: click.Context, as_json: bool) -> None:
         "faasd schedules next --cron '30 2 * * 1-5' --timezone Europe/Berlin -n 3 --json",
     ),
 )
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=names_of("schedules"))
 @click.option("-n", "count", type=click.IntRange(1, _COUNT_MAX), default=5, help="How many; 5.")
 @click.option("--from", "after", metavar="TIME", help="After this time instead of now: ISO 8601.")
 @click.option("--cron", metavar="EXPR", help="Of this expression; needs no daemon.")
@@ -70,7 +71,9 @@ def next_times(
     timezone: str | None,
     as_json: bool,
 ) -> None:
-    """Print the next fire times: of one schedule, of all of them, or of an expression.
+    """Print the next fire times.
+
+    Of one schedule, of all of them, or of an expression.
 
     With `--json`, an array of ISO 8601 times in UTC; for all schedules one of objects with `at` and `name`.
     """
@@ -100,8 +103,8 @@ def next_times(
     print_rows(rows, columns, as_json=as_json, nothing="nothing will fire")
 
 
-@schedules.verb("pause")
-@click.argument("name")
+@schedules.verb("pause", examples=("faasd schedules pause nightly",))
+@click.argument("name", shell_complete=names_of("schedules"))
 @json_option
 @click.pass_context
 def pause(context: click.Context, name: str, as_json: bool) -> None:
@@ -109,21 +112,27 @@ def pause(context: click.Context, name: str, as_json: bool) -> None:
     _say(_post(context, name, "pause"), as_json)
 
 
-@schedules.verb("resume")
-@click.argument("name")
+@schedules.verb("resume", examples=("faasd schedules resume nightly",))
+@click.argument("name", shell_complete=names_of("schedules"))
 @json_option
 @click.pass_context
 def resume(context: click.Context, name: str, as_json: bool) -> None:
-    """Let a schedule fire again from now on; ticks that passed are recorded as missed."""
+    """Let a schedule fire again from now on.
+
+    Ticks that passed are recorded as missed.
+    """
     _say(_post(context, name, "resume"), as_json)
 
 
-@schedules.verb("run")
-@click.argument("name")
+@schedules.verb("run", examples=("faasd schedules run nightly",))
+@click.argument("name", shell_complete=names_of("schedules"))
 @json_option
 @click.pass_context
 def run(context: click.Context, name: str, as_json: bool) -> None:
-    """Fire a schedule once now, beside its times, and print the invocation's id."""
+    """Fire a schedule once now, beside its times.
+
+    Prints the invocation's id.
+    """
     answer = _post(context, name, "run")
     print_json(answer) if as_json else print(answer["id"])
 

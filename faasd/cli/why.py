@@ -7,13 +7,18 @@ import os
 import click
 
 from faasd.cli.command import client_of, command, json_option
+from faasd.cli.completing import names_of
 from faasd.cli.output import print_json, printable
 
 __all__ = ["why"]
 
 
 @command(examples=("faasd why thumbnail", "faasd why 0193ab", "faasd why /srv/inbox/a.jpg"))
-@click.argument("subject", metavar="ID|FUNCTION|QUEUE|SCHEDULE|PATH")
+@click.argument(
+    "subject",
+    shell_complete=names_of("functions"),
+    metavar="ID|FUNCTION|QUEUE|SCHEDULE|PATH",
+)
 @json_option
 @click.pass_context
 def why(context: click.Context, *, subject: str, as_json: bool) -> None:

@@ -9,9 +9,11 @@ import signal
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
 from faasd.cli.exits import EXIT_CODES
+from faasd.cli.group import faasd as group
 from tests.fakes.api_fakes import FakeDaemon, ServerThread, wait_for
 from tests.unit.cli.conftest import FAASD, Run
 
@@ -182,7 +184,7 @@ def test_dead_letters_are_redriven_and_dropped(faasd: Run, daemon: FakeDaemon) -
     done = faasd("dead-letters", "drop", "--all", "--function", "resize", "--json")
     assert json.loads(done.stdout) == [two.id]
     done = faasd("dead-letters", "drop", "--all", "--outcome", "timeout")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no dead letter is so\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no dead letter matches\n")
     assert daemon.store.rows[other.id].state == "dead"
 
 
@@ -281,3 +283,76 @@ def test_every_help_text_documents_the_exit_codes(faasd: Run) -> None:
         assert done.returncode == 0
         for code in EXIT_CODES:
             assert f"\n  {code}  " in done.stdout or f"\n  {code} " in done.stdout
+
+
+def all_commands() -> list[tuple[str, click.Command]]:
+    """Return every command with its words, groups included."""
+    context = click.Context(group)
+    found = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        found.append((name, command))
+        if isinstance(command, click.Group):
+            found += [(f"{name} {verb}", one) for verb, one in command.commands.items()]
+    return found
+
+
+def test_every_command_has_examples_that_name_it() -> None:
+    """Most people read the examples and nothing else."""
+    for words, command in all_commands():
+        if not isinstance(command, click.Group):
+            examples = command.examples  # type: ignore[attr-defined]
+            assert examples, words
+            assert all(f"faasd {words}" in example for example in examples), words
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["functions"], ["invocations"], ["dead-letters"], ["files"], ["schedules"]]
+)
+def test_a_list_of_commands_has_whole_sentences(faasd: Run, arguments: list[str]) -> None:
+    """A summary that is cut off tells half of what the command does."""
+    help_text = faasd(*arguments, "--help", COLUMNS="80").stdout
+    assert "..." not in help_text.partition("Commands:")[2]
+
+
+def test_a_table_on_a_narrow_terminal_keeps_its_ids_whole(
+    environment: dict[str, str], daemon: FakeDaemon, server: ServerThread
+) -> None:
+    """They are there to be copied into the next command."""
+    row = daemon.store.put_dead()
+    ours, theirs = pty.openpty()
+    try:
+        env = {**environment, "COLUMNS": "40", "TERM": "dumb"}
+        subprocess.run([FAASD, "invocations", "list"], env=env, stdout=theirs, check=True)
+        assert row.id in os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("faasd inv", ["invoke", "invocations"]),
+        ("faasd invoke ec", ["echo"]),
+        ("faasd enqueue im", ["images"]),
+        ("faasd schedules pause ni", ["nightly"]),
+        ("faasd logs --function re", ["report", "resize"]),
+        ("faasd queues --j", ["--json"]),
+    ],
+)
+def test_the_shell_completes_commands_options_and_names(
+    environment: dict[str, str], server: ServerThread, words: str, offered: list[str]
+) -> None:
+    """By the very script that `faasd completion bash` prints."""
+    script = (
+        'source <(faasd completion bash); read -ra COMP_WORDS <<< "$1"; '
+        "COMP_CWORD=$(( ${#COMP_WORDS[@]} - 1 )); "
+        '_faasd_completion faasd "${COMP_WORDS[COMP_CWORD]}" ""; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    env = {**environment, "PATH": f"{Path(FAASD).parent}:{environment['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", words], env=env, capture_output=True, text=True, check=True
+    )
+    assert sorted(done.stdout.split()) == sorted(offered), done.stderr

@@ -97,9 +97,11 @@ def test_an_interrupted_enqueue_is_exit_130_without_a_traceback(
     assert process.stdout is not None
     process.stdin.write(b"1\n")
     process.stdin.flush()
-    process.stdout.readline()  # The id: it runs, and waits for the next line.
+    [accepted] = process.stdout.readline().split()  # It runs, and waits for the next line.
+    assert accepted.decode() in daemon.store.rows
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    process.wait(20)  # Before its input is closed, which would be the regular end.
+    _, err = process.communicate()
     assert process.returncode == 130
     assert err.decode().split("\n")[:2] == [
         "the first event is on disk",

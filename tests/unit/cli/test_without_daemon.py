@@ -126,3 +126,9 @@ def test_the_reference_holds_every_command_with_its_own_words() -> None:
     assert render_cli_reference() == text
     assert "/root" not in text
     assert "[default" not in text
+
+
+def test_completion_is_silent_without_a_daemon(faasd: Run) -> None:
+    """An error message in the middle of a command line that is being typed helps nobody."""
+    done = faasd(_FAASD_COMPLETE="bash_complete", COMP_WORDS="faasd invoke e", COMP_CWORD="2")
+    assert (done.stdout.strip(), done.stderr) == ("", "")
