@@ -249,9 +249,12 @@ class Daemon:
     def _attempt_ended(self, ended: Ended) -> None:
         """Tell, by name, everybody who acts on the end of an attempt."""
         function = ended.attempt.function
-        followers = [to.name for to in (*function.on_success, *function.on_failure)]
-        if followers:
-            self._dispatcher.wake(followers)
+        queues = [to.name for to in (*function.on_success, *function.on_failure)]
+        # A batch is claimed after a look beside the writer, which may have missed what was written now.
+        if ended.attempt.is_batch or any(one.state == "waiting" for one in ended.settled):
+            queues.append(ended.queue)
+        if queues:
+            self._dispatcher.wake(queues)
         for claim, settled in zip(ended.attempt.claims, ended.settled, strict=False):
             if claim.invocation.trigger == "files" and settled.state in FINAL_STATES:
                 self._files.settled(settled.invocation_id, settled.state)

@@ -1,6 +1,6 @@
 """The daemon's own log: one JSON object a line, or readable lines on a terminal.
 
-Event names are `snake_case`, past tense; values are fields with units. docs/operations.md lists them.
+Event names are `snake_case`, past tense; values are fields with units.
 """
 
 from __future__ import annotations

@@ -213,7 +213,7 @@ class DefaultSettings(Settings):
     retry: RetrySettings = setting(RetrySettings, "When a failed invocation is tried again.")
     expires_s: Annotated[float | None, Duration(at_least_s=1)] = setting(
         None,
-        "An event that waits longer than this is not run, and one that failed is not tried again after it.",
+        "An event that waits longer than this for its first attempt is not run; one that failed is not tried again after it.",
         key="expires",
         example="1h",
         default_text="never",

@@ -60,6 +60,7 @@ async def run_attempt(
     outcome = await spine.sandboxes.run(attempt, spine.services, stop)
     finishes = _conclude_all(attempt, outcome, spine)
     writing = asyncio.ensure_future(_finish_until_written(finishes, spine.store, slot))
+    await asyncio.sleep(0)  # Until the writer has it.
     # Now and not after the commit: the claim that this allows goes to the writer behind our finish,
     # sees what it changes, and is most often committed together with it.
     slot.free()

@@ -12,6 +12,7 @@ __all__ = [
     "die_with_parent",
     "drop_capabilities",
     "forbid_new_privileges",
+    "has_ended",
     "has_hung_up",
     "pid_of_pidfd",
     "raise_oom_score",
@@ -90,6 +91,13 @@ def send_signal(pidfd: int, signal_number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def has_ended(pidfd: int) -> bool:
+    """Whether the process has ended; its parent need not have waited for it yet."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def pid_of_pidfd(pidfd: int) -> int:

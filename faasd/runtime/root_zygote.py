@@ -29,6 +29,8 @@ def main(arguments: list[str]) -> None:
     """
     control = socket.socket(fileno=int(arguments[0]))
     os.set_inheritable(control.fileno(), False)
+    # Whoever started the daemon may have left descriptors open; no sandbox may find them.
+    os.closerange(control.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # Only the daemon, or its end, ends us.
     process.set_name("faasd-root")

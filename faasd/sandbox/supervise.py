@@ -72,7 +72,13 @@ class Supervision:
         )
 
     def end(self, word: str) -> None:
-        """End the attempt with this outcome; the first word counts. Breaches of limits allow no grace."""
+        """End the attempt with this outcome; the first word counts. Breaches of limits allow no grace.
+
+        What has ended by itself is left its own outcome, although we may not have heard of it yet: a
+        daemon that stood still finds its time limits over and the ends of its attempts in one moment.
+        """
+        if word not in _HARD and self._has_ended():
+            return
         if not self._wanted.done():
             self._wanted.set_result(word)
             _resolve(self._gone_or_wanted)
@@ -82,6 +88,20 @@ class Supervision:
     def end_now(self, word: str) -> None:
         """End the attempt with this outcome without grace."""
         self.end(word)
+        _resolve(self._hard_wanted)
+
+    def _has_ended(self) -> bool:
+        if self._gone.done():
+            return True
+        return self._pidfd >= 0 and process.has_ended(self._pidfd)
+
+    def _on_deadline(self) -> None:
+        self.end("timeout")
+        if not self._gone_or_wanted.done():  # It has ended; should its sweeping hang, we do it.
+            self._loop.call_later(_KILL_PATIENCE_S, self._on_overdue)
+
+    def _on_overdue(self) -> None:
+        _resolve(self._gone_or_wanted)
         _resolve(self._hard_wanted)
 
     async def run(self, stop: asyncio.Future[str], uid_tasks: int) -> Outcome:
@@ -145,7 +165,7 @@ class Supervision:
 
     async def _until_gone(self, stop: asyncio.Future[str]) -> None:
         """Wait until nothing is left, ending it when its time is over or somebody wants so."""
-        deadline = self._loop.call_later(self._limits.timeout_s, self.end, "timeout")
+        deadline = self._loop.call_later(self._limits.timeout_s, self._on_deadline)
         stop.add_done_callback(self._on_stop)
         try:
             await self._gone_or_wanted

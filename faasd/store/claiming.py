@@ -21,9 +21,11 @@ PROMOTE_MAX = 5000
 
 _i = invocations.c
 
+# Only before the first attempt: what has failed once ends as a dead letter with its history, which
+# model/retry and dispatch/conclude see to when they decide on another attempt.
 _EXPIRED = Hot(
     select(_i.seq, _i.id, _i.queue, _i.group_key)
-    .where(text("state = 'waiting'"), _i.expires_at <= bindparam("now"))
+    .where(text("state = 'waiting'"), _i.expires_at <= bindparam("now"), _i.attempts == 0)
     .order_by(_i.expires_at)
     .limit(bindparam("count_max"))
 )
@@ -53,7 +55,7 @@ CANDIDATES = Hot(
     select(_i.seq, _i.group_key)
     .where(_i.queue == bindparam("q"), text("state = 'waiting' AND readiness = 1"))
     .where(_IS_DUE)
-    .where(or_(_i.expires_at.is_(None), _i.expires_at > bindparam("now")))
+    .where(or_(_i.expires_at.is_(None), _i.expires_at > bindparam("now"), _i.attempts > 0))
     .order_by(_i.priority.desc(), _i.seq)
 )
 TAKE = Hot(

@@ -141,9 +141,15 @@ def explain(error: BaseException, path: Path) -> StoreError:
         return StoreError(
             f"cannot use {path}: it is damaged or no SQLite database ({cause}); restore a backup"
         )
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+    is_refused = isinstance(cause, PermissionError) or code in (
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+    )
+    if is_refused:
         return StoreError(
-            f"cannot open {path} for writing ({cause}); check the owner and mode of it and its directory"
+            f"cannot open {path} for writing ({cause}); "
+            f"check the owner and mode of it, of its -wal and -shm files, and of its directory"
         )
     return StoreError(f"cannot use the database {path}: {cause}")
 

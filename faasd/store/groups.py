@@ -27,7 +27,7 @@ _EARLIER = Hot(
     .limit(1)
 )
 _FOLLOWING = Hot(
-    select(_i.seq, _i.due_at, _i.expires_at)
+    select(_i.seq, _i.due_at, _i.expires_at, _i.attempts)
     .where(*_IN_GROUP, text("state = 'waiting'"), _i.seq > bindparam("after"))
     .order_by(_i.seq)
     .limit(bindparam("count_max"))
@@ -81,10 +81,11 @@ class GroupGate:
 
     def _following(self, seq: int, group_key: str, count_max: int) -> list[int]:
         following: list[int] = []
-        for after, due_at, expires_at in _FOLLOWING.rows(
+        for after, due_at, expires_at, attempts in _FOLLOWING.rows(
             self._connection, q=self._lane.queue, g=group_key, after=seq, count_max=count_max
         ):
-            if due_at > self._now or (expires_at is not None and expires_at <= self._now):
+            is_expired = not attempts and expires_at is not None and expires_at <= self._now
+            if due_at > self._now or is_expired:
                 break
             following.append(after)
         return following

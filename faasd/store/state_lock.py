@@ -41,7 +41,10 @@ class StateLock:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
-            raise StoreError(f"cannot open the lock {path}: {error.strerror}") from error
+            raise StoreError(
+                f"cannot open the lock {path}: {error.strerror}; "
+                f"check the owner and mode of it and its directory"
+            ) from error
         deadline = clock.monotonic() + wait_s
         try:
             while not _try_lock(descriptor):

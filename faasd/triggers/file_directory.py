@@ -242,6 +242,8 @@ class WatchedDirectory:
             await asyncio.sleep(0)
         if not start:
             await self._after_full_scan(scanned, began_s)
+        elif scanned.found.unread and scanned.problem:
+            self._problems.note("directory", scanned.problem)
 
     async def _after_full_scan(self, scanned: Scanned, began_s: float) -> None:
         if scanned.problem is None:

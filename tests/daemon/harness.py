@@ -77,7 +77,7 @@ class DaemonProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self.client = Client(config=str(config))
 
-    def start(self, wait: bool = True) -> None:
+    def start(self, wait: bool = True, pass_fds: tuple[int, ...] = ()) -> None:
         """Start it and wait until it is ready."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
@@ -87,6 +87,7 @@ class DaemonProcess:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
         if wait:
             self.wait_until_ready()

@@ -14,7 +14,7 @@ import pytest
 from tests.daemon.harness import REPOSITORY, DaemonProcess, wait_for, write_project
 
 FUNCTIONS = """
-    import time
+    import os, time
     from faasd import every, function, queue
 
     @function(triggers=[queue("slow")], timeout="60s")
@@ -22,6 +22,10 @@ FUNCTIONS = """
         print("begin", flush=True)
         time.sleep(event["body"])
         return context.attempt
+
+    @function
+    def descriptors(event, context):
+        return sorted(int(name) for name in os.listdir("/proc/self/fd"))
 
     @function(timeout="60s")
     def waits(event, context):
@@ -205,3 +209,20 @@ def test_the_daemon_has_no_child_but_its_root_zygote_and_no_stray_descriptors(
         wait_for(lambda: descriptors() <= before + 2, "descriptors to be given back")
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         assert len(children) == 1
+
+
+def test_what_the_daemon_was_started_with_open_is_closed_to_every_sandbox(tmp_path: Path) -> None:
+    """A shell or a supervisor may leave anything open; a handler finds its own descriptors alone."""
+    daemon = project(tmp_path)
+    read_end, write_end = os.pipe()
+    daemon.start(pass_fds=(read_end, write_end))
+    assert daemon.process is not None
+    inherited = os.listdir(f"/proc/{daemon.process.pid}/fd")
+    assert {str(read_end), str(write_end)} <= set(inherited)  # The control.
+    found = daemon.client.invoke("descriptors")["result"]
+    assert daemon.stop() == 0
+    os.close(read_end)
+    os.close(write_end)
+    # Standard input, output and error, the directory being listed, and the channel.
+    assert len(found) == 5
+    assert found[:3] == [0, 1, 2]

@@ -163,7 +163,7 @@ def test_kills_around_fire_times_lose_no_tick_and_repeat_none(tmp_path: Path) ->
     daemon = project(tmp_path, TICKING)
     daemon.start()
     wait_for(lambda: invocations(daemon, "tick"), "a tick")
-    for offset_s in (-0.005, 0.0, 0.002, 0.005, 0.01, 0.03):
+    for offset_s in (-0.005, 0.001, 0.005, 0.02):
         at = float(int(time.time()) + 1) + offset_s
         wait_for(lambda at=at: time.time() >= at - 0.03, "the second to come")  # type: ignore[misc]
         while time.time() < at:
@@ -233,7 +233,7 @@ def test_at_runs_once_and_a_time_that_had_passed_when_it_was_declared_is_missed(
     """Also not again after a restart."""
     now = datetime.now(UTC)
     functions = AT.replace("PAST", (now - timedelta(hours=1)).isoformat())
-    daemon = project(tmp_path, functions.replace("SOON", (now + timedelta(seconds=4)).isoformat()))
+    daemon = project(tmp_path, functions.replace("SOON", (now + timedelta(seconds=5)).isoformat()))
     for _ in range(2):
         with daemon.running():
             wait_for(lambda: [r["state"] for r in invocations(daemon, "soon")] == ["done"], "soon")

@@ -6,22 +6,48 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
+import signal
+import socket
+import sqlite3
 import subprocess
 import sys
+import tempfile
+import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from faasd.errors import StoreFull
+from faasd.store.migrations import APPLICATION_ID
 from tests.daemon.harness import REPOSITORY, DaemonProcess, tmpfs, wait_for, write_project
 
 FUNCTIONS = """
     import os, time
     from faasd import function, queue
 
+    def note(text):
+        fd = os.open(os.environ["NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(fd, (text + "\\n").encode())
+        os.close(fd)
+
     @function(triggers=[queue("plain")])
     def plain(event, context):
         return event["body"]
+
+    @function(triggers=[queue("brief", visibility_timeout="1s")], timeout="1s")
+    def brief(event, context):
+        note("brief")
+        time.sleep(0.6)
+
+    @function(triggers=[queue("batched", batch_size=50, batch_window="200ms")])
+    def batched(event, context):
+        note(f"batch {len(event['records'])}")
+        time.sleep(0.5)
 
     @function(triggers=[queue("loud", concurrency=1)], retry={"attempts": 1})
     def loud(event, context):
@@ -29,8 +55,15 @@ FUNCTIONS = """
 """
 
 
-def project(directory: Path, toml: str = "") -> DaemonProcess:
-    return DaemonProcess(write_project(directory, FUNCTIONS, toml))
+def project(directory: Path) -> DaemonProcess:
+    env = f'[defaults]\nenv = {{ NOTES = "{directory / "notes"}" }}\n'
+    return DaemonProcess(write_project(directory, FUNCTIONS, env))
+
+
+def notes(daemon: DaemonProcess) -> list[str]:
+    """Return what the handlers noted."""
+    path = daemon.config.parent / "notes"
+    return path.read_text().splitlines() if path.exists() else []
 
 
 def run_command(daemon: DaemonProcess) -> list[str]:
@@ -188,3 +221,255 @@ def test_an_attempt_that_has_no_room_for_its_sandbox_waits_for_it(tmp_path: Path
                 assert daemon.wait_for_state(id_, "done")["attempts"] == 1
             assert daemon.wait_for_state(cancelled, "cancelled")
         unmount()
+
+
+# ---- signals
+
+
+def test_a_daemon_that_stands_still_longer_than_its_leases_runs_nothing_twice(
+    tmp_path: Path,
+) -> None:
+    """After a suspend every lease has run out by the clock, and its attempt may still be ours."""
+    daemon = project(tmp_path)
+    with daemon.running():
+        assert daemon.process is not None
+        ids = [daemon.client.enqueue("brief", n) for n in range(3)]
+        for id_ in ids:
+            daemon.wait_for_state(id_, "running")
+        daemon.process.send_signal(signal.SIGSTOP)
+        stopped = time.monotonic()
+        wait_for(lambda: time.monotonic() - stopped > 2.5, "the leases to run out")
+        daemon.process.send_signal(signal.SIGCONT)
+        for id_ in ids:
+            done = daemon.wait_for_state(id_, "done")
+            assert [one["outcome"] for one in done["attempt_records"]] == ["ok"]
+        assert notes(daemon) == ["brief"] * 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_in_the_middle_of_a_batch_and_a_burst_charges_nothing(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """SIGHUP too: a closed terminal is no reason to lose what runs."""
+    daemon = project(tmp_path)
+    daemon.start()
+    assert daemon.process is not None
+    batch = [row["id"] for row in daemon.client.enqueue_many("batched", [{"body": 1}] * 30)]
+    burst = [row["id"] for row in daemon.client.enqueue_many("plain", [{"body": 1}] * 100)]
+    wait_for(lambda: notes(daemon), "the batch to run")
+    daemon.process.send_signal(number)
+    assert daemon.process.wait(30) == 0
+    daemon.process = None
+    assert not daemon.leftovers()
+    with daemon.running():
+        for id_ in batch + burst:
+            done = daemon.wait_for_state(id_, "done")
+            assert [one["outcome"] for one in done["attempt_records"]] == ["ok"]
+        assert sum(int(line.split()[1]) for line in notes(daemon)) == 30
+
+
+# ---- the state directory
+
+
+def garbage(state: Path) -> None:
+    (state / "faasd.db").write_bytes(b"no database at all" * 500)
+
+
+def newer_schema(state: Path) -> None:
+    with contextlib.closing(sqlite3.connect(state / "faasd.db")) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 99")
+
+
+def directory_for_database(state: Path) -> None:
+    (state / "faasd.db").mkdir()
+
+
+def directory_for_lock(state: Path) -> None:
+    (state / "faasd.lock").mkdir()
+
+
+def file_for_state(state: Path) -> None:
+    state.rmdir()
+    state.write_text("x")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (garbage, "restore a backup"),
+        (newer_schema, "upgrade faasd"),
+        (directory_for_database, "faasd.db"),
+        (directory_for_lock, "faasd.lock"),
+        (file_for_state, "state directory"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_refused_by_daemon_and_enqueue(
+    tmp_path: Path, damage: Callable[[Path], None], said: str
+) -> None:
+    """In one sentence that names it; and nothing is acknowledged."""
+    daemon = project(tmp_path)
+    daemon.state_dir.mkdir(mode=0o750)
+    damage(daemon.state_dir)
+    for command in (["run"], ["enqueue", "plain", "1"]):
+        done = daemon.cli(*command)
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not done.stdout
+    assert not daemon.leftovers()
+
+
+def test_an_occupied_socket_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """A file in its place is somebody's; a socket that answers is another program's."""
+    daemon = project(tmp_path)
+    daemon.state_dir.mkdir(mode=0o750)
+    path = daemon.state_dir / "faasd.sock"
+    path.write_text("precious")
+    refused = daemon.cli("run")
+    assert (refused.returncode, str(path) in refused.stderr) == (1, True)
+    assert path.read_text() == "precious"
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        refused = daemon.cli("run")
+        assert (refused.returncode, "answers on it" in refused.stderr) == (1, True)
+    assert path.is_socket()
+    (daemon.state_dir / "faasd.lock").write_bytes(os.urandom(2000))  # Means nothing by itself.
+    with daemon.running():  # Nor does a socket that nobody listens on.
+        daemon.wait_for_state(daemon.client.enqueue("plain", 1), "done")
+
+
+def test_of_daemons_that_start_together_one_runs(tmp_path: Path) -> None:
+    """The others are told who it is."""
+    daemon = project(tmp_path)
+    started = [
+        subprocess.Popen(
+            run_command(daemon), cwd=REPOSITORY, stderr=subprocess.PIPE, start_new_session=True
+        )
+        for _ in range(3)
+    ]
+    wait_for(lambda: sum(one.poll() is not None for one in started) == 2, "two to give up", 40.0)
+    [winner] = [one for one in started if one.poll() is None]
+    for one in started:
+        if one is winner:
+            continue
+        _, said = one.communicate(timeout=10)
+        assert one.returncode == 1
+        assert f"process {winner.pid}".encode() in said
+    daemon.process = winner
+    daemon.wait_until_ready()
+    winner.send_signal(signal.SIGTERM)
+    winner.communicate(timeout=30)
+    assert winner.returncode == 0
+
+
+def test_a_backup_under_load_is_a_store_that_another_daemon_can_open(tmp_path: Path) -> None:
+    """All or nothing of each event; what ran at that moment is `lost` there and runs again."""
+    daemon = project(tmp_path)
+    backup = tmp_path / "backup.db"
+    with daemon.running():
+        acknowledged = [
+            row["id"] for row in daemon.client.enqueue_many("plain", [{"body": 1}] * 200)
+        ]
+        assert daemon.cli("backup", str(backup)).returncode == 0
+        again = daemon.cli("backup", str(backup))
+        assert (again.returncode, "exists" in again.stderr) == (1, True)
+        for id_ in acknowledged:
+            daemon.wait_for_state(id_, "done")
+    other = project(tmp_path / "elsewhere")
+    other.state_dir.mkdir(mode=0o750)
+    backup.rename(other.state_dir / "faasd.db")
+    with other.running():
+        for id_ in acknowledged:
+            records = other.wait_for_state(id_, "done")["attempt_records"]
+            words = [one["outcome"] for one in records]
+            assert words in (["ok"], ["lost", "ok"])
+
+
+# ---- an ordinary user
+
+UID = 64_322  # Nobody else's.
+
+
+@pytest.fixture
+def ordinary(tmp_path: Path) -> Iterator[tuple[DaemonProcess, dict[str, Any]]]:
+    """A project of an ordinary user's, and how to start processes as that user."""
+    if os.geteuid() != 0:
+        (tmp_path / "inbox").mkdir()
+        yield DaemonProcess(write_project(tmp_path, ORDINARY_FUNCTIONS)), {"args": [sys.executable]}
+        return
+    how: dict[str, Any] = {
+        "user": UID,
+        "group": UID,
+        "extra_groups": [],
+        "env": {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"},
+    }
+    for python in (sys.executable, "/usr/bin/python3"):
+        with contextlib.suppress(OSError):
+            tried = [python, "-c", "import sys, faasd.daemon; sys.exit(sys.version_info < (3, 11))"]
+            tried_out = subprocess.run(
+                tried, cwd=REPOSITORY, capture_output=True, check=False, **how
+            )
+            if tried_out.returncode == 0:
+                break
+    else:
+        pytest.skip("no Python >= 3.11 that another user can run with this checkout")
+    root = Path(tempfile.mkdtemp(prefix="faasd-ordinary-"))  # pytest's own are closed to others.
+    try:
+        daemon = DaemonProcess(write_project(root, ORDINARY_FUNCTIONS))
+        (root / "inbox").mkdir()
+        for path in (root, root / "inbox", root / "functions"):
+            os.chown(path, UID, UID)
+        yield daemon, {"args": [python], **how}
+    finally:
+        shutil.rmtree(root)
+
+
+ORDINARY_FUNCTIONS = """
+    from faasd import files, function
+
+    @function(triggers=[files("inbox", name="in", recursive=True, on_success="delete")])
+    def takes(event, context):
+        open(event["path"]).read()
+"""
+
+
+def test_directories_that_an_ordinary_user_may_not_read_are_said_and_taken_up_again(
+    ordinary: tuple[DaemonProcess, dict[str, Any]],
+) -> None:
+    """Root can read everything, so this shows only for others. A foreign state directory is refused."""
+    daemon, how = ordinary
+    python = how.pop("args")[0]
+    command = [python, "-m", "faasd", "run", "--config", str(daemon.config)]
+    inbox = daemon.config.parent / "inbox"
+    if os.geteuid() == 0:
+        daemon.state_dir.mkdir(mode=0o755)
+        refused = subprocess.run(
+            command, cwd=REPOSITORY, capture_output=True, text=True, check=False, **how
+        )
+        assert (refused.returncode, "owner and mode" in refused.stderr) == (1, True)
+        os.chown(daemon.state_dir, UID, UID)
+    with daemon.log_path.open("ab") as log:
+        daemon.process = subprocess.Popen(
+            command, cwd=REPOSITORY, stdout=log, stderr=log, start_new_session=True, **how
+        )
+    daemon.wait_until_ready()
+
+    def problem() -> str:
+        return str(daemon.client.request("GET", "/api/v1/watches")["watches"][0]["problem"] or "")
+
+    try:
+        closed = inbox / "closed"
+        closed.mkdir(mode=0)
+        wait_for(lambda: f"cannot read {closed}" in problem(), "the closed sub-directory", 30.0)
+        closed.rmdir()
+        inbox.chmod(0)
+        wait_for(lambda: "permission to read" in problem(), "the closed directory", 30.0)
+        (inbox / "file").write_text("x")
+        inbox.chmod(0o777)
+        wait_for(lambda: not os.listdir(inbox), "the file to be taken", 30.0)
+        wait_for(lambda: not problem(), "the problem to be over")
+    finally:
+        assert daemon.stop() == 0

@@ -252,7 +252,10 @@ class Lives(RuleBasedStateMachine):
         expired = {
             m.id
             for m in self.model.values()
-            if m.state == "waiting" and m.expires_at is not None and m.expires_at <= self.now
+            if m.state == "waiting"
+            and m.attempts == 0  # Afterwards it runs, or is a dead letter.
+            and m.expires_at is not None
+            and m.expires_at <= self.now
         }
         for each in expired:
             self.model[each].state = "skipped"

