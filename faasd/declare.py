@@ -1,8 +1,10 @@
 """How people declare functions and triggers in Python: plain callables in, plain dictionaries out.
 
 Nothing is judged here. The same models that judge the TOML file judge these dictionaries when the
-daemon reads them, so a mistake gets the same message in both places. The command line imports this
-module as well, so it imports nothing itself.
+daemon reads them, so a mistake gets the same message in both places. That holds for a misspelt
+setting too: it is kept rather than refused, because a TypeError would end the module's import and
+hide its other mistakes. Type checkers see the exact signatures. The command line imports this module
+as well, so it imports nothing itself.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar, Union, overload
 
     Handler = TypeVar("Handler", bound=Callable[..., Any])
+    TriggerCall = TypeVar("TriggerCall", bound=Callable[..., dict[str, Any]])
     Filter = Union[Mapping[str, Any], Sequence[Mapping[str, Any]]]
     Names = Union[str, Sequence[str]]
     Moment = Union[str, datetime]
@@ -112,6 +115,7 @@ def function(  # noqa: F811
     containment: str | None = None,
     on_success: Names | None = None,
     on_failure: Names | None = None,
+    **unknown: Any,
 ) -> Any:
     """Declare that faasd runs this callable, as `@function` or `@function(timeout="30s", ...)`.
 
@@ -122,6 +126,7 @@ def function(  # noqa: F811
     settings = _given(locals())
     settings.pop("handler", None)
     name = settings.pop("name", None)
+    settings.update(settings.pop("unknown"))
 
     def declare(handler: Callable[..., Any]) -> Callable[..., Any]:
         DECLARATIONS.append(_declaration(handler, name, settings))
@@ -130,6 +135,26 @@ def function(  # noqa: F811
     return declare if handler is None else declare(handler)
 
 
+def _keeps_unknown(call: TriggerCall) -> TriggerCall:
+    """Keep names that a trigger does not have, and do without the one that it must have.
+
+    Only `type` is refused as Python does it, since every trigger has that key already.
+    """
+    first = call.__code__.co_varnames[0]
+    known = {first, "type", *(call.__kwdefaults__ or ())}
+
+    def keep(*values: Any, **named: Any) -> dict[str, Any]:
+        unknown = {name: named.pop(name) for name in set(named) - known}
+        if not values:
+            named.setdefault(first, None)
+        return {**call(*values, **named), **unknown}
+
+    keep.__name__, keep.__doc__ = call.__name__, call.__doc__
+    keep.__wrapped__ = call  # type: ignore[attr-defined] # Where inspect finds the signature.
+    return keep  # type: ignore[return-value]
+
+
+@_keeps_unknown
 def cron(
     expression: str,
     *,
@@ -148,6 +173,7 @@ def cron(
     return {"type": "cron", **_given(locals())}
 
 
+@_keeps_unknown
 def every(
     interval: str,
     *,
@@ -165,6 +191,7 @@ def every(
     return {"type": "every", **_given(locals())}
 
 
+@_keeps_unknown
 def at(
     time: Moment,
     *,
@@ -180,6 +207,7 @@ def at(
     return {"type": "at", **_given(locals())}
 
 
+@_keeps_unknown
 def files(
     path: Place,
     *,
@@ -202,6 +230,7 @@ def files(
     return {"type": "files", **_given(locals())}
 
 
+@_keeps_unknown
 def queue(
     name: str,
     *,

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from faasd.cli.command import command, config_in_force, json_option
 from faasd.cli.exits import FAILED, complain
 from faasd.cli.output import print_json
+
+if TYPE_CHECKING:
+    from faasd.model.declaration import Problem
 
 __all__ = ["check"]
 
@@ -24,16 +29,23 @@ def check(context: click.Context, as_json: bool) -> None:
     path = config_in_force(context)
     # Imported here: the daemon's libraries would make every other command a tenth of a second slower.
     loaded = asyncio.run(importlib.import_module("faasd.daemon").load_config(Path(path)))
-    errors = [str(problem) for problem in loaded.errors]
-    warnings = [str(problem) for problem in loaded.problems if problem.is_warning]
+    warnings = [problem for problem in loaded.problems if problem.is_warning]
+    names = [function.name for function in loaded.functions]
     if as_json:
-        print_json({"config": path, "errors": errors, "warnings": warnings})
-    elif not errors:
-        names = ", ".join(function.name for function in loaded.functions) or "none"
-        print(f"{path}: no error found; functions: {names}")
-    for warning in warnings if not as_json else ():
-        print(f"faasd: warning: {warning}", file=sys.stderr)
-    for error in errors if not as_json else ():
-        complain(error)
-    if errors:
+        found = {"errors": _views(loaded.errors), "warnings": _views(warnings)}
+        print_json({"config": path, "functions": names, **found})
+    else:
+        if not loaded.errors:
+            print(f"{path}: no error found; functions: {', '.join(names) or 'none'}")
+        for warning in warnings:
+            print(f"faasd: {warning}", file=sys.stderr)
+        for error in loaded.errors:
+            complain(str(error))
+    if loaded.errors:
         context.exit(FAILED)
+
+
+def _views(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    """Write problems for other programs, with their places apart."""
+    keys = ("path", "line", "column", "setting", "function", "message")
+    return [{key: getattr(problem, key) for key in keys} for problem in problems]

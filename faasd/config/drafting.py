@@ -179,6 +179,8 @@ class Drafting:
         report = _report_of(declared)
         written = {key: value for key, value in declared.settings.items() if key not in _TOML_ONLY}
         settings, problems = validate(FunctionSettings, written, report)
+        message = "can be set in TOML only; the decorator stands at its handler"
+        problems += [report((key,), message) for key in _TOML_ONLY if key in declared.settings]
         name_problems = _name_problems(name, report)
         problems += name_problems
         earlier = self._in_python.get(name)

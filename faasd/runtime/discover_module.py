@@ -74,11 +74,12 @@ def _describe(
     if fault is not None:
         problems.append({"message": fault, **place})
         return None
-    try:
-        settings = json.loads(json.dumps(declaration.settings, default=_plain, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        problems.append({"message": f"its settings cannot be read: {error}", **place})
-        return None
+    settings = {}
+    for name, value in declaration.settings.items():
+        try:
+            settings[name] = json.loads(json.dumps(value, default=_plain, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            problems.append({"message": f"its setting {name!r} cannot be read: {error}", **place})
     handler = f"{module_name}:{path}"
     return {
         "name": declaration.name,
@@ -242,8 +243,6 @@ def _import_message(error: BaseException, timeout_s: float) -> str:
     hint = ""
     if isinstance(error, ModuleNotFoundError):
         hint = f"; install it for {sys.executable}, or set `python` to the interpreter that has it"
-    elif isinstance(error, TypeError) and "unexpected keyword argument" in text:
-        hint = _keyword_hint(text)
     return f"cannot be imported: {type(error).__name__}: {text}{hint}"
 
 
@@ -252,15 +251,6 @@ def _text_of(error: BaseException) -> str:
         return str(error)[:2000]
     except Exception as second:  # noqa: BLE001 - The exception's class is the user's own code.
         return f"(its text raised {type(second).__name__})"
-
-
-def _keyword_hint(text: str) -> str:
-    """Add what the decorator's parameter is called; Python 3.9 to 3.12 do not say it."""
-    callee, _, rest = text.partition("()")
-    if "did you mean" in text.lower() or callee not in declare.__all__:
-        return ""
-    word = rest.rpartition(" ")[2].strip("'\"")
-    return did_you_mean(word, getattr(declare, callee).__code__.co_varnames)
 
 
 def _is_ours(file: str) -> bool:

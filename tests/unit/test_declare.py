@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,13 +71,16 @@ def test_a_users_module_is_type_checked(tmp_path: Path) -> None:
         "        context.nothing()\n"
         "        raise\n"
         "reveal_type(f)\n"
+        "every('5m', jiter='1s')\n"
+        "function(timout='5s')\n"
     )
     mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=/dev/null"]
     done = subprocess.run(
         [*mypy, "m.py"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     said = done.stdout.splitlines()
-    assert len(said) == 3, done.stdout + done.stderr
+    errors = [line for line in said if ": error: " in line]
+    assert [line.split(":")[1] for line in errors] == ["8", "11", "12"], done.stdout + done.stderr
     assert said[0].startswith('m.py:8: error: "Context" has no attribute "nothing"')
     assert "Coroutine[Any, Any, int]" in said[1]
 
@@ -98,9 +102,31 @@ def test_triggers_say_only_what_was_given() -> None:
     assert faasd.queue("q", batch_size=5) == {"type": "queue", "name": "q", "batch_size": 5}
 
 
+def test_a_misspelt_argument_is_kept_for_the_models_to_refuse(
+    declarations: list[declare.Declaration],
+) -> None:
+    """Raised here, it would end the import and hide the module's other mistakes."""
+    call: Any = faasd.cron  # Type checkers refuse what follows.
+    assert call("@daily", timezon="UTC") == {
+        "type": "cron",
+        "expression": "@daily",
+        "timezon": "UTC",
+    }
+    assert call(expresion="@daily") == {"type": "cron", "expresion": "@daily"}
+    with pytest.raises(TypeError, match="'type'"):
+        call("@daily", type="every")
+    call = faasd.function
+    call(timout="3s", handler="x:y")(lambda event, context: None)
+    assert declarations[0].settings == {"timout": "3s", "handler": "x:y"}
+
+
 def test_python_and_toml_have_the_same_settings() -> None:
     """One that exists in only one of the two would be found out by somebody in the field."""
-    parameters = set(inspect.signature(declare.function).parameters) - {"handler", "name"}
+    parameters = set(inspect.signature(declare.function).parameters) - {
+        "handler",
+        "name",
+        "unknown",
+    }
     assert parameters == set(keys_of(FunctionSettings)) - {"handler", "command"}
     for kind, model in TRIGGER_MODELS.items():
         parameters = set(inspect.signature(getattr(declare, kind)).parameters)
@@ -112,7 +138,7 @@ def test_both_spellings_of_the_decorator_have_the_same_parameters() -> None:
     source = Path(declare.__file__).read_text()
     overload = source.split("@overload")[2].partition(") -> Callable")[0]
     for name in inspect.signature(declare.function).parameters:
-        assert name == "handler" or f"\n    {name}: " in overload, name
+        assert name in ("handler", "unknown") or f"\n    {name}: " in overload, name
 
 
 def test_what_is_exported_is_what_can_be_imported() -> None:

@@ -62,6 +62,26 @@ def test_check_without_a_configuration_says_where_it_looked(faasd: Run, tmp_path
     assert "/etc/faasd/faasd.toml" in done.stderr
 
 
+def test_check_gives_other_programs_the_places_apart(faasd: Run, tmp_path: Path) -> None:
+    """An editor or a deployment script wants file, line and column without taking text apart."""
+    (tmp_path / "m.py").write_text(
+        "import faasd\n@faasd.function(timout='3s')\ndef f(e, c): ...\n"
+        "@faasd.function\ndef g(e, c): ...\n"
+    )
+    config = tmp_path / "faasd.toml"
+    config.write_text("[daemon]\nfunctions = 'm.py'\nslotz = 3\n")
+    done = faasd("check", "--json", "--config", str(config))
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    places = [[one[key] for key in ("path", "line", "column")] for one in answer["errors"]]
+    assert places == [[str(config), 3, 1], [str(tmp_path / "m.py"), 2, None]]
+    second = answer["errors"][1]
+    assert (second["setting"], second["function"]) == ("functions.f.timout", "f")
+    assert second["message"] == 'unknown setting; did you mean "timeout"?'
+    assert answer["functions"] == ["g"]
+    assert answer["warnings"] == []
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts_name_the_command(faasd: Run, shell: str) -> None:
     """The script asks `faasd` itself, by this variable."""

@@ -230,11 +230,12 @@ async def test_a_file_named_like_the_standard_library_is_refused(project: Projec
         ("import gone\n", r"functions/a.py:1: cannot be imported: ModuleNotFoundError: No module named 'gone'; install it for"),
         ("x = (\n", r"functions/a.py:1: cannot be imported: SyntaxError"),
         ("def f():\n    1 / 0\nf()\n", r"functions/a.py:2: cannot be imported: ZeroDivisionError: division by zero\n    functions/a.py:3 in <module>\n    functions/a.py:2 in f"),
-        ("import faasd\n@faasd.function(timout='3s')\ndef f(e, c): ...\n", r"functions/a.py:2: cannot be imported: TypeError: .*; did you mean \"timeout\"\?"),
+        ("import faasd\n@faasd.function(timout='3s')\ndef f(e, c): ...\n", r"functions/a.py:2: functions.f.timout: unknown setting; did you mean \"timeout\"\?"),
+        ("import faasd\n@faasd.function(command=['x'])\ndef f(e, c): ...\n", r"functions/a.py:2: functions.f.command: can be set in TOML only"),
         ("import faasd\n@faasd.function\ndef f(event): ...\n", r"functions/a.py:2: f\(event\) cannot be called as handler\(event, context\)"),
         ("import faasd\nfaasd.function(name='f')(lambda e, c: 0)\n", r"functions/a.py:2: is a lambda"),
         ("import faasd\n@faasd.function\ndef f(e, c): yield 1\n", r"functions/a.py:2: 'f' is a generator"),
-        ("import faasd\n@faasd.function(env={'A': object()})\ndef f(e, c): ...\n", r"functions/a.py:2: its settings cannot be read: <object"),
+        ("import faasd\n@faasd.function(env={'A': object()})\ndef f(e, c): ...\n", r"functions/a.py:2: its setting 'env' cannot be read: <object"),
         ("import faasd\n@faasd.function(env={1: 'x'}, concurrency=0)\ndef f(e, c): ...\n", r"functions/a.py:2: functions.f.concurrency: expected at least 1, not 0|.*functions.f.env"),
     ],
 )  # fmt: skip
@@ -245,6 +246,27 @@ async def test_a_broken_module_is_explained_at_its_own_line(
     project.write("functions/a.py", source)
     problems = await project.problems("")
     assert re.match(expected, problems[0]), problems[0]
+
+
+async def test_no_mistake_in_a_module_hides_another(project: Project) -> None:
+    """A misspelt argument is not a TypeError that ends the import before the rest was seen."""
+    project.write(
+        "functions/a.py",
+        "from faasd import *\n"
+        "nightly = cron('0 0 * * *', timezon='UTC')\n"
+        "@function(triggers=[nightly, files(pth='in'), every('5x'), at(), queue('q', rat=3)])\n"
+        "def f(e, c): ...\n"
+        "@function(timeout=5, memroy='1M', env={'A': {1}.pop}, concurrency=0)\n"
+        "def g(e, c): ...\n",
+    )
+    problems = await project.problems("[daemon]\nslot = 3\n[functions.f]\ntimout = '3s'\n")
+    expected = (
+        "daemon.slot: functions.f.timout: triggers[0].timezon: triggers[1].path: triggers[1].pth: "
+        "triggers[2].interval: triggers[3].time: triggers[4].rat: functions.g.timeout: concurrency: "
+        "memroy: 'env'"
+    )
+    for problem, said in zip(problems, expected.split(": "), strict=True):
+        assert said in problem, problems
 
 
 async def test_a_broken_module_does_not_take_the_others_with_it(project: Project) -> None:
