@@ -62,7 +62,7 @@ def assemble(draft: Draft, code_dir: str, around: Surroundings) -> Assembled:
         python=_python(merged, around, problems),
         code_dir=code_dir,
         limits=Limits(**_fields(Limits, merged.values)),
-        permissions=Permissions(**_fields(Permissions, merged.values)),
+        permissions=_permissions(merged, around.base_dir),
         retry=_retry(merged, problems),
         expires_s=merged["expires_s"],
         dead_letter=merged["dead_letter"],
@@ -75,6 +75,14 @@ def assemble(draft: Draft, code_dir: str, around: Surroundings) -> Assembled:
         origin=draft.origin,
     )
     return Assembled(function, merged, triggers, tuple(problems), merged["enabled"])
+
+
+def _permissions(merged: Merged, base_dir: Path) -> Permissions:
+    values = _fields(Permissions, merged.values)
+    for name in ("read", "write"):
+        paths = (base_dir / Path(path).expanduser() for path in values[name])
+        values[name] = tuple(os.path.normpath(path) for path in paths)
+    return Permissions(**values)
 
 
 def find_program(written: str, base_dir: Path) -> tuple[str, str | None]:

@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator
 
 from faasd.config.trigger_settings import Settings, TriggerSettings
-from faasd.config.values import Destinations, Duration, Location, Names, Size, setting
+from faasd.config.values import Destinations, Duration, Location, Names, Network, Size, setting
 from faasd.errors import InvalidSetting
 from faasd.model.function import Function
 from faasd.model.limits import Limits
-from faasd.model.permissions import Permissions
+from faasd.model.permissions import Permissions, Ports
 from faasd.model.retry import RetryPolicy
 
 __all__ = [
@@ -82,6 +82,12 @@ class DaemonSettings(Settings):
     functions: Annotated[tuple[str, ...], Names("a directory, a .py file or a module")] = setting(
         ("functions",),
         "Where functions are declared in Python; directories and files are relative to this file.",
+    )
+    secrets_dir: Annotated[Path, Location()] = setting(
+        None,
+        "Where secrets are kept, a file each, readable by the daemon's user alone; relative to this file.",
+        example="/etc/faasd/secrets",
+        default_text="systemd's CREDENTIALS_DIRECTORY; else `secrets` beside this file",
     )
     slots: int = setting(
         lambda: max(4, 2 * (os.cpu_count() or 1)),
@@ -171,6 +177,21 @@ class DefaultSettings(Settings):
         "How much memory one attempt's processes may use together.",
         key="memory",
     )
+    cpu: float | None = setting(
+        _LIMITS.cpu,
+        "How many processors' worth of time one attempt's processes may use together.",
+        example=0.5,
+        default_text="no cap",
+        at_least=0.01,
+        at_most=1024,
+    )
+    cpu_time_s: Annotated[float | None, Duration(at_least_s=0.1, at_most_s=366 * 86400)] = setting(
+        _LIMITS.cpu_time_s,
+        "How much processor time one attempt's processes may use together; then they are killed.",
+        key="cpu_time",
+        example="10s",
+        default_text="no cap",
+    )
     processes: int = setting(
         _LIMITS.processes,
         "How many processes and threads one attempt may have at once.",
@@ -185,6 +206,17 @@ class DefaultSettings(Settings):
     )
     file_size_bytes: Annotated[int, Size()] = setting(
         _LIMITS.file_size_bytes, "The largest file that it may write.", key="file_size"
+    )
+    tmp_size_bytes: Annotated[int, Size(at_least_bytes=64 * 2**10)] = setting(
+        _LIMITS.tmp_size_bytes,
+        "How much one attempt may keep in its private temporary directory.",
+        key="tmp_size",
+    )
+    oom_score_adj: int = setting(
+        _LIMITS.oom_score_adj,
+        "How much sooner than the daemon its processes go when the whole host is out of memory.",
+        at_least=0,
+        at_most=1000,
     )
     output_limit_bytes: Annotated[int, Size(at_most_bytes=2**30)] = setting(
         _LIMITS.output_limit_bytes, "How much one attempt may print.", key="output_limit"
@@ -230,10 +262,43 @@ class DefaultSettings(Settings):
     pass_env: Annotated[tuple[str, ...], Names("a variable's name")] = setting(
         (), "The daemon's own environment variables that the handler gets too.", example=["TZ"]
     )
+    read: Annotated[tuple[str, ...], Names("a path")] = setting(
+        (),
+        "Files and directories that it may read, besides its code and the system's libraries; "
+        "relative to this file. A files trigger's directory is among them.",
+        example=["/srv/prices"],
+        default_text="none",
+    )
+    write: Annotated[tuple[str, ...], Names("a path")] = setting(
+        (),
+        "Files and directories that it may read, write, make and remove, besides its private "
+        "temporary directory; relative to this file.",
+        example=["/srv/thumbnails"],
+        default_text="none",
+    )
+    network: Annotated[bool | Ports, Network()] = setting(
+        Permissions().network,
+        "Whether it may use the network; or the TCP ports that it may connect to; or both kinds, as in "
+        "`{ connect = [443], bind = [8080] }`.",
+        example=[443, 5432],
+        default_text="true",
+    )
+    secrets: Annotated[tuple[str, ...], Names("a secret's name")] = setting(
+        (),
+        "Secrets that it gets: names of files in `secrets_dir` or of systemd credentials.",
+        example=["smtp-password"],
+        default_text="none",
+    )
+    user: str | None = setting(
+        None,
+        "The user that it runs as, where the daemon runs as root.",
+        example="nobody",
+        default_text="the daemon's own",
+    )
     containment: Literal["strict", "best-effort"] = setting(
         Permissions().containment,
-        "`strict` or `best-effort`. In this release both run with the walls that the host can build, and each "
-        "attempt's record names under `degraded` what is missing.",
+        "`strict`: where this host cannot build a wall, the function is refused. `best-effort`: it runs, "
+        "and each attempt's record names the missing walls under `degraded`.",
     )
     on_success: Annotated[tuple[str, ...], Destinations()] = setting(
         (),

@@ -12,6 +12,7 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from faasd.errors import InvalidSetting
+from faasd.model.permissions import Ports
 from faasd.model.units import (
     format_duration,
     format_size,
@@ -28,6 +29,7 @@ __all__ = [
     "Moment",
     "Name",
     "Names",
+    "Network",
     "Rate",
     "Size",
     "setting",
@@ -288,6 +290,51 @@ class Names(Kind):
     def schema(self) -> dict[str, Any]:
         """Return the JSON schema: text or a list of it."""
         return {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+
+
+@dataclass(frozen=True)
+class Network(Kind):
+    """Yes, no, or the TCP ports that may be used."""
+
+    def read(self, value: Any) -> bool | Ports:
+        """Read a truth value, a list of ports to connect to, or a table of both kinds."""
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, list | tuple):
+            return Ports(connect=_ports(value))
+        if not isinstance(value, dict) or not value or set(value) - {"connect", "bind"}:
+            raise InvalidSetting(
+                "expected true, false, a list of ports such as [443], or a table such as "
+                f"{{ connect = [443], bind = [8080] }}, not {value!r}"
+            )
+        return Ports(**{key: _ports(ports) for key, ports in value.items()})
+
+    def show(self, value: bool | Ports) -> Any:
+        """Return it in its shortest spelling."""
+        if isinstance(value, bool):
+            return value
+        both = {"connect": list(value.connect), "bind": list(value.bind)}
+        return both if value.bind else both["connect"]
+
+    @property
+    def unit(self) -> str:
+        """Say what may be written."""
+        return "true, false, ports, or a table of ports"
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema of the three spellings."""
+        ports = {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}}
+        table = {"type": "object", "properties": {"connect": ports, "bind": ports}}
+        return {"anyOf": [{"type": "boolean"}, ports, {**table, "additionalProperties": False}]}
+
+
+def _ports(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple):
+        raise InvalidSetting(f"expected a list of ports such as [443], not {value!r}")
+    for port in value:
+        if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
+            raise InvalidSetting(f"expected a port from 1 to 65535, not {port!r}")
+    return tuple(sorted(set(value)))
 
 
 @dataclass(frozen=True)

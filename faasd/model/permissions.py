@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["Permissions"]
+__all__ = ["Permissions", "Ports"]
+
+
+@dataclass(frozen=True)
+class Ports:
+    """TCP ports that a function may connect to, and those it may listen on; no others."""
+
+    connect: tuple[int, ...] = ()
+    bind: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Permissions:
-    """Paths, environment, network and user that a function is given."""
+    """Paths, network, environment, secrets and user that a function is given.
+
+    `read` and `write` are absolute paths besides those that every function has; a files trigger's
+    directory counts as `read`.
+    """
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
+    network: bool | Ports = True  # True: the host's; False: loopback of its own.
     env: dict[str, str] = field(default_factory=dict)
     pass_env: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()  # Names of files in the secrets directory.
+    user: str | None = None  # None: the daemon's own.
     containment: str = "strict"  # or "best-effort"
