@@ -18,6 +18,7 @@ __all__ = [
     "fork_and",
     "join_cgroups",
     "probe_namespaces",
+    "probe_walls",
 ]
 
 _FLAGS = {"pid": clone.NEWPID, "ipc": clone.NEWIPC, "uts": clone.NEWUTS, "user": clone.NEWUSER}
@@ -85,6 +86,11 @@ def contain_handler(policy: dict[str, Any]) -> None:
 def _limit_data(policy: dict[str, Any]) -> None:
     if policy["data_bytes"] is not None:
         rlimits.set_soft("DATA", rlimits.data_bytes() + policy["data_bytes"])
+
+
+def probe_walls(namespaces_found: Sequence[str]) -> dict[str, Any]:
+    """Return what else this host lets us build: fields of faasd/sandbox/policy.py's Walls."""
+    return {}
 
 
 def probe_namespaces() -> list[str]:

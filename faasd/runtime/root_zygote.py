@@ -43,7 +43,8 @@ def main(arguments: list[str]) -> None:
         if process.has_hung_up(control.fileno()):
             return
     version = ".".join(map(str, sys.version_info[:3]))
-    wire.send(control, {"op": "hello", "namespaces": names, "python": version, "uid": os.geteuid()})
+    hello = {"op": "hello", "namespaces": names, "walls": containment.probe_walls(names)}
+    wire.send(control, {**hello, "python": version, "uid": os.geteuid()})
     RootZygote(control).serve()
 
 

@@ -45,6 +45,10 @@ class Walls:
     cgroup_caps_processes: bool = False
     cgroup_caps_cpu: bool = False
     uid: int = 0
+    landlock: int = 0  # Its ABI; 0 where the kernel has none.
+    mounts: bool = False  # A mount namespace of the zygote's own, with a tmpfs per attempt.
+    seccomp: bool = False
+    network_namespace: bool = False
 
 
 def degraded(function: Function, walls: Walls) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class ProcessSandboxes:
 
     `state_dir` holds private temporary directories and, hashed, names what is ours on this host: no two
     daemons may share one. `pid_namespaces` and `cgroups` set to False do without them where the host has
-    them. A zygote unused for `zygote_idle_s` is ended.
+    them, and `without` names more fields of policy.Walls to leave off. A zygote unused for `zygote_idle_s` is ended.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class ProcessSandboxes:
         pid_namespaces: bool = True,
         cgroups: bool = True,
         zygote_idle_s: float = 600.0,
+        without: Collection[str] = (),
     ) -> None:
         self.leftovers_ended = 0  # Processes of a predecessor that `start` found and ended.
         self._state_dir = os.path.realpath(state_dir)
@@ -60,6 +61,7 @@ class ProcessSandboxes:
         self._use_namespaces = pid_namespaces
         self._use_cgroups = cgroups
         self._zygote_idle_s = zygote_idle_s
+        self._without = without
         digest = hashlib.sha256(os.fsencode(self._state_dir)).hexdigest()
         self._state_hash = digest[:16]
         self._numbers = itertools.count(1)
@@ -98,6 +100,7 @@ class ProcessSandboxes:
             self._clock,
             use_namespaces=self._use_namespaces,
             idle_s=self._zygote_idle_s,
+            without=self._without,
         )
         self._is_stopping = False
         self._namespaces = (await self._pool.root(sys.executable)).namespaces

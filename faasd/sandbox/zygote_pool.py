@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -79,6 +79,7 @@ class ZygotePool:
         *,
         use_namespaces: bool,
         idle_s: float,
+        without: Collection[str] = (),
     ) -> None:
         self._mark = mark
         self._numbers = numbers
@@ -87,6 +88,7 @@ class ZygotePool:
         self._clock = clock
         self._use_namespaces = use_namespaces
         self._idle_s = idle_s
+        self._without = without
         self._roots: dict[str, asyncio.Task[RootZygote]] = {}
         self._entries: dict[str, _Entry] = {}
         self._endings: set[asyncio.Task[None]] = set()
@@ -209,6 +211,7 @@ class ZygotePool:
             cgroup_caps_processes=slots.caps_processes if slots else False,
             cgroup_caps_cpu=slots.caps_cpu if slots else False,
             uid=root.uid,
+            **{name: value for name, value in root.walls.items() if name not in self._without},
         )
 
     def _key(

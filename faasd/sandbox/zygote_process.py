@@ -35,6 +35,9 @@ class RootZygote:
         self.mark = mark
         self.namespaces: tuple[str, ...] = ()
         self.uid = os.geteuid()
+        self.walls: dict[
+            str, Any
+        ] = {}  # More fields of policy.Walls, as the interpreter found them.
         self._loop = asyncio.get_running_loop()
         self._hello: asyncio.Future[dict[str, Any]] = self._loop.create_future()
         self._forks: dict[int, asyncio.Future[int]] = {}
@@ -89,6 +92,7 @@ class RootZygote:
             raise SandboxError(f"{message}; is it a CPython 3.9 or newer?") from error
         self.namespaces = tuple(hello["namespaces"])
         self.uid = int(hello["uid"])
+        self.walls = hello["walls"]
 
     @property
     def is_alive(self) -> bool:
