@@ -88,7 +88,7 @@ def _limit_data(policy: dict[str, Any]) -> None:
         rlimits.set_soft("DATA", rlimits.data_bytes() + policy["data_bytes"])
 
 
-def probe_walls(namespaces_found: Sequence[str]) -> dict[str, Any]:
+def probe_walls(namespaces_found: Sequence[str]) -> dict[str, Any]:  # noqa: ARG001
     """Return what else this host lets us build: fields of faasd/sandbox/policy.py's Walls."""
     return {}
 
