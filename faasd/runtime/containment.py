@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Callable
 
-from faasd.linux import clone, landlock, namespaces, process, rlimits
-from faasd.runtime import file_walls
+from faasd.linux import clone, landlock, mounts, namespaces, process, rlimits
+from faasd.runtime.file_walls import FileWalls
 
 __all__ = [
     "contain_handler",
@@ -28,16 +28,21 @@ _FLAGS = {"pid": clone.NEWPID, "ipc": clone.NEWIPC, "uts": clone.NEWUTS, "user":
 
 
 def fork(
-    policy: dict[str, Any], cgroup_fds: Sequence[int], *, is_plain: bool = False
+    policy: dict[str, Any],
+    cgroup_fds: Sequence[int],
+    *,
+    is_plain: bool = False,
+    has_mounts: bool = False,
 ) -> tuple[int, int]:
     """Fork a process into the policy's namespaces and cgroups; returns (pid, pidfd), or (0, -1) in the child.
 
     The child is itself in its user namespace, and in its cgroups, before anything else happens in it. Where
     that fails it returns all the same, as the child that it is, and `contain_zygote` or `contain_handler`
     raises: an exception from here would have it go on as a second copy of its parent.
-    `is_plain` is for a child that runs only our code; see `clone.fork`.
+    `is_plain` is for a child that runs only our code; see `clone.fork`. `has_mounts` is for one that will make
+    mounts of its own.
     """
-    flags = sum(_FLAGS[name] for name in policy["namespaces"])
+    flags = sum(_FLAGS[name] for name in policy["namespaces"]) | clone.NEWNS * has_mounts
     into = cgroup_fds[0] if policy["cgroup"] == "v2" and cgroup_fds else None
     uid, gid = os.geteuid(), os.getegid()  # Asked here: in the child they are unmapped at first.
     pid, pidfd = clone.fork(flags, into, is_plain=is_plain)
@@ -73,7 +78,7 @@ def contain_zygote(policy: dict[str, Any]) -> None:
     process.forbid_new_privileges()
     os.chdir(policy["code_dir"])
     # Last: from here on nothing can be mounted, nor opened but what the function was given.
-    policy["file_walls"] = file_walls.close_in_zygote(policy)
+    policy["file_walls"] = FileWalls(policy)
 
 
 def contain_handler(policy: dict[str, Any]) -> None:
@@ -93,9 +98,43 @@ def _limit_data(policy: dict[str, Any]) -> None:
         rlimits.set_soft("DATA", rlimits.data_bytes() + policy["data_bytes"])
 
 
-def probe_walls(namespaces_found: Sequence[str]) -> dict[str, Any]:  # noqa: ARG001
+def probe_walls(namespaces_found: Sequence[str]) -> dict[str, Any]:
     """Return what else this host lets us build: fields of faasd/sandbox/policy.py's Walls."""
-    return {"landlock": landlock.abi(), "python_paths": _python_paths()}
+    names = list(namespaces_found)
+    has_mounts = bool(names) and _has_mounts(names, _try_view)
+    return {
+        "landlock": landlock.abi(),
+        "python_paths": _python_paths(),
+        "mounts": has_mounts,
+        "private_proc": has_mounts and _has_mounts(names, lambda: mounts.mount_proc("/proc")),
+    }
+
+
+def _has_mounts(names: list[str], attempt: Callable[[], None]) -> bool:
+    """Try something out in a mount namespace of its own."""
+    policy = {"namespaces": names, "cgroup": None}
+
+    def works() -> bool:
+        try:
+            attempt()
+        except OSError:
+            return False
+        return True
+
+    try:
+        return _forks(policy, works, has_mounts=True)
+    except OSError:
+        return False
+
+
+def _try_view() -> None:
+    """Do once what private_view.py does for every slot."""
+    mounts.detach_from_host()
+    mounts.mount_tmpfs("/proc", 2**16, 64, 0o755, unbindable=True)  # Wherever: it ends with us.
+    os.mkdir("/proc/root")
+    mounts.bind("/", "/proc/root", recursive=True)
+    mounts.make_read_only("/proc/root")
+    os.chroot("/proc/root")
 
 
 def _python_paths() -> list[str]:
@@ -110,7 +149,8 @@ def _python_paths() -> list[str]:
 def probe_namespaces() -> list[str]:
     """Return the namespaces that this host lets us nest twice, as zygote and sandbox need it; empty for none."""
     plain = ["pid", "ipc", "uts"]
-    for names in ([plain] if os.geteuid() == 0 else []) + [["user", *plain]]:
+    # With a user namespace first, as root too: its capabilities are worth nothing outside.
+    for names in [["user", *plain]] + ([plain] if os.geteuid() == 0 else []):
         policy = {"namespaces": names, "cgroup": None}
         try:
             if _forks(policy, lambda policy=policy: _forks(policy, lambda: True)):
@@ -120,17 +160,19 @@ def probe_namespaces() -> list[str]:
     return []
 
 
-def _forks(policy: dict[str, Any], then: Any) -> bool:
-    pid, pidfd = fork_and(policy, then)
+def _forks(policy: dict[str, Any], then: Any, *, has_mounts: bool = False) -> bool:
+    pid, pidfd = fork_and(policy, then, has_mounts=has_mounts)
     os.close(pidfd)
     return os.waitpid(pid, 0)[1] == 0
 
 
-def fork_and(policy: dict[str, Any], then: Any) -> tuple[int, int]:
+def fork_and(
+    policy: dict[str, Any], then: Any, *, has_mounts: bool = False
+) -> tuple[int, int]:
     """Fork a child that calls `then`, exits 0 when that is true and 1 otherwise."""
     pid = -1
     try:
-        pid, pidfd = fork(policy, ())
+        pid, pidfd = fork(policy, (), has_mounts=has_mounts)
         if pid == 0:
             os._exit(0 if "failure" not in policy and then() else 1)
     except OSError:
