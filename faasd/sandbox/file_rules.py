@@ -57,8 +57,8 @@ def file_rules(
 ) -> dict[str, Any]:
     """Return the policy's table `files`: sorted paths by what may be done there, links not followed yet."""
     given = function.permissions
-    read = [*_SYSTEM, *(f"/etc/{name}" for name in _ETC), PACKAGE_DIR, function.code_dir]
-    read += [path for path in python_paths if path != "/"]
+    read = [*_SYSTEM, *(f"/etc/{name}" for name in _ETC), PACKAGE_DIR]
+    read += [path for path in (function.code_dir, *python_paths) if path != "/"]
     read += [*given.read, *(trigger.path for trigger in function.files)]
     if function.command is not None and function.command[0].startswith("/"):
         read.append(function.command[0])
