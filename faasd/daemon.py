@@ -114,6 +114,12 @@ class Daemon:
                 f"the daemon broke and stopped: {self._failure!r}; its log has the place"
             ) from self._failure
 
+    def _hidden_paths(self) -> list[str]:
+        """Return what no function may reach, besides the state directory."""
+        settings = self._settings
+        secrets_dir = settings.secrets_dir or self._config_path.parent / "secrets"
+        return [str(path) for path in (settings.socket, self._config_path, secrets_dir)]
+
     async def _build(self, stack: contextlib.AsyncExitStack) -> None:
         """Make every part and tie them together; nothing runs yet. The store's lock is taken first."""
         settings = self._settings
@@ -137,7 +143,7 @@ class Daemon:
         self._sandboxes = ProcessSandboxes(
             settings.state_dir,
             self._clock,
-            hidden=[str(settings.socket), *map(str, filter(None, [settings.secrets_dir]))],
+            hidden=self._hidden_paths(),
             slots=settings.slots,
         )
         self._spine = Spine(

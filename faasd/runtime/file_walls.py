@@ -37,12 +37,15 @@ class FileWalls:
         self.slots: Slots | None = None
         files = policy["files"]
         self._hidden = [os.path.realpath(path) for path in files["hidden"]]
+        _make_missing(files["write"])
         read, write = self._existing(files["read"]), self._existing(files["write"])
         view = None
         if policy["mounts"]:
             view = PrivateView(policy, read, write)
             view.build()
             self.slots = Slots(view.slots, view.kept)
+        if view is not None:
+            self._hidden = []  # They are covered, and a rule on what is around them does not show them.
         if self._abi:
             for paths, rights in ((read, landlock.READ), (write, landlock.WRITE)):
                 for path in paths:
@@ -161,6 +164,15 @@ class FileWalls:
     def _close(rules: list[tuple[int, int]]) -> None:
         while rules:
             os.close(rules.pop()[0])
+
+
+def _make_missing(paths: list[str]) -> None:
+    """Make directories that the function may write and that do not exist: it could not do so itself."""
+    for path in paths:
+        try:
+            os.mkdir(path, 0o755)
+        except OSError:
+            pass  # It is there, and may be a file; or the function will hear of it.
 
 
 def _allow_proc_of_host(ruleset: landlock.Ruleset) -> None:
