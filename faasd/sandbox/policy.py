@@ -62,7 +62,7 @@ def degraded(function: Function, walls: Walls) -> tuple[str, ...]:
         missing.append("files")
     if not walls.mounts:
         missing.append("tmp-quota")
-    if not walls.private_proc:
+    if not (walls.private_proc and walls.mounts):
         missing.append("private-proc")
     if "pid" not in walls.namespaces:
         missing.append("pid-namespace")
@@ -103,7 +103,7 @@ def zygote_policy(
         "env": {} if module is None else environment(function, environ),
         "landlock": walls.landlock,
         "mounts": walls.mounts,
-        "private_proc": walls.private_proc,
+        "private_proc": walls.private_proc and walls.mounts,
         "files": file_rules(function, walls.python_paths, premises),
         "network": _network(function),
         "tmp_at": tmp_at(function, premises),
