@@ -117,7 +117,8 @@ class Daemon:
     def _hidden_paths(self) -> list[str]:
         """Return what no function may reach, besides the state directory."""
         settings = self._settings
-        secrets_dir = settings.secrets_dir or self._config_path.parent / "secrets"
+        secrets_dir: Path | None = settings.secrets_dir  # None: nobody wrote one.
+        secrets_dir = secrets_dir or self._config_path.parent / "secrets"
         return [str(path) for path in (settings.socket, self._config_path, secrets_dir)]
 
     async def _build(self, stack: contextlib.AsyncExitStack) -> None:

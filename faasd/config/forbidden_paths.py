@@ -17,10 +17,11 @@ def forbidden_paths(
     everything: Sequence[Assembled], daemon: DaemonSettings, base_dir: Path
 ) -> list[Problem]:
     """Return a problem for each path in `read`, `write` and a files trigger that reaches what it must not."""
+    secrets_dir: Path | None = daemon.secrets_dir  # None: nobody wrote one.
     places = {
         "the state directory": os.path.realpath(daemon.state_dir),
         "the daemon's socket": os.path.realpath(daemon.socket),
-        "the secrets": os.path.realpath(daemon.secrets_dir or base_dir / "secrets"),
+        "the secrets": os.path.realpath(secrets_dir or base_dir / "secrets"),
     }
     problems = []
     for one in everything:

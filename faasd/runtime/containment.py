@@ -166,9 +166,7 @@ def _forks(policy: dict[str, Any], then: Any, *, has_mounts: bool = False) -> bo
     return os.waitpid(pid, 0)[1] == 0
 
 
-def fork_and(
-    policy: dict[str, Any], then: Any, *, has_mounts: bool = False
-) -> tuple[int, int]:
+def fork_and(policy: dict[str, Any], then: Any, *, has_mounts: bool = False) -> tuple[int, int]:
     """Fork a child that calls `then`, exits 0 when that is true and 1 otherwise."""
     pid = -1
     try:

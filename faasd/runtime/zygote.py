@@ -124,7 +124,9 @@ class Zygote:
         self._control = control
         self._sandboxes: dict[int, tuple[int, int]] = {}  # pidfd → (id, pid)
         self._slots: Slots | None = policy["file_walls"].slots
-        self._slot_of: dict[int, int] = {}  # pidfd of a sandbox, or of who cleans up after it → slot
+        self._slot_of: dict[
+            int, int
+        ] = {}  # pidfd of a sandbox, or of who cleans up after it → slot
         self._cleaners: dict[int, int] = {}  # pidfd → pid
         self._waiting: deque[tuple[dict[str, Any], list[int]]] = deque()  # For a slot.
         self._poll = select.poll()

@@ -68,7 +68,9 @@ def degraded(function: Function, walls: Walls) -> tuple[str, ...]:
         missing.append("pid-namespace")
         if walls.landlock < 6:
             missing.append("signals")
-    if walls.landlock < 6 and not (function.permissions.network is False and walls.network_namespace):
+    if walls.landlock < 6 and not (
+        function.permissions.network is False and walls.network_namespace
+    ):
         missing.append("abstract-sockets")
     if walls.cgroup is None:
         missing.append("memory-cgroup")

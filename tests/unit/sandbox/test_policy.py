@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from faasd.model.function import Function
 from faasd.model.limits import Limits
 from faasd.sandbox.policy import Walls, attempt_policy, degraded, zygote_key, zygote_policy
 
-FULL = Walls(("pid", "ipc", "uts"), "v2", cgroup_caps_processes=True, cgroup_caps_cpu=True, uid=0)
-USER = Walls(("user", "pid", "ipc", "uts"), None, uid=1000)
-BARE = Walls((), None, uid=1000)
-BARE_ROOT = Walls((), None, uid=0)
+FILES = {"landlock": 7, "mounts": True, "private_proc": True}
+FULL = Walls(
+    ("pid", "ipc", "uts"), "v2", cgroup_caps_processes=True, cgroup_caps_cpu=True, uid=0, **FILES
+)
+USER = Walls(("user", "pid", "ipc", "uts"), None, uid=1000, **FILES)
+BARE = Walls((), None, uid=1000, **FILES)
+BARE_ROOT = Walls((), None, uid=0, **FILES)
+OLD = dataclasses.replace(FULL, landlock=5)
+NO_FILES = dataclasses.replace(FULL, landlock=0)
+NO_MOUNTS = dataclasses.replace(FULL, mounts=False)
 FUNCTION = Function("f", "pkg/mod.Class.method", limits=Limits(processes=10))
 
 
@@ -22,12 +30,15 @@ FUNCTION = Function("f", "pkg/mod.Class.method", limits=Limits(processes=10))
         (USER, ("memory-cgroup",)),
         (BARE, ("pid-namespace", "memory-cgroup")),
         (BARE_ROOT, ("pid-namespace", "memory-cgroup", "process-cap")),
+        (OLD, ("abstract-sockets",)),
+        (NO_FILES, ("files", "abstract-sockets")),
+        (NO_MOUNTS, ("tmp-quota", "private-proc")),
     ],
 )
 def test_walls_that_this_host_lacks_are_named(walls: Walls, missing: tuple[str, ...]) -> None:
     """Nobody should believe in a wall that is not there."""
     assert degraded(FUNCTION, walls) == missing
-    if walls is not FULL:
+    if not walls.cgroup_caps_cpu:
         assert "cpu-cap" in degraded(Function("f", "m:h", limits=Limits(cpu=1.0)), walls)
 
 
