@@ -82,6 +82,8 @@ def test_ports_are_limited_by_kind() -> None:
         def connect() -> None:
             socket.create_connection(("127.0.0.1", port)).close()
 
+        connect()  # Imports the codec of host names, which a child may not read.
+
         def listen() -> None:
             socket.create_server(("127.0.0.1", 0)).close()
 
