@@ -8,6 +8,7 @@ import select
 import signal
 
 __all__ = [
+    "CAP_SETFCAP",
     "become_subreaper",
     "die_with_parent",
     "drop_capabilities",
@@ -24,6 +25,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
+CAP_SETFCAP = 31
 _CAPABILITY_VERSION_3 = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -69,11 +71,13 @@ def set_name(name: str) -> None:
     _call_prctl(_PR_SET_NAME, ctypes.addressof(text), 0, 0, 0)
 
 
-def drop_capabilities() -> None:
-    """Give up every capability of this process. Raises OSError."""
+def drop_capabilities(keep: int | None = None) -> None:
+    """Give up every capability of this process, but for the one with the number `keep`. Raises OSError."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    nothing = (ctypes.c_uint32 * 6)()
-    if _libc.capset(header, nothing) != 0:
+    sets = (ctypes.c_uint32 * 6)()  # Effective, permitted, inheritable; then their upper halves.
+    if keep is not None:
+        sets[0] = sets[1] = 1 << keep
+    if _libc.capset(header, sets) != 0:
         error = ctypes.get_errno()
         raise OSError(error, f"capset: {os.strerror(error)}")
 

@@ -79,6 +79,11 @@ def contain_zygote(policy: dict[str, Any]) -> None:
     os.chdir(policy["code_dir"])
     # Last: from here on nothing can be mounted, nor opened but what the function was given.
     policy["file_walls"] = FileWalls(policy)
+    if "user" in policy["namespaces"]:
+        # A sandbox gets a user namespace of its own, with capabilities of its own to close itself in; to map
+        # root's uid there, its parent must have this one. Without such namespaces, a zygote that is root
+        # must keep what it needs to fork a sandbox.
+        process.drop_capabilities(keep=process.CAP_SETFCAP if os.geteuid() == 0 else None)
 
 
 def contain_handler(policy: dict[str, Any]) -> None:

@@ -146,6 +146,21 @@ def test_a_file_cannot_be_brought_to_where_more_is_allowed(is_ordinary: bool) ->
     assert set(found.values()) == {"ok"}
 
 
+def test_nobody_has_capabilities(is_ordinary: bool) -> None:
+    """Neither the handler nor what it starts, which root's programs would otherwise get anew; nor the zygote."""
+    codes = {
+        "handler": "out = [l.split()[1] for l in open('/proc/self/status') if l[:6] in ('CapEff', 'CapPrm', 'CapInh', 'CapAmb')]",
+        "program": "import subprocess; out = subprocess.run(['grep', '-E', 'Cap(Eff|Prm|Inh|Amb)', '/proc/self/status'], capture_output=True, text=True).stdout.split()[1::2]",
+        "zygote": "out = [l.split()[1] for l in open('/proc/1/status') if l[:6] in ('CapEff', 'CapPrm', 'CapInh', 'CapAmb')]",
+    }
+    found = tried(codes, is_ordinary)
+    zygotes = found.pop("zygote")
+    assert list(found.values()) == [["0" * 16] * 4] * 2
+    # Root's zygote may map its own uid into its sandboxes' user namespaces, which is worth nothing else.
+    setfcap = "0" * 16 if is_ordinary else f"{1 << 31:016x}"
+    assert zygotes == ["0" * 16, setfcap, setfcap, "0" * 16]
+
+
 def test_device_nodes_cannot_be_made(is_ordinary: bool) -> None:
     """Nor used where somebody else made them: what holds private directories takes none."""
     code = (
