@@ -63,11 +63,11 @@ def write_project(directory: Path, functions: str, toml: str = "") -> Path:
 
     The functions may write the file `notes` beside the configuration, which is there and empty.
     """
+    (directory / "functions").mkdir(parents=True, exist_ok=True)
     (directory / "notes").touch()
     if "[defaults]" not in toml:
         toml = textwrap.dedent(toml) + "\n[defaults]\n"
     toml = textwrap.dedent(toml).replace("[defaults]\n", '[defaults]\nwrite = ["notes"]\n')
-    (directory / "functions").mkdir(parents=True, exist_ok=True)
     (directory / "functions" / "app.py").write_text(textwrap.dedent(functions))
     config = directory / "faasd.toml"
     config.write_text('[daemon]\nstate_dir = "state"\n' + textwrap.dedent(toml))

