@@ -144,8 +144,8 @@ async def test_an_attempt_that_has_no_room_on_disk_waits_for_it(using: Bench) ->
     with tmpfs(Path(workspaces._tmp_root), "1m,nr_inodes=2") as unmount:
         os.mkdir(_private_dir(using), 0o711)  # The last inode.
         stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        stopped = asyncio.create_task(using.run("places:look", stop=stop))
-        waiting = asyncio.create_task(using.run("places:look"))
+        stopped = asyncio.create_task(using.run("places:make_and_remove", stop=stop))
+        waiting = asyncio.create_task(using.run("places:make_and_remove"))
         done, _ = await asyncio.wait({stopped, waiting}, timeout=0.2)
         assert not done, [one.result() for one in done]
         stop.set_result("cancelled")
