@@ -15,7 +15,7 @@ from typing import Any
 
 from faasd.linux import mounts
 
-__all__ = ["PrivateView", "Slot"]
+__all__ = ["PrivateView", "Slot", "is_in"]
 
 #: Of the host as a whole, and not even root's to write from inside.
 _PROC_READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "mtrr")
