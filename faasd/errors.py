@@ -16,6 +16,7 @@ FaasdError
 │   ├── StateDirectoryInUse
 │   └── StoreFull         disk full or file too large; nothing was written
 ├── SandboxError          ours, not the handler's: outcome `sandbox-failed`
+│   ├── FunctionRefused   a wall that the function is promised cannot be built on this host
 │   └── ZygoteInitFailed  theirs: the handler's module could not be imported
 ├── WireError             the other end of a channel broke the protocol
 └── DaemonUnreachable     no daemon answers on the socket
@@ -29,6 +30,7 @@ __all__ = [
     "DaemonUnreachable",
     "EventRefused",
     "FaasdError",
+    "FunctionRefused",
     "InvalidSetting",
     "LeaseLost",
     "NotAccepting",
@@ -112,6 +114,10 @@ class StoreFull(StoreError):
 
 class SandboxError(FaasdError):
     """A sandbox could not be made or kept; faasd's fault or the host's, never the handler's."""
+
+
+class FunctionRefused(SandboxError):
+    """A strict function is promised a wall that this host cannot build, so it does not run."""
 
 
 class ZygoteInitFailed(FaasdError):

@@ -430,7 +430,7 @@ class Invoker(Protocol):
     ) -> tuple[str, Outcome]:
         """Run one event now and wait; returns (invocation id, outcome). Cancelling the task cancels the attempt.
 
-        Raises EventRefused, or Conflict when the function is paused.
+        Raises EventRefused, FunctionRefused, or Conflict when the function is paused.
         """
 
     async def cancel(self, ids: Sequence[str], reason: str) -> list[str]:

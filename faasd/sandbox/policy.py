@@ -18,7 +18,6 @@ __all__ = [
     "attempt_environment",
     "attempt_header",
     "attempt_policy",
-    "degraded",
     "environment",
     "event_json",
     "frame_bytes_max",
@@ -49,20 +48,6 @@ class Walls:
     mounts: bool = False  # A mount namespace of the zygote's own, with a tmpfs per attempt.
     seccomp: bool = False
     network_namespace: bool = False
-
-
-def degraded(function: Function, walls: Walls) -> tuple[str, ...]:
-    """Name the walls that the function is promised and this host builds less well, or not at all."""
-    missing = []
-    if "pid" not in walls.namespaces:
-        missing.append("pid-namespace")
-    if walls.cgroup is None:
-        missing.append("memory-cgroup")
-    if not walls.cgroup_caps_processes and walls.uid == 0:
-        missing.append("process-cap")  # The kernel exempts the real root user from RLIMIT_NPROC.
-    if function.limits.cpu is not None and not walls.cgroup_caps_cpu:
-        missing.append("cpu-cap")
-    return tuple(missing)
 
 
 def zygote_policy(function: Function, walls: Walls, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -6,29 +6,13 @@ import pytest
 
 from faasd.model.function import Function
 from faasd.model.limits import Limits
-from faasd.sandbox.policy import Walls, attempt_policy, degraded, zygote_key, zygote_policy
+from faasd.sandbox.policy import Walls, attempt_policy, zygote_key, zygote_policy
 
 FULL = Walls(("pid", "ipc", "uts"), "v2", cgroup_caps_processes=True, cgroup_caps_cpu=True, uid=0)
 USER = Walls(("user", "pid", "ipc", "uts"), None, uid=1000)
 BARE = Walls((), None, uid=1000)
 BARE_ROOT = Walls((), None, uid=0)
 FUNCTION = Function("f", "pkg/mod.Class.method", limits=Limits(processes=10))
-
-
-@pytest.mark.parametrize(
-    ("walls", "missing"),
-    [
-        (FULL, ()),
-        (USER, ("memory-cgroup",)),
-        (BARE, ("pid-namespace", "memory-cgroup")),
-        (BARE_ROOT, ("pid-namespace", "memory-cgroup", "process-cap")),
-    ],
-)
-def test_walls_that_this_host_lacks_are_named(walls: Walls, missing: tuple[str, ...]) -> None:
-    """Nobody should believe in a wall that is not there."""
-    assert degraded(FUNCTION, walls) == missing
-    if walls is not FULL:
-        assert "cpu-cap" in degraded(Function("f", "m:h", limits=Limits(cpu=1.0)), walls)
 
 
 @pytest.mark.parametrize(
