@@ -17,6 +17,7 @@ ALLOW_USER_NAMESPACES = (
     "allow user namespaces: `sysctl user.max_user_namespaces=10000`, on older Debian also "
     "`sysctl kernel.unprivileged_userns_clone=1`, and on Ubuntu packaging/apparmor/faasd"
 )
+_NEEDS_SECCOMP = "use a kernel with CONFIG_SECCOMP_FILTER, on x86-64 or aarch64"
 _DELEGATE = "run faasd as a systemd service with Delegate=yes"
 
 _Check = Callable[[Function, Walls], "tuple[str, str] | None"]
@@ -59,16 +60,18 @@ def _pid_namespace(_: Function, walls: Walls) -> tuple[str, str] | None:
 def _system_calls(_: Function, walls: Walls) -> tuple[str, str] | None:
     if walls.seccomp:
         return None
-    return (
-        "no system-call filter can be loaded here",
-        "use a kernel with CONFIG_SECCOMP_FILTER on x86-64 or aarch64",
-    )
+    return "no system-call filter can be loaded here", _NEEDS_SECCOMP
 
 
 def _network(function: Function, walls: Walls) -> tuple[str, str] | None:
     network = function.permissions.network
-    if network is False and not walls.network_namespace:
-        return "network = false needs a network namespace", ALLOW_USER_NAMESPACES
+    if network is False and not (walls.network_namespace or walls.seccomp):
+        reason = "network = false needs a network namespace or a system-call filter"
+        return reason, ALLOW_USER_NAMESPACES
+    if (
+        isinstance(network, Ports) and not walls.seccomp
+    ):  # Which keeps all but TCP from going around.
+        return "a list of ports needs a system-call filter", _NEEDS_SECCOMP
     if isinstance(network, Ports) and walls.landlock < _LANDLOCK_TCP:
         has = f"ABI {walls.landlock}" if walls.landlock else "none"
         return (
