@@ -134,7 +134,12 @@ class Daemon:
             self._intake.prepare, self._slots, self._running, store.pauses, paused
         )
         services = SandboxServices(self._intake, self._invoker, store.logs, self._clock)
-        self._sandboxes = ProcessSandboxes(settings.state_dir, self._clock)
+        self._sandboxes = ProcessSandboxes(
+            settings.state_dir,
+            self._clock,
+            hidden=[str(settings.socket), *map(str, filter(None, [settings.secrets_dir]))],
+            slots=settings.slots,
+        )
         self._spine = Spine(
             sandboxes=self._sandboxes,
             services=services,
