@@ -141,7 +141,12 @@ class Daemon:
             self._refused,
         )
         services = SandboxServices(self._intake, self._invoker, store.logs, self._clock)
-        self._sandboxes = ProcessSandboxes(settings.state_dir, self._clock)
+        self._sandboxes = ProcessSandboxes(
+            settings.state_dir,
+            self._clock,
+            hidden=[str(settings.socket), *map(str, filter(None, [settings.secrets_dir]))],
+            slots=settings.slots,
+        )
         self._spine = Spine(
             sandboxes=self._sandboxes,
             services=services,

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
-from faasd.linux import clone, namespaces, process, rlimits
+from faasd.linux import clone, landlock, namespaces, process, rlimits
+from faasd.runtime import file_walls
 
 __all__ = [
     "contain_handler",
@@ -21,6 +23,7 @@ __all__ = [
     "probe_walls",
 ]
 
+_OWN_DIR = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _FLAGS = {"pid": clone.NEWPID, "ipc": clone.NEWIPC, "uts": clone.NEWUTS, "user": clone.NEWUSER}
 
 
@@ -69,6 +72,8 @@ def contain_zygote(policy: dict[str, Any]) -> None:
     _limit_data(policy)
     process.forbid_new_privileges()
     os.chdir(policy["code_dir"])
+    # Last: from here on nothing can be mounted, nor opened but what the function was given.
+    policy["file_walls"] = file_walls.close_in_zygote(policy)
 
 
 def contain_handler(policy: dict[str, Any]) -> None:
@@ -79,8 +84,8 @@ def contain_handler(policy: dict[str, Any]) -> None:
     _limit_data(policy)  # Again: it is counted from what this process has now.
     if policy["processes_rlimit"] is not None:
         rlimits.lower("NPROC", policy["processes_rlimit"])
-    if "user" in policy["namespaces"]:
-        process.drop_capabilities()  # Last: they came with the user namespace and were for the above.
+    policy["file_walls"].close_in_handler(policy)
+    process.drop_capabilities()  # Last: they came with the user namespace and were for the above.
 
 
 def _limit_data(policy: dict[str, Any]) -> None:
@@ -90,7 +95,16 @@ def _limit_data(policy: dict[str, Any]) -> None:
 
 def probe_walls(namespaces_found: Sequence[str]) -> dict[str, Any]:  # noqa: ARG001
     """Return what else this host lets us build: fields of faasd/sandbox/policy.py's Walls."""
-    return {}
+    return {"landlock": landlock.abi(), "python_paths": _python_paths()}
+
+
+def _python_paths() -> list[str]:
+    """Return where this interpreter is, and where it looks for modules."""
+    program = os.path.dirname(os.path.realpath(sys.executable or ""))
+    prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
+    # The directory of an editable installation of our own holds more than us; the rules name us apart.
+    paths = prefixes.union(path for path in sys.path if path != _OWN_DIR)
+    return sorted({os.path.abspath(path) for path in (*paths, program) if path})
 
 
 def probe_namespaces() -> list[str]:

@@ -17,7 +17,7 @@ from faasd.model.permissions import Ports
 from faasd.model.units import format_size
 from faasd.sandbox.failures import NAME_LOOKUP, Failure
 
-__all__ = ["Premises", "hint"]
+__all__ = ["Around", "hint"]
 
 _NO_NETWORK = frozenset(
     {
@@ -36,7 +36,7 @@ _DNS_PORT = 53
 
 
 @dataclass(frozen=True)
-class Premises:
+class Around:
     """What a failure is compared with.
 
     `missing` names the walls that were not there; `readable` is what every such function may read, `private` what
@@ -64,57 +64,57 @@ class Premises:
         return (*self.readable, function.code_dir, *function.permissions.read, *watched)
 
 
-def hint(failures: Iterable[Failure], premises: Premises) -> str | None:
+def hint(failures: Iterable[Failure], around: Around) -> str | None:
     """Return the first failure's hint that has one."""
     for failure in failures:
-        said = _hint(failure, premises)
+        said = _hint(failure, around)
         if said is not None:
             return said
     return None
 
 
-def _hint(failure: Failure, premises: Premises) -> str | None:
+def _hint(failure: Failure, around: Around) -> str | None:
     if failure.errno == errno.EAGAIN:
-        return _processes(failure, premises)
+        return _processes(failure, around)
     if failure.errno == errno.EMFILE:
-        return _at_limit("open_files", str(premises.function.limits.open_files), premises)
+        return _at_limit("open_files", str(around.function.limits.open_files), around)
     if failure.errno == errno.EFBIG:
-        size = format_size(premises.function.limits.file_size_bytes)
-        return _at_limit("file_size", size, premises)
+        size = format_size(around.function.limits.file_size_bytes)
+        return _at_limit("file_size", size, around)
     if failure.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _no_space(failure, premises)
+        return _no_space(failure, around)
     if failure.errno == errno.EXDEV:
-        return _across(failure, premises)
+        return _across(failure, around)
     if failure.path is None and failure.errno in _NO_NETWORK:
-        said = _network(failure, premises)
+        said = _network(failure, around)
         if said is not None:
             return said
     if failure.errno == errno.ENOENT:
-        return _not_there(failure, premises)
+        return _not_there(failure, around)
     if failure.errno in (errno.EACCES, errno.EROFS) and failure.path is not None:
-        return _file(failure, premises)
+        return _file(failure, around)
     if failure.errno == errno.EPERM:
-        return _not_permitted(failure, premises)
+        return _not_permitted(failure, around)
     return None
 
 
-def _at_limit(setting: str, value: str, premises: Premises) -> str:
-    name = premises.function.name
+def _at_limit(setting: str, value: str, around: Around) -> str:
+    name = around.function.name
     return f"function {name!r} is at its limit {setting} = {value}; raise `{setting}` to allow more"
 
 
-def _processes(failure: Failure, premises: Premises) -> str | None:
+def _processes(failure: Failure, around: Around) -> str | None:
     if not failure.is_fork:
         return None
-    said = _at_limit("processes", str(premises.function.limits.processes), premises)
+    said = _at_limit("processes", str(around.function.limits.processes), around)
     return f"no process or thread could be made: {said}"
 
 
-def _no_space(failure: Failure, premises: Premises) -> str | None:
+def _no_space(failure: Failure, around: Around) -> str | None:
     """A full private directory is its quota; a full disk is nobody's wall."""
-    size = format_size(premises.function.limits.tmp_size_bytes)
+    size = format_size(around.function.limits.tmp_size_bytes)
     if failure.path is not None:
-        if not _is_in(failure.path, premises.own):
+        if not _is_in(failure.path, around.own):
             return None
         where = f"the private temporary directory, where {_quoted(failure.path)} is,"
         return f"{where} is full: its quota (wall 'tmp-quota') is tmp_size = {size}; raise `tmp_size` to allow more"
@@ -124,27 +124,27 @@ def _no_space(failure: Failure, premises: Premises) -> str | None:
     )
 
 
-def _across(failure: Failure, premises: Premises) -> str | None:
+def _across(failure: Failure, around: Around) -> str | None:
     paths = [path for path in (failure.path, failure.other_path) if path is not None]
-    if len(paths) == 2 and (_is_in(paths[0], premises.own) != _is_in(paths[1], premises.own)):
+    if len(paths) == 2 and (_is_in(paths[0], around.own) != _is_in(paths[1], around.own)):
         return (
             f"{_quoted(paths[0])} and {_quoted(paths[1])} are on different file systems, because the private temporary "
             "directory is one of its own; use shutil.move (mv), or make the temporary file beside the final one"
         )
-    outside = [path for path in paths if not _is_in(path, premises.function.permissions.write)]
-    if outside and "files" not in premises.missing:
-        return _give("write", outside[0], premises, "moving or linking a file across directories")
+    outside = [path for path in paths if not _is_in(path, around.function.permissions.write)]
+    if outside and "files" not in around.missing:
+        return _give("write", outside[0], around, "moving or linking a file across directories")
     return None
 
 
-def _network(failure: Failure, premises: Premises) -> str | None:
-    network = premises.function.permissions.network
-    if "network" in premises.missing or network is True or not _concerns_network(failure):
+def _network(failure: Failure, around: Around) -> str | None:
+    network = around.function.permissions.network
+    if "network" in around.missing or network is True or not _concerns_network(failure):
         return None
     if network is False:
         to = f"of {_quoted(failure.address)} " if failure.address else ""
         return (
-            f"the wall 'network' is in the way {to}: function {premises.function.name!r} has network = false; set "
+            f"the wall 'network' is in the way {to}: function {around.function.name!r} has network = false; set "
             "network = true, or to the ports that it needs, as in network = [443]"
         ).replace(" :", ":")
     assert isinstance(network, Ports)
@@ -190,9 +190,9 @@ def _concerns_network(failure: Failure) -> bool:
     return failure.errno in sure or failure.is_network
 
 
-def _not_there(failure: Failure, premises: Premises) -> str | None:
+def _not_there(failure: Failure, around: Around) -> str | None:
     """The host's /tmp is not the one that an attempt sees."""
-    if not premises.has_own_tmp or failure.path is None:
+    if not around.has_own_tmp or failure.path is None:
         return None
     place = next((one for one in ("/tmp", "/dev/shm") if _is_in(failure.path, (one,))), None)
     if place is None:
@@ -203,76 +203,76 @@ def _not_there(failure: Failure, premises: Premises) -> str | None:
     )
 
 
-def _file(failure: Failure, premises: Premises) -> str | None:
+def _file(failure: Failure, around: Around) -> str | None:
     """Compare a refused path with what the function was given: is it a wall, or the file's own permissions?"""
-    path = _the_refused(failure, premises)
-    written = premises.function.permissions.write
-    if _is_in(path, premises.hidden):
+    path = _the_refused(failure, around)
+    written = around.function.permissions.write
+    if _is_in(path, around.hidden):
         return f"{_quoted(path)} belongs to faasd itself (wall 'files'); no setting opens it to a function"
     if failure.errno == errno.EROFS:
-        return _read_only(path, premises)
-    if "files" in premises.missing or _is_in(path, (*written, *premises.own)):
-        return _own_permissions(path, premises)
-    if _is_in(path, ("/proc", "/sys")) and not _is_in(path, premises.function.permissions.read):
+        return _read_only(path, around)
+    if "files" in around.missing or _is_in(path, (*written, *around.own)):
+        return _own_permissions(path, around)
+    if _is_in(path, ("/proc", "/sys")) and not _is_in(path, around.function.permissions.read):
         return (
             f"{_quoted(path)} is not a function's to open (walls 'files' and 'private-proc'): it sees its own processes "
             "alone"
         )
-    if _is_in(path, premises.all_readable):
+    if _is_in(path, around.all_readable):
         if failure.needs == "read":
-            return _own_permissions(path, premises)
+            return _own_permissions(path, around)
         if failure.needs == "write":
-            return _give("write", path, premises, "writing there")
+            return _give("write", path, around, "writing there")
         return (
-            f"{_give('write', path, premises, 'writing there')}. If it only wanted to read, the file's own permissions "
+            f"{_give('write', path, around, 'writing there')}. If it only wanted to read, the file's own permissions "
             "refuse it"
         )
     if failure.needs is not None:
         doing = "reading it" if failure.needs == "read" else "writing there"
-        return _give(failure.needs, path, premises, doing)
-    read, write = (_setting(kind, path, premises) for kind in ("read", "write"))
+        return _give(failure.needs, path, around, doing)
+    read, write = (_setting(kind, path, around) for kind in ("read", "write"))
     return (
-        f"the wall 'files' is in the way: {_quoted(path)} is not among what function {premises.function.name!r} was "
+        f"the wall 'files' is in the way: {_quoted(path)} is not among what function {around.function.name!r} was "
         f"given; to let it read, set {read}; to let it write, set {write}"
     )
 
 
-def _the_refused(failure: Failure, premises: Premises) -> str:
+def _the_refused(failure: Failure, around: Around) -> str:
     """Of two paths the one that is outside of what the function may touch."""
     assert failure.path is not None
     if failure.other_path is not None:
-        allowed = (*premises.function.permissions.write, *premises.own)
+        allowed = (*around.function.permissions.write, *around.own)
         if _is_in(failure.path, allowed):
             return os.path.normpath(failure.other_path)
     return os.path.normpath(failure.path)
 
 
-def _read_only(path: str, premises: Premises) -> str:
-    if not _is_in(path, premises.function.permissions.write):
-        return _give("write", path, premises, "writing there")
+def _read_only(path: str, around: Around) -> str:
+    if not _is_in(path, around.function.permissions.write):
+        return _give("write", path, around, "writing there")
     return (
-        f"function {premises.function.name!r} may write {_quoted(path)}, but the file system there is mounted read-only; in "
+        f"function {around.function.name!r} may write {_quoted(path)}, but the file system there is mounted read-only; in "
         "a systemd service, name the directory in ReadWritePaths="
     )
 
 
-def _own_permissions(path: str, premises: Premises) -> str:
-    given = "" if "files" in premises.missing else ", and no wall: the function was given this path"
+def _own_permissions(path: str, around: Around) -> str:
+    given = "" if "files" in around.missing else ", and no wall: the function was given this path"
     root = (
         ". As root, too, a function has no power over files of other users"
-        if premises.is_root
+        if around.is_root
         else ""
     )
     return f"the file's own permissions refuse {_quoted(path)}{given}; see `ls -ld` of it and of the directories above{root}"
 
 
-def _not_permitted(failure: Failure, premises: Premises) -> str | None:
+def _not_permitted(failure: Failure, around: Around) -> str | None:
     if failure.is_signal:
         return "a function can signal its own processes alone (walls 'pid-namespace' and 'signals'); no setting changes that"
-    if failure.is_network and "abstract-sockets" not in premises.missing and failure.path is None:
+    if failure.is_network and "abstract-sockets" not in around.missing and failure.path is None:
         what = "sockets of other kinds, and abstract Unix sockets outside, are closed to it"
         return f"the walls 'system-calls' and 'abstract-sockets' are in the way: {what}; see docs/system-calls.md"
-    if "system-calls" in premises.missing:
+    if "system-calls" in around.missing:
         return None
     what = f" on {_quoted(failure.path)}" if failure.path is not None else ""
     call = f" ({_quoted(failure.call)})" if failure.call else ""
@@ -282,15 +282,15 @@ def _not_permitted(failure: Failure, premises: Premises) -> str | None:
     )
 
 
-def _give(kind: str, path: str, premises: Premises, doing: str) -> str:
-    name = premises.function.name
+def _give(kind: str, path: str, around: Around, doing: str) -> str:
+    name = around.function.name
     what = f"function {name!r} was not given {_quoted(path)} for {doing}"
-    return f"the wall 'files' is in the way: {what}; set {_setting(kind, path, premises)}"
+    return f"the wall 'files' is in the way: {what}; set {_setting(kind, path, around)}"
 
 
-def _setting(kind: str, path: str, premises: Premises) -> str:
+def _setting(kind: str, path: str, around: Around) -> str:
     """Return the whole setting as it would stand in the configuration, the present list kept."""
-    permissions = premises.function.permissions
+    permissions = around.function.permissions
     present = permissions.read if kind == "read" else permissions.write
     directory = os.path.dirname(path)
     # What does not exist yet cannot be in a list; the directory that it is made in can.

@@ -51,6 +51,12 @@ def _tmp_quota(_: Function, walls: Walls) -> tuple[str, str] | None:
     return None if walls.mounts else ("no mount namespace of its own", ALLOW_USER_NAMESPACES)
 
 
+def _private_proc(_: Function, walls: Walls) -> tuple[str, str] | None:
+    if walls.private_proc:
+        return None
+    return "no /proc of its own can be mounted here", ALLOW_USER_NAMESPACES
+
+
 def _pid_namespace(_: Function, walls: Walls) -> tuple[str, str] | None:
     if "pid" in walls.namespaces:
         return None
@@ -134,7 +140,7 @@ def _abstract_sockets(function: Function, walls: Walls) -> tuple[str, str] | Non
 _CHECKS: dict[str, _Check] = {
     "files": _files,
     "tmp-quota": _tmp_quota,
-    "private-proc": _tmp_quota,
+    "private-proc": _private_proc,
     "pid-namespace": _pid_namespace,
     "system-calls": _system_calls,
     "network": _network,

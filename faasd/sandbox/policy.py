@@ -12,6 +12,8 @@ from typing import Any
 from faasd.clock import to_iso
 from faasd.model.attempt import Attempt
 from faasd.model.function import Function
+from faasd.model.permissions import Ports
+from faasd.sandbox.file_rules import Premises, file_rules, tmp_at
 
 __all__ = [
     "Walls",
@@ -48,9 +50,16 @@ class Walls:
     mounts: bool = False  # A mount namespace of the zygote's own, with a tmpfs per attempt.
     seccomp: bool = False
     network_namespace: bool = False
+    private_proc: bool = False  # A /proc of the zygote's own, which shows its processes alone.
+    python_paths: tuple[str, ...] = ()  # Where the interpreter and its modules are.
 
 
-def zygote_policy(function: Function, walls: Walls, environ: Mapping[str, str]) -> dict[str, Any]:
+def zygote_policy(
+    function: Function,
+    walls: Walls,
+    environ: Mapping[str, str],
+    premises: Premises = Premises(),  # noqa: B008 - frozen.
+) -> dict[str, Any]:
     """Return the policy of the function's zygote; two functions with the same one share a zygote."""
     module, attribute = _handler_parts(function)
     limits = function.limits
@@ -67,7 +76,22 @@ def zygote_policy(function: Function, walls: Walls, environ: Mapping[str, str]) 
         "attribute": attribute,
         # A command gets its environment with each attempt, so that commands can share a zygote.
         "env": {} if module is None else environment(function, environ),
+        "landlock": walls.landlock,
+        "mounts": walls.mounts,
+        "private_proc": walls.private_proc,
+        "files": file_rules(function, walls.python_paths, premises),
+        "network": _network(function),
+        "tmp_at": tmp_at(function, premises),
+        "tmp_size_bytes": limits.tmp_size_bytes,
+        "slots": min(premises.slots, function.concurrency or premises.slots),
     }
+
+
+def _network(function: Function) -> bool | dict[str, list[int]]:
+    network = function.permissions.network
+    if isinstance(network, Ports):
+        return {"connect": list(network.connect), "bind": list(network.bind)}
+    return network
 
 
 def zygote_key(function: Function, policy: Mapping[str, Any]) -> str:
@@ -76,8 +100,10 @@ def zygote_key(function: Function, policy: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def attempt_policy(function: Function, walls: Walls, uid_tasks: int) -> dict[str, Any]:
-    """Return what is added to the zygote's policy for one attempt.
+def attempt_policy(
+    function: Function, walls: Walls, uid_tasks: int, tmp_dir: str = ""
+) -> dict[str, Any]:
+    """Return what is added to the zygote's policy for one attempt, whose private directory is `tmp_dir`.
 
     `uid_tasks` is how many tasks our uid has now: without a user namespace of its own, a sandbox is
     counted together with them.
@@ -93,6 +119,7 @@ def attempt_policy(function: Function, walls: Walls, uid_tasks: int) -> dict[str
         "data_bytes": _data_bytes(function, walls),
         "payload_bytes_max": limits.payload_limit_bytes,
         "frame_bytes_max": frame_bytes_max(function),
+        "tmp_dir": tmp_dir,
     }
 
 

@@ -25,6 +25,7 @@ from faasd.model.outcome import ErrorRecord, Outcome, Usage
 from faasd.model.walls import MissingWall
 from faasd.sandbox import leftovers, policy
 from faasd.sandbox.cgroup_slot import CgroupSlots, find_cgroups
+from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.memory_watch import MemoryWatch
 from faasd.sandbox.missing_walls import missing_walls
 from faasd.sandbox.supervise import Supervision
@@ -46,6 +47,7 @@ class ProcessSandboxes:
     `state_dir` holds private temporary directories and, hashed, names what is ours on this host: no two
     daemons may share one. `pid_namespaces` and `cgroups` set to False do without them where the host has
     them, and `without` names more fields of policy.Walls to leave off. A zygote unused for `zygote_idle_s` is ended.
+    No function reaches `state_dir` or the paths in `hidden`. At most `slots` attempts may run at once.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class ProcessSandboxes:
         cgroups: bool = True,
         zygote_idle_s: float = 600.0,
         without: Collection[str] = (),
+        hidden: Collection[str] = (),
+        slots: int = 16,
     ) -> None:
         self.leftovers_ended = 0  # Processes of a predecessor that `start` found and ended.
         self._state_dir = os.path.realpath(state_dir)
@@ -66,6 +70,9 @@ class ProcessSandboxes:
         self._use_cgroups = cgroups
         self._zygote_idle_s = zygote_idle_s
         self._without = without
+        self._premises = Premises(
+            self._state_dir, tuple(map(os.path.realpath, hidden)), self._tmp_root, slots
+        )
         digest = hashlib.sha256(os.fsencode(self._state_dir)).hexdigest()
         self._state_hash = digest[:16]
         self._numbers = itertools.count(1)
@@ -105,6 +112,7 @@ class ProcessSandboxes:
             use_namespaces=self._use_namespaces,
             idle_s=self._zygote_idle_s,
             without=self._without,
+            premises=self._premises,
         )
         self._is_stopping = False
         self._namespaces = (await self._pool.root(sys.executable)).namespaces
@@ -232,7 +240,8 @@ class ProcessSandboxes:
         lease: ZygoteLease,
     ) -> Outcome:
         """Give the attempt a directory and a cgroup of its own, and take them away afterwards."""
-        workspace = await self._take_workspace(attempt, stop)
+        private_dir = lease.zygote.private_dir
+        workspace = await self._take_workspace(attempt, stop, private_dir)
         if isinstance(workspace, Outcome):
             return workspace
         workspaces = self._the_workspaces()
@@ -246,7 +255,7 @@ class ProcessSandboxes:
                 slot=workspace.slot,
                 walls=lease.walls,
                 watch=self._watch,
-                tmp_dir=workspace.tmp_dir,
+                tmp_dir=workspace.tmp_dir or lease.zygote.tmp_dir,
                 clock=self._clock,
             )
             return await self._supervise(supervision, stop, lease.walls)
@@ -255,7 +264,7 @@ class ProcessSandboxes:
             await workspaces.give_back(workspace, ended_by_itself=ended_by_itself)
 
     async def _take_workspace(
-        self, attempt: Attempt, stop: asyncio.Future[str]
+        self, attempt: Attempt, stop: asyncio.Future[str], private_dir: str | None
     ) -> Workspace | Outcome:
         """Take an attempt's place; with a full disk, wait for room. An outcome when it is stopped.
 
@@ -264,7 +273,7 @@ class ProcessSandboxes:
         """
         while True:
             try:
-                return self._the_workspaces().take(attempt.function.limits)
+                return self._the_workspaces().take(attempt.function.limits, private_dir)
             except OSError as error:
                 if error.errno not in _NO_SPACE:
                     raise

@@ -16,6 +16,7 @@ from faasd.model.function import Function
 from faasd.model.walls import refusal
 from faasd.sandbox import leftovers, policy
 from faasd.sandbox.cgroup_slot import CgroupSlots
+from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.memory_watch import MemoryWatch
 from faasd.sandbox.missing_walls import missing_walls
 from faasd.sandbox.policy import Walls
@@ -82,7 +83,9 @@ class ZygotePool:
         use_namespaces: bool,
         idle_s: float,
         without: Collection[str] = (),
+        premises: Premises = Premises(),  # noqa: B008 - frozen.
     ) -> None:
+        self._premises = premises
         self._mark = mark
         self._numbers = numbers
         self._slots = slots
@@ -222,9 +225,10 @@ class ZygotePool:
     def _key(
         self, function: Function, walls: Walls, root: RootZygote
     ) -> tuple[str, dict[str, object]]:
-        asked = policy.zygote_policy(function, walls, os.environ)
+        asked = policy.zygote_policy(function, walls, os.environ, self._premises)
         asked["env"] = {**asked["env"], MARK: root.mark}
         key = policy.zygote_key(function, asked)
+        asked["private_dir"] = os.path.join(self._premises.tmp_root, key[:16])
         if len(self._asked) >= _ASKED_MAX:
             self._asked.clear()
         self._asked[id(function)] = _Asked(function, root, key)

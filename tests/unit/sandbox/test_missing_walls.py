@@ -22,6 +22,7 @@ FULL = Walls(
     uid=0,
     landlock=7,
     mounts=True,
+    private_proc=True,
     seccomp=True,
     network_namespace=True,
 )
@@ -44,7 +45,8 @@ def test_a_host_that_builds_everything_lacks_nothing(function: Function) -> None
         ({"landlock": 0}, PLAIN, ("files", "abstract-sockets")),
         ({"landlock": 0}, EVERYTHING, ("files",)),
         ({"landlock": 5}, PLAIN, ("abstract-sockets",)),
-        ({"mounts": False}, PLAIN, ("tmp-quota", "private-proc")),
+        ({"mounts": False}, PLAIN, ("tmp-quota",)),
+        ({"private_proc": False}, PLAIN, ("private-proc",)),
         ({"namespaces": ()}, PLAIN, ("pid-namespace",)),
         ({"namespaces": (), "landlock": 5}, EVERYTHING, ("pid-namespace", "signals")),
         ({"seccomp": False}, PLAIN, ("system-calls",)),
