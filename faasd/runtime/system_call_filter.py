@@ -26,6 +26,7 @@ __all__ = [
     "for_attempt",
     "for_zygote",
     "rules_of",
+    "zygote_rules",
 ]
 
 _NEW_NAMESPACES = 0x7E020000  # CLONE_NEW* of mounts, cgroup, UTS, IPC, user, PID, network.
@@ -249,8 +250,8 @@ def rules_of(groups: Sequence[Group]) -> list[Rule]:
     return [rule for group in groups for rule in group.rules]
 
 
-def for_zygote(network: Any, *, has_own_network: bool) -> seccomp.Filter:
-    """Return the filter for a zygote. `network` is the policy's: true, false, or {"connect", "bind"}. Raises OSError."""
+def zygote_rules(network: Any, *, has_own_network: bool) -> list[Rule]:
+    """Return a zygote's rules. `network` is the policy's: true, false, or {"connect": [...], "bind": [...]}."""
     rules = rules_of(ZYGOTE)
     if network is False and not has_own_network:
         rules += rules_of(INET_NONE)
@@ -258,7 +259,12 @@ def for_zygote(network: Any, *, has_own_network: bool) -> seccomp.Filter:
         rules += rules_of(INET_PORTS)
         if _NAME_PORT not in network["connect"]:
             rules.append(_NO_DATAGRAMS)
-    return _filter(rules)
+    return rules
+
+
+def for_zygote(network: Any, *, has_own_network: bool) -> seccomp.Filter:
+    """Return the filter for a zygote. Raises OSError."""
+    return _filter(zygote_rules(network, has_own_network=has_own_network))
 
 
 @lru_cache(maxsize=1)
