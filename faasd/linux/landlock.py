@@ -14,7 +14,17 @@ import stat
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["EXECUTE", "IOCTL", "READ", "READ_DIR", "TRUNCATE", "WRITE", "WRITE_FILE", "Ruleset", "abi"]
+__all__ = [
+    "EXECUTE",
+    "IOCTL",
+    "READ",
+    "READ_DIR",
+    "TRUNCATE",
+    "WRITE",
+    "WRITE_FILE",
+    "Ruleset",
+    "abi",
+]
 
 _OFFSET = 110 if platform.machine() == "alpha" else 0
 _SYS_CREATE_RULESET = 444 + _OFFSET

@@ -38,7 +38,9 @@ class FileWalls:
             for path in names:
                 self._open_around(os.path.realpath(path), rights, hidden)
         for path in files["devices"]:
-            self._open(path, landlock.READ | landlock.WRITE_FILE | landlock.TRUNCATE | landlock.IOCTL)
+            self._open(
+                path, landlock.READ | landlock.WRITE_FILE | landlock.TRUNCATE | landlock.IOCTL
+            )
 
     def _open(self, path: str, rights: int) -> None:
         try:

@@ -28,13 +28,12 @@ __all__ = [
     "zygote_policy",
 ]
 
-#: Raised over the daemon's, so that an OOM of the whole host takes a sandbox first.
-_OOM_SCORE = 500
 #: How far a frame may exceed the payload limit: the envelope, a batch's brackets.
 _FRAME_SLACK_BYTES = 64 * 2**10
 #: Room for a burst between two looks of the memory watch. Generous, because a single refused
 #: allocation in a child process shows to us only as that child's own failure.
 _DATA_SLACK_BYTES = 256 * 2**20
+_LANDLOCK_ABI_OF_PORTS = 4
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -68,7 +67,9 @@ def degraded(function: Function, walls: Walls) -> tuple[str, ...]:
         missing.append("pid-namespace")
         if walls.landlock < 6:
             missing.append("signals")
-    if walls.landlock < 6 and not (function.permissions.network is False and walls.network_namespace):
+    if walls.landlock < 6 and not (
+        function.permissions.network is False and walls.network_namespace
+    ):
         missing.append("abstract-sockets")
     if walls.cgroup is None:
         missing.append("memory-cgroup")
@@ -76,6 +77,10 @@ def degraded(function: Function, walls: Walls) -> tuple[str, ...]:
         missing.append("process-cap")  # The kernel exempts the real root user from RLIMIT_NPROC.
     if function.limits.cpu is not None and not walls.cgroup_caps_cpu:
         missing.append("cpu-cap")
+    if not walls.seccomp:
+        missing.append("system-calls")
+    if not _keeps_network(function, walls):
+        missing.append("network")
     return tuple(missing)
 
 
@@ -91,7 +96,10 @@ def zygote_policy(
     return {
         "namespaces": list(walls.namespaces),
         "cgroup": walls.cgroup,
-        "oom_score": _OOM_SCORE,
+        "oom_score": limits.oom_score_adj,
+        "system_calls": walls.seccomp,
+        "network": _network(function),
+        "zygote_namespaces": ["net"] if _has_own_network(function, walls) else [],
         "file_size_bytes": limits.file_size_bytes,
         "data_bytes": _data_bytes(function, walls),
         "memory_bytes": limits.memory_bytes,
@@ -113,10 +121,26 @@ def zygote_policy(
 
 
 def _network(function: Function) -> bool | dict[str, list[int]]:
+    """Return `network` as JSON: a truth value, or the TCP ports to connect to and to listen on."""
     network = function.permissions.network
-    if isinstance(network, Ports):
-        return {"connect": list(network.connect), "bind": list(network.bind)}
-    return network
+    if isinstance(network, bool):
+        return network
+    return {"connect": sorted(network.connect), "bind": sorted(network.bind)}
+
+
+def _has_own_network(function: Function, walls: Walls) -> bool:
+    return function.permissions.network is False and walls.network_namespace
+
+
+def _keeps_network(function: Function, walls: Walls) -> bool:
+    """Whether the network is as the function's permissions have it."""
+    network = function.permissions.network
+    if network is True:
+        return True
+    if network is False:
+        return walls.network_namespace or walls.seccomp  # Which refuses every internet socket.
+    # The ports are Landlock's since its ABI 4; the filter keeps what is not TCP from going around them.
+    return walls.landlock >= _LANDLOCK_ABI_OF_PORTS and walls.seccomp
 
 
 def zygote_key(function: Function, policy: Mapping[str, Any]) -> str:

@@ -118,9 +118,7 @@ class Supervision:
             await self._close()
 
     async def _fork(self, uid_tasks: int) -> asyncio.Future[dict[str, Any] | None]:
-        asked = policy.attempt_policy(
-            self._attempt.function, self._walls, uid_tasks, self._tmp_dir
-        )
+        asked = policy.attempt_policy(self._attempt.function, self._walls, uid_tasks, self._tmp_dir)
         fds = [*self._io.child_fds, *(self._slot.fds if self._slot else ())]
         try:
             self._pidfd, ended = await self._zygote.fork(self._number, asked, fds)
