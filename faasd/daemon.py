@@ -134,7 +134,9 @@ class Daemon:
             self._intake.prepare, self._slots, self._running, store.pauses, paused
         )
         services = SandboxServices(self._intake, self._invoker, store.logs, self._clock)
-        self._sandboxes = ProcessSandboxes(settings.state_dir, self._clock)
+        self._sandboxes = ProcessSandboxes(
+            settings.state_dir, self._clock, secrets_dir=settings.secrets_dir
+        )
         self._spine = Spine(
             sandboxes=self._sandboxes,
             services=services,

@@ -10,10 +10,11 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from faasd import secret_files
 from faasd.clock import Clock
 from faasd.errors import SandboxError, ZygoteInitFailed
 from faasd.interfaces import AttemptServices
@@ -41,7 +42,8 @@ class ProcessSandboxes:
 
     `state_dir` holds private temporary directories and, hashed, names what is ours on this host: no two
     daemons may share one. `pid_namespaces` and `cgroups` set to False do without them where the host has
-    them, and `without` names more fields of policy.Walls to leave off. A zygote unused for `zygote_idle_s` is ended.
+    them, and `without` names more fields of policy.Walls to leave off. Functions' secrets are files of
+    `secrets_dir`. A zygote unused for `zygote_idle_s` is ended.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class ProcessSandboxes:
         cgroups: bool = True,
         zygote_idle_s: float = 600.0,
         without: Collection[str] = (),
+        secrets_dir: str | Path = "",
     ) -> None:
         self.leftovers_ended = 0  # Processes of a predecessor that `start` found and ended.
         self._state_dir = os.path.realpath(state_dir)
@@ -62,6 +65,7 @@ class ProcessSandboxes:
         self._use_cgroups = cgroups
         self._zygote_idle_s = zygote_idle_s
         self._without = without
+        self._secrets_dir = str(secrets_dir)
         digest = hashlib.sha256(os.fsencode(self._state_dir)).hexdigest()
         self._state_hash = digest[:16]
         self._numbers = itertools.count(1)
@@ -218,6 +222,7 @@ class ProcessSandboxes:
         lease: ZygoteLease,
     ) -> Outcome:
         """Give the attempt a directory and a cgroup of its own, and take them away afterwards."""
+        given = await self._read_secrets(attempt.function)
         workspace = await self._take_workspace(attempt, stop)
         if isinstance(workspace, Outcome):
             return workspace
@@ -234,11 +239,19 @@ class ProcessSandboxes:
                 watch=self._watch,
                 tmp_dir=workspace.tmp_dir,
                 clock=self._clock,
+                secrets=given,
             )
             return await self._supervise(supervision, stop, lease.walls)
         finally:
             ended_by_itself = supervision is not None and supervision.ended_by_itself
             await workspaces.give_back(workspace, ended_by_itself=ended_by_itself)
+
+    async def _read_secrets(self, function: Function) -> Mapping[str, bytes]:
+        """Read the function's secrets, afresh for each attempt. Raises SecretError."""
+        names = function.permissions.secrets
+        if not names:
+            return {}
+        return await asyncio.to_thread(secret_files.read_secrets, self._secrets_dir, names)
 
     async def _take_workspace(
         self, attempt: Attempt, stop: asyncio.Future[str]
