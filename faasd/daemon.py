@@ -137,7 +137,8 @@ class Daemon:
         self._sandboxes = ProcessSandboxes(
             settings.state_dir,
             self._clock,
-            hidden=[str(settings.socket), *map(str, filter(None, [settings.secrets_dir]))],
+            hidden=[str(settings.socket)],
+            secrets_dir=settings.secrets_dir,
             slots=settings.slots,
         )
         self._spine = Spine(

@@ -16,7 +16,9 @@ FaasdError
 │   ├── StateDirectoryInUse
 │   └── StoreFull         disk full or file too large; nothing was written
 ├── SandboxError          ours, not the handler's: outcome `sandbox-failed`
+│   ├── SecretError       a secret that a function names cannot be handed over
 │   └── ZygoteInitFailed  theirs: the handler's module could not be imported
+├── SecretNotGiven        a handler asked for a secret that its function does not name
 ├── WireError             the other end of a channel broke the protocol
 └── DaemonUnreachable     no daemon answers on the socket
 """
@@ -36,6 +38,8 @@ __all__ = [
     "PayloadTooLarge",
     "SandboxError",
     "SchemaTooNew",
+    "SecretError",
+    "SecretNotGiven",
     "StateDirectoryInUse",
     "StoreError",
     "StoreFull",
@@ -112,6 +116,16 @@ class StoreFull(StoreError):
 
 class SandboxError(FaasdError):
     """A sandbox could not be made or kept; faasd's fault or the host's, never the handler's."""
+
+
+class SecretError(SandboxError):
+    """A secret that a function names is missing, open to others, or cannot be read."""
+
+
+class SecretNotGiven(FaasdError, KeyError):
+    """A handler asked for a secret that its function does not name."""
+
+    __str__ = Exception.__str__  # KeyError's shows the repr of its text.
 
 
 class ZygoteInitFailed(FaasdError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import sys
@@ -12,7 +13,6 @@ from typing import Any
 from faasd.clock import to_iso
 from faasd.model.attempt import Attempt
 from faasd.model.function import Function
-from faasd.model.permissions import Ports
 from faasd.sandbox.file_rules import Premises, file_rules, tmp_at
 
 __all__ = [
@@ -113,7 +113,6 @@ def zygote_policy(
         "mounts": walls.mounts,
         "private_proc": walls.private_proc,
         "files": file_rules(function, walls.python_paths, premises),
-        "network": _network(function),
         "tmp_at": tmp_at(function, premises),
         "tmp_size_bytes": limits.tmp_size_bytes,
         "slots": min(premises.slots, function.concurrency or premises.slots),
@@ -223,6 +222,8 @@ def attempt_environment(
     env = environment(function, environ) if function.handler is None else {}
     given = {*function.permissions.env, *function.permissions.pass_env}
     env.update({name: tmp_dir for name in ("TMPDIR", "HOME") if name not in given})
+    if function.permissions.secrets:
+        env["CREDENTIALS_DIRECTORY"] = f"{tmp_dir}/.credentials"
     env["FAASD_INVOCATION_ID"] = claim.invocation.id
     env["FAASD_ATTEMPT"] = str(claim.number)
     env["FAASD_TRIGGER"] = claim.invocation.trigger
@@ -239,7 +240,11 @@ def attempt_environment(
 
 
 def attempt_header(
-    attempt: Attempt, env: Mapping[str, str], remaining_s: float, event_bytes: int
+    attempt: Attempt,
+    env: Mapping[str, str],
+    remaining_s: float,
+    event_bytes: int,
+    secrets: Mapping[str, bytes],
 ) -> dict[str, Any]:
     """Return the first frame of an attempt: what its context needs."""
     claim = attempt.claims[0]
@@ -254,6 +259,7 @@ def attempt_header(
         "memory_bytes": function.limits.memory_bytes,
         "command": list(function.command or ()),
         "env": dict(env),
+        "secrets": {name: base64.b64encode(value).decode() for name, value in secrets.items()},
         "event_bytes": event_bytes,
     }
 
