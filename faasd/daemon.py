@@ -16,6 +16,7 @@ from faasd.api.server import ApiServer
 from faasd.api.services import ApiServices
 from faasd.clock import Clock
 from faasd.config.loader import Loaded, load
+from faasd.dispatch.breakers import Breakers
 from faasd.dispatch.direct import DirectInvoker
 from faasd.dispatch.dispatcher import Dispatcher
 from faasd.dispatch.recovery import LeaseRenewal, recover
@@ -144,7 +145,8 @@ class Daemon:
         self._sandboxes = ProcessSandboxes(
             settings.state_dir,
             self._clock,
-            hidden=[str(settings.socket), *map(str, filter(None, [settings.secrets_dir]))],
+            hidden=[str(settings.socket)],
+            secrets_dir=settings.secrets_dir,
             slots=settings.slots,
         )
         self._spine = Spine(
@@ -153,8 +155,9 @@ class Daemon:
             store=store.invocations,
             logs=store.logs,
             catalog=self._registry,
+            breakers=Breakers(self._clock, _noise, self._breaker_moved),
             clock=self._clock,
-            noise=lambda: random.uniform(-1.0, 1.0),
+            noise=_noise,
         )
         self._dispatcher = Dispatcher(
             self._spine, self._slots, self._running, paused, self._refused
@@ -268,6 +271,9 @@ class Daemon:
         self._running.stop(replaced, "cancelled")
         self._dispatcher.wake(queues)
 
+    def _breaker_moved(self) -> None:
+        self._dispatcher.wake()
+
     def _slot_freed(self, queue: str) -> None:
         self._dispatcher.slot_freed(queue)
         self._invoker.slot_freed()
@@ -319,6 +325,11 @@ class Daemon:
             ],
             "walls": self._sandboxes.walls(),
         }
+
+
+def _noise() -> float:
+    """Return a random number in [-1, 1]: jitter."""
+    return random.uniform(-1.0, 1.0)
 
 
 def _report(event: str, /, **fields: Any) -> None:

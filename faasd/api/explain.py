@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from faasd.clock import to_iso
-from faasd.interfaces import QueueCounts, ScheduleStatus
+from faasd.interfaces import BreakerStatus, QueueCounts, ScheduleStatus
 from faasd.model.attempt import AttemptRecord
 from faasd.model.function import Function
 from faasd.model.invocation import Invocation
@@ -38,6 +38,7 @@ class InvocationFacts:
     function_paused_since: float | None = None
     function_refused: str | None = None  # Why it may not run on this host.
     queue_paused_since: float | None = None
+    breaker: BreakerStatus | None = None
     ahead: Sequence[Invocation] = ()
     overlapped: Invocation | None = None
     first: Invocation | None = None
@@ -63,6 +64,7 @@ def explain_function(
     now: float,
     paused_since: float | None,
     refused: str | None = None,
+    breaker: BreakerStatus | None = None,
     running: int,
     queues: Sequence[QueueCounts],
     schedules: Sequence[ScheduleStatus],
@@ -77,6 +79,8 @@ def explain_function(
             f"Function {function.name!r} is paused since {to_iso(paused_since)}: what is accepted for it "
             f"waits; `faasd functions resume {function.name}` lets it run."
         )
+    if breaker is not None and breaker.state != "closed":
+        said.append(_breaker(breaker, function.name))
     most = f" of {function.concurrency}" if function.concurrency else ""
     are = "attempt of it is" if running == 1 and not most else "attempts of it are"
     said.append(f"{running}{most} {are} running now.")
@@ -189,6 +193,8 @@ def _held_back(facts: InvocationFacts, function: Function) -> list[str]:
             f"It waits because function {function.name!r} is paused since "
             f"{to_iso(facts.function_paused_since)}; `faasd functions resume {function.name}` lets it run."
         )
+    if facts.breaker is not None and facts.breaker.state != "closed":
+        said.append(f"It waits: {_breaker(facts.breaker, function.name, starts=False)}")
     if facts.queue_paused_since is not None:
         since = to_iso(facts.queue_paused_since)
         said.append(f"It waits because queue {invocation.queue!r} is paused since {since}.")
@@ -249,6 +255,19 @@ def _ended(facts: InvocationFacts) -> list[str]:
             "dead letters."
         )
     return said
+
+
+def _breaker(breaker: BreakerStatus, name: str, *, starts: bool = True) -> str:
+    head = "Function" if starts else "function"
+    if breaker.state == "half-open":
+        now = "one attempt is trying now, and the others wait for how it ends"
+    else:
+        now = f"one attempt is tried at {to_iso(breaker.retry_at)}, and until then all wait"
+    return (
+        f"{head} {name!r} is held back by its breaker since {to_iso(breaker.opened_at)}, because "
+        f"{breaker.deaths} attempts in a row died, the last as {breaker.outcome}; {now}. "
+        f"`faasd functions resume {name}` lets it run now."
+    )
 
 
 def _error(invocation: Invocation) -> str:

@@ -12,7 +12,14 @@ from typing import Any
 
 from faasd.api.policy_words import policy_words
 from faasd.clock import to_iso
-from faasd.interfaces import FileRow, LogLine, QueueCounts, ScheduleStatus, WatchStatus
+from faasd.interfaces import (
+    BreakerStatus,
+    FileRow,
+    LogLine,
+    QueueCounts,
+    ScheduleStatus,
+    WatchStatus,
+)
 from faasd.model.attempt import AttemptRecord, OutputLine
 from faasd.model.function import Function
 from faasd.model.invocation import Acceptance, Invocation
@@ -62,6 +69,7 @@ def invocation_view(invocation: Invocation, attempts: Sequence[AttemptRecord]) -
         "memory_peak_bytes": last.memory_peak_bytes if last else None,
         "error": _error(invocation.error),
         "reason": invocation.reason,
+        "quarantined": invocation.is_quarantined,
         "parent_id": invocation.parent_id,
     }
 
@@ -142,6 +150,7 @@ def function_view(
     outcomes: dict[str, int],
     running: int,
     paused_since: float | None,
+    breaker: BreakerStatus,
     refused: str | None = None,
 ) -> dict[str, Any]:
     """Return one row of the functions. `outcomes` counts the attempts of the last 24 hours."""
@@ -154,6 +163,11 @@ def function_view(
         "running": running,
         "outcomes_24h": outcomes,
         "paused_since": to_iso(paused_since),
+        "breaker": {
+            **vars(breaker),
+            "opened_at": to_iso(breaker.opened_at),
+            "retry_at": to_iso(breaker.retry_at),
+        },
         "refused": refused,
         "code_version": function.code_version,
         "origin": function.origin,

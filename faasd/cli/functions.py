@@ -34,6 +34,7 @@ def list_functions(context: click.Context, as_json: bool) -> None:
         ("LAST 24 HOURS", _outcomes),
         ("PAUSED SINCE", time_text("paused_since")),
         ("REFUSED", lambda row: "yes" if row.get("refused") else "-"),
+        ("BREAKER", _breaker),
     ]
     print_rows(rows, columns, as_json=as_json, nothing="there is no function; see `faasd check`")
 
@@ -75,7 +76,10 @@ def pause(context: click.Context, name: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def resume(context: click.Context, name: str, as_json: bool) -> None:
-    """Let a paused function run again."""
+    """Let a paused function run again, and close its breaker.
+
+    The breaker holds a function back whose sandboxes died one after another; `faasd why NAME` says how.
+    """
     _set_paused(context, name, "resume", as_json)
 
 
@@ -93,6 +97,13 @@ def _triggers(row: Mapping[str, Any]) -> str:
         f"{one['trigger']} {one.get('expression') or one.get('path') or one['name']}"
         for one in row["triggers"]
     )
+
+
+def _breaker(row: Mapping[str, Any]) -> str:
+    breaker = row["breaker"]
+    if breaker["state"] == "open":
+        return f"open until {time_text('retry_at')(breaker)}"
+    return "" if breaker["state"] == "closed" else str(breaker["state"])
 
 
 def _outcomes(row: Mapping[str, Any]) -> str:

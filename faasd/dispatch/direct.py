@@ -12,7 +12,7 @@ from faasd.dispatch.running import Running
 from faasd.dispatch.services import SandboxServices
 from faasd.dispatch.slots import Slots
 from faasd.errors import Conflict, FunctionRefused, NotAccepting, NotFound, SandboxError
-from faasd.interfaces import Pauses
+from faasd.interfaces import BreakerStatus, Pauses
 from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.function import Function
 from faasd.model.ids import new_id
@@ -69,7 +69,8 @@ class DirectInvoker:
     ) -> tuple[str, Outcome]:
         """Run one event now and wait. Cancelling the task cancels the attempt.
 
-        Raises EventRefused, FunctionRefused, or Conflict when the function is paused or too many callers wait.
+        Raises EventRefused, FunctionRefused, or Conflict when the function is paused or held back by its breaker, or when
+        too many callers wait. A caller is told so at once: its event was promised nothing.
         """
         spine, services = self._attached()
         new = self._prepare(event)
@@ -82,14 +83,20 @@ class DirectInvoker:
             raise Conflict(
                 f"function {function.name!r} is paused; `faasd functions resume {function.name}`"
             )
+        spine.breakers.check(function.name)
         async with self._slot(function, is_nested=event.trigger == "function"):
-            claim = await spine.store.begin(new, function.limits.timeout_s + 60.0)
-            attempt = Attempt(
-                new_id(), function, (claim,), started_at=spine.clock.now(), is_sync=True
-            )
-            if on_output is not None:
-                services.listen(attempt, on_output)
-            task = self._running.start(attempt, "", spine)
+            spine.breakers.check(function.name)  # Again: others have run while it waited.
+            spine.breakers.reserve(function.name)
+            try:
+                claim = await spine.store.begin(new, function.limits.timeout_s + 60.0)
+                attempt = Attempt(
+                    new_id(), function, (claim,), started_at=spine.clock.now(), is_sync=True
+                )
+                if on_output is not None:
+                    services.listen(attempt, on_output)
+                task = self._running.start(attempt, "", spine)
+            finally:
+                spine.breakers.release(function.name)
         try:
             ended = await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -118,8 +125,13 @@ class DirectInvoker:
         return await self._set_paused(function, True)
 
     async def resume(self, function: str) -> bool:
-        """Let it run again. Raises NotFound."""
-        return await self._set_paused(function, False)
+        """Let it run again: end its pause and close its breaker. Raises NotFound."""
+        changed = await self._set_paused(function, False)
+        return self._attached()[0].breakers.close(function) or changed
+
+    def breaker(self, function: str) -> BreakerStatus:
+        """Return where the function's crash-loop breaker stands."""
+        return self._attached()[0].breakers.status(function)
 
     def running(self) -> list[Attempt]:
         """Return the attempts that run now."""

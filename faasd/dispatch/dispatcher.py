@@ -135,6 +135,24 @@ class Dispatcher:
         function = self._spine.catalog.get(lane.function)
         if function is None or function.name in self._paused or function.name in self._refused:
             return None
+        if self._spine.breakers.is_open(function.name):
+            return await self._feed_trial(lane, function)
+        return await self._feed_freely(lane, function)
+
+    async def _feed_trial(self, lane: Lane, function: Function) -> float | None:
+        """With an open breaker: one attempt at one event when the pause is over, and nothing else."""
+        breakers = self._spine.breakers
+        if not breakers.may_begin(function.name):
+            return breakers.next_look_at(function.name)
+        breakers.reserve(function.name)
+        try:
+            return await self._feed_freely(lane, function, is_trial=True)
+        finally:
+            breakers.release(function.name)
+
+    async def _feed_freely(
+        self, lane: Lane, function: Function, *, is_trial: bool = False
+    ) -> float | None:
         room = self._slots.free_for(function, lane)
         if room == 0:
             self._no_room.add(lane.queue)
@@ -146,7 +164,8 @@ class Dispatcher:
                 return self._rate_frees_at(lane)
             room = min(room, free) if not lane.is_batch else room
         if lane.is_batch:
-            return await self._feed_batch(lane, function)
+            return await self._feed_batch(lane, function, 1 if is_trial else lane.batch_size)
+        room = 1 if is_trial else room
         claims = await self._spine.store.claim(lane, room, lane.visibility_timeout_s)
         for claim in claims:
             self._start(lane, function, (claim,))
@@ -154,14 +173,13 @@ class Dispatcher:
             return self._spine.clock.now()
         return await self._next_due_at(lane)
 
-    async def _feed_batch(self, lane: Lane, function: Function) -> float | None:
+    async def _feed_batch(self, lane: Lane, function: Function, count: int) -> float | None:
         due_count, oldest_at, next_at = await self._spine.store.waiting_since(lane.queue)
         now = self._spine.clock.now()
         ripe = ripe_at(lane, due_count, oldest_at, now)
         if ripe is None or ripe > now:
             candidates = [at for at in (ripe, next_at) if at is not None]
             return min(candidates, default=None)
-        count = lane.batch_size
         rate = self._slots.rate_of(lane)
         if rate is not None:
             count = min(count, rate.free(self._spine.clock.monotonic()))

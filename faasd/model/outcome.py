@@ -7,6 +7,7 @@ from typing import Any
 
 __all__ = [
     "CHARGED",
+    "KILLED",
     "NEVER_RAN",
     "OUTCOME_MEANINGS",
     "REASON_MEANINGS",
@@ -43,6 +44,8 @@ REASON_MEANINGS = {
 
 #: Outcomes that spend one of the function's attempts.
 CHARGED = frozenset({"error", "timeout", "oom", "crashed", "output-limit", "init-error"})
+#: Charged outcomes in which the sandbox died with the event in its hands.
+KILLED = frozenset({"crashed", "oom"})
 #: Outcomes that are not the function's doing and spend none; each has its own cap.
 UNCHARGED = frozenset({"lost", "drained", "sandbox-failed"})
 NEVER_RAN = frozenset(REASON_MEANINGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import sys
@@ -12,7 +13,6 @@ from typing import Any
 from faasd.clock import to_iso
 from faasd.model.attempt import Attempt
 from faasd.model.function import Function
-from faasd.model.permissions import Ports
 from faasd.sandbox.file_rules import Premises, file_rules, tmp_at
 
 __all__ = [
@@ -27,8 +27,6 @@ __all__ = [
     "zygote_policy",
 ]
 
-#: Raised over the daemon's, so that an OOM of the whole host takes a sandbox first.
-_OOM_SCORE = 500
 #: How far a frame may exceed the payload limit: the envelope, a batch's brackets.
 _FRAME_SLACK_BYTES = 64 * 2**10
 #: Room for a burst between two looks of the memory watch. Generous, because a single refused
@@ -66,7 +64,10 @@ def zygote_policy(
     return {
         "namespaces": list(walls.namespaces),
         "cgroup": walls.cgroup,
-        "oom_score": _OOM_SCORE,
+        "oom_score": limits.oom_score_adj,
+        "system_calls": walls.seccomp,
+        "network": _network(function),
+        "zygote_namespaces": ["net"] if _has_own_network(function, walls) else [],
         "file_size_bytes": limits.file_size_bytes,
         "data_bytes": _data_bytes(function, walls),
         "memory_bytes": limits.memory_bytes,
@@ -80,7 +81,6 @@ def zygote_policy(
         "mounts": walls.mounts,
         "private_proc": walls.private_proc,
         "files": file_rules(function, walls.python_paths, premises),
-        "network": _network(function),
         "tmp_at": tmp_at(function, premises),
         "tmp_size_bytes": limits.tmp_size_bytes,
         "slots": min(premises.slots, function.concurrency or premises.slots),
@@ -88,10 +88,15 @@ def zygote_policy(
 
 
 def _network(function: Function) -> bool | dict[str, list[int]]:
+    """Return `network` as JSON: a truth value, or the TCP ports to connect to and to listen on."""
     network = function.permissions.network
-    if isinstance(network, Ports):
-        return {"connect": list(network.connect), "bind": list(network.bind)}
-    return network
+    if isinstance(network, bool):
+        return network
+    return {"connect": sorted(network.connect), "bind": sorted(network.bind)}
+
+
+def _has_own_network(function: Function, walls: Walls) -> bool:
+    return function.permissions.network is False and walls.network_namespace
 
 
 def zygote_key(function: Function, policy: Mapping[str, Any]) -> str:
@@ -174,6 +179,8 @@ def attempt_environment(
     env = environment(function, environ) if function.handler is None else {}
     given = {*function.permissions.env, *function.permissions.pass_env}
     env.update({name: tmp_dir for name in ("TMPDIR", "HOME") if name not in given})
+    if function.permissions.secrets:
+        env["CREDENTIALS_DIRECTORY"] = f"{tmp_dir}/.credentials"
     env["FAASD_INVOCATION_ID"] = claim.invocation.id
     env["FAASD_ATTEMPT"] = str(claim.number)
     env["FAASD_TRIGGER"] = claim.invocation.trigger
@@ -190,7 +197,11 @@ def attempt_environment(
 
 
 def attempt_header(
-    attempt: Attempt, env: Mapping[str, str], remaining_s: float, event_bytes: int
+    attempt: Attempt,
+    env: Mapping[str, str],
+    remaining_s: float,
+    event_bytes: int,
+    secrets: Mapping[str, bytes],
 ) -> dict[str, Any]:
     """Return the first frame of an attempt: what its context needs."""
     claim = attempt.claims[0]
@@ -205,6 +216,7 @@ def attempt_header(
         "memory_bytes": function.limits.memory_bytes,
         "command": list(function.command or ()),
         "env": dict(env),
+        "secrets": {name: base64.b64encode(value).decode() for name, value in secrets.items()},
         "event_bytes": event_bytes,
     }
 

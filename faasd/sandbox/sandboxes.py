@@ -10,10 +10,11 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from faasd import secret_files
 from faasd.clock import Clock
 from faasd.errors import SandboxError, ZygoteInitFailed
 from faasd.interfaces import AttemptServices
@@ -47,7 +48,8 @@ class ProcessSandboxes:
     `state_dir` holds private temporary directories and, hashed, names what is ours on this host: no two
     daemons may share one. `pid_namespaces` and `cgroups` set to False do without them where the host has
     them, and `without` names more fields of policy.Walls to leave off. A zygote unused for `zygote_idle_s` is ended.
-    No function reaches `state_dir` or the paths in `hidden`. At most `slots` attempts may run at once.
+    Functions' secrets are files of `secrets_dir`. No function reaches it, `state_dir` or the paths in
+    `hidden`. At most `slots` attempts may run at once.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class ProcessSandboxes:
         zygote_idle_s: float = 600.0,
         without: Collection[str] = (),
         hidden: Collection[str] = (),
+        secrets_dir: str | Path = "",
         slots: int = 16,
     ) -> None:
         self.leftovers_ended = 0  # Processes of a predecessor that `start` found and ended.
@@ -70,8 +73,10 @@ class ProcessSandboxes:
         self._use_cgroups = cgroups
         self._zygote_idle_s = zygote_idle_s
         self._without = without
+        self._secrets_dir = str(secrets_dir)
+        unreachable = [*hidden, *filter(None, [self._secrets_dir])]
         self._premises = Premises(
-            self._state_dir, tuple(map(os.path.realpath, hidden)), self._tmp_root, slots
+            self._state_dir, tuple(map(os.path.realpath, unreachable)), self._tmp_root, slots
         )
         digest = hashlib.sha256(os.fsencode(self._state_dir)).hexdigest()
         self._state_hash = digest[:16]
@@ -240,6 +245,7 @@ class ProcessSandboxes:
         lease: ZygoteLease,
     ) -> Outcome:
         """Give the attempt a directory and a cgroup of its own, and take them away afterwards."""
+        given = await self._read_secrets(attempt.function)
         private_dir = lease.zygote.private_dir
         workspace = await self._take_workspace(attempt, stop, private_dir)
         if isinstance(workspace, Outcome):
@@ -257,11 +263,19 @@ class ProcessSandboxes:
                 watch=self._watch,
                 tmp_dir=workspace.tmp_dir or lease.zygote.tmp_dir,
                 clock=self._clock,
+                secrets=given,
             )
             return await self._supervise(supervision, stop, lease.walls)
         finally:
             ended_by_itself = supervision is not None and supervision.ended_by_itself
             await workspaces.give_back(workspace, ended_by_itself=ended_by_itself)
+
+    async def _read_secrets(self, function: Function) -> Mapping[str, bytes]:
+        """Read the function's secrets, afresh for each attempt. Raises SecretError."""
+        names = function.permissions.secrets
+        if not names:
+            return {}
+        return await asyncio.to_thread(secret_files.read_secrets, self._secrets_dir, names)
 
     async def _take_workspace(
         self, attempt: Attempt, stop: asyncio.Future[str], private_dir: str | None

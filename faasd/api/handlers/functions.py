@@ -89,7 +89,7 @@ async def pause_function(call: Call) -> Response:
 
 
 async def resume_function(call: Call) -> Response:
-    """Let a paused function run again."""
+    """Let a function run again that is paused, or held back by its breaker."""
     function = call.function(call.segment("name"))
     changed = await call.services.invoker.resume(function.name)
     return json_reply({"name": function.name, "paused": False, "changed": changed})
@@ -108,6 +108,7 @@ async def _rows(call: Call) -> list[dict[str, Any]]:
             counts.get(function.name, {}),
             running.get(function.name, 0),
             paused.get(("function", function.name)),
+            services.invoker.breaker(function.name),
             services.refused.get(function.name),
         )
         for function in services.catalog.all()

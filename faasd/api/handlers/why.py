@@ -18,7 +18,7 @@ from faasd.api.explain import (
 from faasd.api.handlers.queues import consumer_of, counts_by_queue
 from faasd.api.replies import json_reply
 from faasd.errors import Conflict, InvalidSetting, NotFound
-from faasd.interfaces import InvocationFilter, QueueCounts
+from faasd.interfaces import BreakerStatus, InvocationFilter, QueueCounts
 from faasd.model.invocation import FINAL_STATES, Invocation
 from faasd.model.suggest import did_you_mean
 
@@ -76,6 +76,7 @@ async def _why_function(call: Call, name: str) -> list[str]:
         now=services.clock.now(),
         paused_since=paused.get(("function", name)),
         refused=services.refused.get(name),
+        breaker=services.invoker.breaker(name),
         running=_running(call, name),
         queues=[counts[lane.queue] for lane in function.lanes()],
         schedules=[one for one in services.schedules.statuses() if one.name in names],
@@ -162,6 +163,7 @@ async def _facts(call: Call, invocation: Invocation) -> InvocationFacts:
         function_paused_since=paused.get(("function", invocation.function)),
         function_refused=services.refused.get(invocation.function),
         queue_paused_since=paused.get(("queue", invocation.queue)),
+        breaker=_breaker(call, invocation.function),
         ahead=await _ahead(call, invocation),
         **await _in_its_way(call, invocation),
     )
@@ -196,6 +198,11 @@ async def _in_its_way(call: Call, invocation: Invocation) -> dict[str, Any]:
         ):
             return {"overlapped": other}
     return {}
+
+
+def _breaker(call: Call, name: str) -> BreakerStatus | None:
+    known = call.services.catalog.get(name) is not None
+    return call.services.invoker.breaker(name) if known else None
 
 
 def _running(call: Call, function: str) -> int:
