@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ __all__ = ["AttemptIo"]
 _READ_BYTES = 65536
 #: Requests of one sandbox that are served at once; with more, its channel is not read on.
 _REQUESTS_MAX = 16
+_ERROR_LINES_KEPT = 20
 
 
 class AttemptIo:
@@ -46,7 +48,7 @@ class AttemptIo:
         self.broken_protocol: str | None = None
         self.command_output = bytearray()
         self.command_output_is_cut = False
-        self.last_error_line = ""
+        self.error_lines: deque[str] = deque(maxlen=_ERROR_LINES_KEPT)
         self._attempt = attempt
         self._services = services
         self._clock = clock
@@ -123,7 +125,7 @@ class AttemptIo:
     def _take_lines(self, lines: Sequence[OutputLine]) -> None:
         for line in lines:
             if line.stream == "stderr" and line.text.strip():
-                self.last_error_line = line.text
+                self.error_lines.append(line.text)
         self._services.output(self._attempt, lines)
 
     # Pipes.

@@ -1,4 +1,4 @@
-"""From what the kernel refused a handler to the one setting that would allow it: pure.
+"""From what the kernel refused a handler to the one setting that would allow it: deciding is pure.
 
 A hint names the path, call or address, the wall, and the setting. What the file's own permissions refuse, or
 what is wrong with the other end of a connection, is not blamed on a wall.
@@ -6,13 +6,16 @@ what is wrong with the other end of a connection, is not blamed on a wall.
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import errno
 import json
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from faasd.model.function import Function
+from faasd.model.outcome import ErrorRecord
 from faasd.model.permissions import Ports
 from faasd.model.units import format_size
 from faasd.sandbox.failures import NAME_LOOKUP, Failure
@@ -20,7 +23,7 @@ from faasd.sandbox.file_rules import Premises, file_rules
 from faasd.sandbox.missing_walls import names_of_missing_walls
 from faasd.sandbox.policy import Walls
 
-__all__ = ["Given", "given_to", "hint"]
+__all__ = ["Given", "given_to", "hint", "with_hint"]
 
 _NO_NETWORK = frozenset(
     {
@@ -74,6 +77,22 @@ def given_to(function: Function, walls: Walls, premises: Premises, private: str)
         is_in_memory=walls.mounts,
         is_root=walls.uid == 0 and function.permissions.user is None,
     )
+
+
+async def with_hint(
+    error: ErrorRecord,
+    failures: Sequence[Failure],
+    function: Function,
+    walls: Walls,
+    premises: Premises,
+    private: str = "/nonexistent",
+) -> ErrorRecord:
+    """Return the error of an attempt, with a hint if one of its failures has one."""
+    if not failures:
+        return error
+    # In a thread: following links may wait for a disk.
+    given = await asyncio.to_thread(given_to, function, walls, premises, private)
+    return dataclasses.replace(error, hint=hint(failures, given))
 
 
 def hint(failures: Iterable[Failure], given: Given) -> str | None:

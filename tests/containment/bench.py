@@ -18,6 +18,7 @@ from faasd.model.function import Function
 from faasd.model.invocation import Invocation
 from faasd.model.limits import Limits
 from faasd.model.outcome import Outcome
+from faasd.model.permissions import Permissions
 from faasd.model.retry import Spent
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.patience import patient
@@ -79,6 +80,8 @@ class Bench:
         self.sandboxes = sandboxes
         self.services = RecordingServices()
         self.code_dir = str(FUNCTIONS)
+        # Who leaves walls off on purpose says so, as an operator would have to.
+        self.containment = "best-effort" if _leaves_walls_off(sandboxes) else "strict"
 
     def function(self, handler: str | None, **limits: Any) -> Function:
         kept = {
@@ -90,7 +93,17 @@ class Bench:
         if handler is not None and ":" not in handler:
             handler = f"handlers:{handler}"
         limits = {"timeout_s": 20.0, **limits}
-        return Function(name, handler, code_dir=self.code_dir, limits=Limits(**limits), **kept)
+        permissions = kept.pop("permissions", None) or Permissions()
+        if self.containment != "strict":
+            permissions = dataclasses.replace(permissions, containment=self.containment)
+        return Function(
+            name,
+            handler,
+            code_dir=self.code_dir,
+            limits=Limits(**limits),
+            permissions=permissions,
+            **kept,
+        )
 
     async def run(
         self,
@@ -108,6 +121,11 @@ class Bench:
     ) -> Outcome:
         stop = stop or asyncio.get_running_loop().create_future()
         return await self.sandboxes.run(attempt, self.services, stop)
+
+
+def _leaves_walls_off(sandboxes: ProcessSandboxes) -> bool:
+    uses_all = sandboxes._use_namespaces and sandboxes._use_cgroups
+    return not uses_all or bool(sandboxes._without)
 
 
 WALLS = {
