@@ -131,6 +131,7 @@ class ProcessSandboxes:
             "namespaces": list(self._namespaces),
             "memory_cgroup": self._slots.version if self._slots is not None else None,
             "memory_cgroup_problem": self._cgroup_problem or None,
+            "interpreters": self._pool.known_walls() if self._pool is not None else {},
         }
 
     async def run(

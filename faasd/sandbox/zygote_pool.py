@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 from faasd.clock import Clock
 from faasd.errors import FunctionRefused, SandboxError
@@ -203,6 +205,15 @@ class ZygotePool:
     async def walls_of(self, function: Function) -> Walls:
         """Return what this host builds for the function's interpreter. Raises SandboxError."""
         return self._walls(await self.root(function.python or sys.executable))
+
+    def known_walls(self) -> dict[str, dict[str, Any]]:
+        """Return, as JSON, what this host builds for each interpreter that has been started."""
+        roots = {python: task for python, task in self._roots.items() if task.done()}
+        return {
+            python: dataclasses.asdict(self._walls(task.result()))
+            for python, task in roots.items()
+            if not task.cancelled() and not task.exception()
+        }
 
     def _lease(self, zygote: Zygote, walls: Walls, *, is_cold: bool) -> ZygoteLease:
         zygote.active += 1

@@ -18,7 +18,6 @@ from faasd.model.function import Function
 from faasd.model.invocation import Invocation
 from faasd.model.limits import Limits
 from faasd.model.outcome import Outcome
-from faasd.model.permissions import Permissions
 from faasd.model.retry import Spent
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.patience import patient
@@ -93,17 +92,14 @@ class Bench:
         if handler is not None and ":" not in handler:
             handler = f"handlers:{handler}"
         limits = {"timeout_s": 20.0, **limits}
-        permissions = kept.pop("permissions", None) or Permissions()
-        if self.containment != "strict":
-            permissions = dataclasses.replace(permissions, containment=self.containment)
-        return Function(
-            name,
-            handler,
-            code_dir=self.code_dir,
-            limits=Limits(**limits),
-            permissions=permissions,
-            **kept,
-        )
+        function = Function(name, handler, code_dir=self.code_dir, limits=Limits(**limits), **kept)
+        return self._contained(function)
+
+    def _contained(self, function: Function) -> Function:
+        if self.containment == "strict":
+            return function
+        permissions = dataclasses.replace(function.permissions, containment=self.containment)
+        return dataclasses.replace(function, permissions=permissions)
 
     async def run(
         self,
@@ -120,6 +116,9 @@ class Bench:
         self, attempt: Attempt, stop: asyncio.Future[str] | None = None
     ) -> Outcome:
         stop = stop or asyncio.get_running_loop().create_future()
+        function = attempt.function
+        if function.permissions.containment != self.containment:
+            attempt = dataclasses.replace(attempt, function=self._contained(function))
         return await self.sandboxes.run(attempt, self.services, stop)
 
 
