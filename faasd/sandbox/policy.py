@@ -20,7 +20,6 @@ __all__ = [
     "attempt_environment",
     "attempt_header",
     "attempt_policy",
-    "degraded",
     "environment",
     "event_json",
     "frame_bytes_max",
@@ -52,36 +51,6 @@ class Walls:
     network_namespace: bool = False
     private_proc: bool = False  # A /proc of the zygote's own, which shows its processes alone.
     python_paths: tuple[str, ...] = ()  # Where the interpreter and its modules are.
-
-
-def degraded(function: Function, walls: Walls) -> tuple[str, ...]:
-    """Name the walls that the function is promised and this host builds less well, or not at all."""
-    missing = []
-    if not walls.landlock:
-        missing.append("files")
-    if not walls.mounts:
-        missing.append("tmp-quota")
-    if not walls.private_proc:
-        missing.append("private-proc")
-    if "pid" not in walls.namespaces:
-        missing.append("pid-namespace")
-        if walls.landlock < 6:
-            missing.append("signals")
-    if walls.landlock < 6 and not (
-        function.permissions.network is False and walls.network_namespace
-    ):
-        missing.append("abstract-sockets")
-    if walls.cgroup is None:
-        missing.append("memory-cgroup")
-    if not walls.cgroup_caps_processes and walls.uid == 0:
-        missing.append("process-cap")  # The kernel exempts the real root user from RLIMIT_NPROC.
-    if function.limits.cpu is not None and not walls.cgroup_caps_cpu:
-        missing.append("cpu-cap")
-    if not walls.seccomp:
-        missing.append("system-calls")
-    if not _keeps_network(function, walls):
-        missing.append("network")
-    return tuple(missing)
 
 
 def zygote_policy(

@@ -23,10 +23,12 @@ from faasd.logs import get_logger
 from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.function import Function
 from faasd.model.outcome import ErrorRecord, Outcome, Usage
+from faasd.model.walls import MissingWall
 from faasd.sandbox import leftovers, policy
 from faasd.sandbox.cgroup_slot import CgroupSlots, find_cgroups
 from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.memory_watch import MemoryWatch
+from faasd.sandbox.missing_walls import missing_walls
 from faasd.sandbox.supervise import Supervision
 from faasd.sandbox.workspaces import Workspace, Workspaces
 from faasd.sandbox.zygote_pool import ZygoteLease, ZygotePool
@@ -36,6 +38,8 @@ __all__ = ["ProcessSandboxes"]
 _log = get_logger("sandbox")
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _SPACE_RETRY_S = 1.0
+#: How long the start of the daemon waits for the walls of other interpreters.
+_ASK_TIMEOUT_S = 5.0
 
 
 class ProcessSandboxes:
@@ -148,17 +152,27 @@ class ProcessSandboxes:
         with await self._the_pool().zygote(function):
             pass  # Given back at once, its idle time begins.
 
-    async def missing_walls(self, functions: Sequence[Function]) -> dict[str, list[str]]:
-        """Return which functions lack which wall on this host, by wall; those that will not start are left out."""
-        missing: dict[str, list[str]] = {}
+    async def missing_walls(
+        self, functions: Sequence[Function]
+    ) -> dict[str, tuple[MissingWall, ...]]:
+        """Return, by function, which walls it lacks on this host.
+
+        Functions whose interpreter does not answer within a moment are left out: their attempts say so,
+        and are refused by then if need be.
+        """
+        pool = self._the_pool()
+        pythons = {function.python: function for function in functions}
+        asked = {name: asyncio.create_task(pool.walls_of(one)) for name, one in pythons.items()}
+        if asked:
+            await asyncio.wait(asked.values(), timeout=_ASK_TIMEOUT_S)
+        found = {}
         for function in functions:
-            try:
-                walls = await self._the_pool().walls_of(function)
-            except SandboxError:
-                continue  # Its interpreter does not run; its attempts say so.
-            for wall in policy.degraded(function, walls):
-                missing.setdefault(wall, []).append(function.name)
-        return missing
+            task = asked[function.python]
+            if not task.done():
+                task.cancel()  # Only our waiting.
+            elif task.exception() is None:
+                found[function.name] = missing_walls(function, task.result())
+        return found
 
     async def retire(self, keep: Sequence[Function]) -> None:
         """End the zygotes of everything that is not in `keep`, each after its last attempt."""
