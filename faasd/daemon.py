@@ -142,13 +142,7 @@ class Daemon:
             self._refused,
         )
         services = SandboxServices(self._intake, self._invoker, store.logs, self._clock)
-        self._sandboxes = ProcessSandboxes(
-            settings.state_dir,
-            self._clock,
-            hidden=[str(settings.socket)],
-            secrets_dir=settings.secrets_dir,
-            slots=settings.slots,
-        )
+        self._sandboxes = self._make_sandboxes()
         self._spine = Spine(
             sandboxes=self._sandboxes,
             services=services,
@@ -169,6 +163,16 @@ class Daemon:
             self._intake, store.invocations, store.history, store.files, self._clock, _report
         )
         self._api = ApiServer(self._api_services(), settings.socket, group=settings.socket_group)
+
+    def _make_sandboxes(self) -> ProcessSandboxes:
+        settings = self._settings
+        return ProcessSandboxes(
+            settings.state_dir,
+            self._clock,
+            hidden=[str(settings.socket)],
+            secrets_dir=settings.secrets_dir,
+            slots=settings.slots,
+        )
 
     async def _start(self) -> None:
         """Leftovers end, what they held returns, then the doors open: none may find a half-started daemon."""
