@@ -118,14 +118,7 @@ class Daemon:
     async def _build(self, stack: contextlib.AsyncExitStack) -> None:
         """Make every part and tie them together; nothing runs yet. The store's lock is taken first."""
         settings = self._settings
-        store = await open_store(
-            settings.state_dir,
-            self._clock,
-            LogBudget(function_bytes=settings.log_bytes_per_function),
-            lock_wait_s=LOCK_WAIT_S,
-        )
-        stack.push_async_callback(store.close)
-        self._store: Store = store
+        store = self._store = await self._open_store(stack)
         self._registry = Registry(self._functions)
         self._slots = Slots(settings.slots)
         self._running = Running(self._slots, self._slot_freed, self._attempt_ended)
@@ -142,13 +135,7 @@ class Daemon:
             self._refused,
         )
         services = SandboxServices(self._intake, self._invoker, store.logs, self._clock)
-        self._sandboxes = ProcessSandboxes(
-            settings.state_dir,
-            self._clock,
-            hidden=[str(settings.socket)],
-            secrets_dir=settings.secrets_dir,
-            slots=settings.slots,
-        )
+        self._sandboxes = self._make_sandboxes()
         self._spine = Spine(
             sandboxes=self._sandboxes,
             services=services,
@@ -169,6 +156,24 @@ class Daemon:
             self._intake, store.invocations, store.history, store.files, self._clock, _report
         )
         self._api = ApiServer(self._api_services(), settings.socket, group=settings.socket_group)
+
+    async def _open_store(self, stack: contextlib.AsyncExitStack) -> Store:
+        budget = LogBudget(function_bytes=self._settings.log_bytes_per_function)
+        store: Store = await open_store(
+            self._settings.state_dir, self._clock, budget, lock_wait_s=LOCK_WAIT_S
+        )
+        stack.push_async_callback(store.close)
+        return store
+
+    def _make_sandboxes(self) -> ProcessSandboxes:
+        settings = self._settings
+        return ProcessSandboxes(
+            settings.state_dir,
+            self._clock,
+            hidden=[str(settings.socket)],
+            secrets_dir=settings.secrets_dir,
+            slots=settings.slots,
+        )
 
     async def _start(self) -> None:
         """Leftovers end, what they held returns, then the doors open: none may find a half-started daemon."""

@@ -120,10 +120,6 @@ class SandboxError(FaasdError):
     """A sandbox could not be made or kept; faasd's fault or the host's, never the handler's."""
 
 
-class FunctionRefused(SandboxError):
-    """A strict function is promised a wall that this host cannot build, so it does not run."""
-
-
 class SecretError(SandboxError):
     """A secret that a function names is missing, open to others, or cannot be read."""
 
@@ -132,6 +128,10 @@ class SecretNotGiven(FaasdError, KeyError):
     """A handler asked for a secret that its function does not name."""
 
     __str__ = Exception.__str__  # KeyError's shows the repr of its text.
+
+
+class FunctionRefused(SandboxError):
+    """A strict function is promised a wall that this host cannot build, so it does not run."""
 
 
 class ZygoteInitFailed(FaasdError):

@@ -33,8 +33,8 @@ def list_functions(context: click.Context, as_json: bool) -> None:
         ("RUNNING", "running"),
         ("LAST 24 HOURS", _outcomes),
         ("PAUSED SINCE", time_text("paused_since")),
-        ("REFUSED", lambda row: "yes" if row.get("refused") else "-"),
         ("BREAKER", _breaker),
+        ("REFUSED", lambda row: "yes" if row.get("refused") else "-"),
     ]
     print_rows(rows, columns, as_json=as_json, nothing="there is no function; see `faasd check`")
 

@@ -69,8 +69,8 @@ class DirectInvoker:
     ) -> tuple[str, Outcome]:
         """Run one event now and wait. Cancelling the task cancels the attempt.
 
-        Raises EventRefused, FunctionRefused, or Conflict when the function is paused or held back by its breaker, or when
-        too many callers wait. A caller is told so at once: its event was promised nothing.
+        Raises EventRefused, FunctionRefused, or Conflict when the function is paused or held back by its
+        breaker, or when too many callers wait. A caller is told so at once: its event was promised nothing.
         """
         spine, services = self._attached()
         new = self._prepare(event)
