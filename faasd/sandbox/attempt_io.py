@@ -28,6 +28,8 @@ from faasd.sandbox.output import FAR_OVER, Output
 __all__ = ["AttemptIo"]
 
 _READ_BYTES = 65536
+#: While each line is kept: it may be all newlines, and each of them is work.
+_LINES_READ_BYTES = 8192
 #: Requests of one sandbox that are served at once; with more, its channel is not read on.
 _REQUESTS_MAX = 16
 #: Answers that the sandbox has not fetched; with more, no new request is taken.
@@ -143,7 +145,7 @@ class AttemptIo:
     def _read_pipe(self, fd: int) -> bool:
         """Read once; False when nothing is there, now or for ever."""
         try:
-            data = os.read(fd, _READ_BYTES)
+            data = os.read(fd, _READ_BYTES if self.output.is_truncated else _LINES_READ_BYTES)
         except BlockingIOError:
             return False
         if not data:

@@ -115,11 +115,12 @@ class RootZygote:
         """Fork a zygote: (its pidfd, a future of its `exited` frame; None if we cannot know). Raises SandboxError."""
         future: asyncio.Future[int] = self._loop.create_future()
         self._forks[number] = future
-        self._exits[number] = self._loop.create_future()
+        # Held here as well: the zygote may have ended, and have been told so, before we go on.
+        exited = self._exits[number] = self._loop.create_future()
         try:
             request = {"op": "fork", "id": number, "policy": policy}
             self._channel.send(request, fds)
-            return await asyncio.wait_for(future, _FORK_TIMEOUT_S), self._exits[number]
+            return await asyncio.wait_for(future, _FORK_TIMEOUT_S), exited
         except (SandboxError, TimeoutError) as error:
             self._exits.pop(number, None)
             raise SandboxError(f"cannot fork a zygote: {str(error) or 'no answer'}") from error
@@ -232,11 +233,11 @@ class Zygote:
         """
         future: asyncio.Future[int] = self._loop.create_future()
         self._forks[number] = future
-        self._ends[number] = self._loop.create_future()
+        ended = self._ends[number] = self._loop.create_future()
         timer = self._loop.call_later(_FORK_TIMEOUT_S, _time_out, future)
         try:
             self._channel.send({"op": "attempt", "id": number, "policy": policy}, fds)
-            return await future, self._ends[number]
+            return await future, ended
         except (SandboxError, TimeoutError) as error:
             self._ends.pop(number, None)
             self.kill()
