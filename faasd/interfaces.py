@@ -447,7 +447,8 @@ class Invoker(Protocol):
     ) -> tuple[str, Outcome]:
         """Run one event now and wait; returns (invocation id, outcome). Cancelling the task cancels the attempt.
 
-        Raises EventRefused, or Conflict when the function is paused or held back by its breaker.
+        Raises EventRefused, FunctionRefused, or Conflict when the function is paused or held back by its
+        breaker.
         """
 
     async def cancel(self, ids: Sequence[str], reason: str) -> list[str]:

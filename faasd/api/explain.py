@@ -36,6 +36,7 @@ class InvocationFacts:
     function: Function | None = None
     running: int = 0  # Attempts of the function that run now.
     function_paused_since: float | None = None
+    function_refused: str | None = None  # Why it may not run on this host.
     queue_paused_since: float | None = None
     breaker: BreakerStatus | None = None
     ahead: Sequence[Invocation] = ()
@@ -63,6 +64,7 @@ def explain_function(
     now: float,
     paused_since: float | None,
     breaker: BreakerStatus | None = None,
+    refused: str | None = None,
     running: int,
     queues: Sequence[QueueCounts],
     schedules: Sequence[ScheduleStatus],
@@ -70,6 +72,8 @@ def explain_function(
 ) -> list[str]:
     """Say whether a function can run, what is in its way, and what became of its last invocation."""
     said = []
+    if refused is not None:
+        said.append(_refused(function.name, refused))
     if paused_since is not None:
         said.append(
             f"Function {function.name!r} is paused since {to_iso(paused_since)}: what is accepted for it "
@@ -182,6 +186,8 @@ def _waiting(facts: InvocationFacts) -> list[str]:
 def _held_back(facts: InvocationFacts, function: Function) -> list[str]:
     invocation = facts.invocation
     said = []
+    if facts.function_refused is not None:
+        said.append(f"It waits. {_refused(function.name, facts.function_refused)}")
     if facts.function_paused_since is not None:
         said.append(
             f"It waits because function {function.name!r} is paused since "
@@ -266,7 +272,17 @@ def _breaker(breaker: BreakerStatus, name: str, *, starts: bool = True) -> str:
 
 def _error(invocation: Invocation) -> str:
     error = invocation.error
-    return _sentence(f"The last error was {error.type}: {error.message}") if error else ""
+    if error is None:
+        return ""
+    said = _sentence(f"The last error was {error.type}: {error.message}")
+    return f"{said} {_sentence(f'Hint: {error.hint}')}" if error.hint else said
+
+
+def _refused(name: str, reason: str) -> str:
+    return _sentence(
+        f"Function {name!r} is refused on this host, and what is accepted for it waits: {reason}. "
+        "Once that is done, start faasd again"
+    )
 
 
 def _sentence(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from faasd.dispatch.dispatcher import Dispatcher
@@ -11,7 +11,7 @@ from faasd.dispatch.run_attempt import Spine
 from faasd.dispatch.running import Running
 from faasd.dispatch.services import SandboxServices
 from faasd.dispatch.slots import Slots
-from faasd.errors import Conflict, NotAccepting, NotFound, SandboxError
+from faasd.errors import Conflict, FunctionRefused, NotAccepting, NotFound, SandboxError
 from faasd.interfaces import BreakerStatus, Pauses
 from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.function import Function
@@ -38,13 +38,15 @@ class DirectInvoker:
         running: Running,
         pauses: Pauses,
         paused: set[str],
+        refused: Mapping[str, str],
     ) -> None:
-        """`prepare` is intake's check of one event; `paused` is shared with the dispatcher."""
+        """`prepare` is intake's check of one event; `paused` and `refused` are shared with the dispatcher."""
         self._prepare = prepare
         self._slots = slots
         self._running = running
         self._pauses = pauses
         self._paused = paused
+        self._refused = refused
         self._freed = asyncio.Event()
         self._waiting = 0
         self._closed = False
@@ -70,12 +72,16 @@ class DirectInvoker:
     ) -> tuple[str, Outcome]:
         """Run one event now and wait. Cancelling the task cancels the attempt.
 
-        Raises EventRefused, or Conflict when the function is paused or held back by its breaker, or when
-        too many callers wait. A caller is told so at once: its event was promised nothing.
+        Raises EventRefused, FunctionRefused, or Conflict when the function is paused or held back by its
+        breaker, or when too many callers wait. A caller is told so at once: its event was promised nothing.
         """
         spine, services = self._attached()
         new = self._prepare(event)
         function = self._function(new.function)
+        if function.name in self._refused:
+            raise FunctionRefused(
+                f"function {function.name!r} is refused: {self._refused[function.name]}"
+            )
         if function.name in self._paused:
             raise Conflict(
                 f"function {function.name!r} is paused; `faasd functions resume {function.name}`"

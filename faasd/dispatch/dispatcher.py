@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from faasd.dispatch.batching import ripe_at
@@ -33,12 +33,23 @@ class _Attention:
 class Dispatcher:
     """One loop over lanes. It sleeps until it is woken or the next thing is due; it never polls."""
 
-    def __init__(self, spine: Spine, slots: Slots, running: Running, paused: set[str]) -> None:
-        """`paused` holds names of functions; whoever changes it calls `wake`."""
+    def __init__(
+        self,
+        spine: Spine,
+        slots: Slots,
+        running: Running,
+        paused: set[str],
+        refused: Mapping[str, str],
+    ) -> None:
+        """`paused` holds names of functions; whoever changes it calls `wake`.
+
+        `refused` says by name why a function may not run on this host: its events wait.
+        """
         self._spine = spine
         self._slots = slots
         self._running = running
         self._paused = paused
+        self._refused = refused
         self._attention: dict[str, _Attention] = {}
         self._no_room: set[str] = set()  # Queues that had work looked for and no slot to run it.
         self._woken = asyncio.Event()
@@ -122,7 +133,7 @@ class Dispatcher:
     async def _feed(self, lane: Lane) -> float | None:
         """Start what this lane has due and room for; return when to look again, None for when woken."""
         function = self._spine.catalog.get(lane.function)
-        if function is None or function.name in self._paused:
+        if function is None or function.name in self._paused or function.name in self._refused:
             return None
         if self._spine.breakers.is_open(function.name):
             return await self._feed_trial(lane, function)

@@ -40,10 +40,14 @@ async def list_functions(call: Call) -> Response:
 
 
 async def show_function(call: Call) -> Response:
-    """Show one function with its limits and permissions."""
+    """Show one function with its limits and permissions.
+
+    `policy` says in sentences what it may touch and use here; `missing_walls` what this host does not build for it.
+    """
     function = call.function(call.segment("name"))
     [row] = [row for row in await _rows(call) if row["name"] == function.name]
-    return json_reply({**row, **function_details(function)})
+    missing = call.services.missing_walls.get(function.name, ())
+    return json_reply({**row, **function_details(function, missing)})
 
 
 async def invoke_function(call: Call) -> Response:
@@ -105,6 +109,7 @@ async def _rows(call: Call) -> list[dict[str, Any]]:
             running.get(function.name, 0),
             paused.get(("function", function.name)),
             services.invoker.breaker(function.name),
+            services.refused.get(function.name),
         )
         for function in services.catalog.all()
     ]

@@ -6,29 +6,23 @@ import pytest
 
 from faasd.model.function import Function
 from faasd.model.limits import Limits
-from faasd.sandbox.policy import Walls, attempt_policy, degraded, zygote_key, zygote_policy
+from faasd.model.permissions import Permissions, Ports
+from faasd.sandbox.missing_walls import names_of_missing_walls
+from faasd.sandbox.policy import Walls, attempt_policy, zygote_key, zygote_policy
 
-FULL = Walls(("pid", "ipc", "uts"), "v2", cgroup_caps_processes=True, cgroup_caps_cpu=True, uid=0)
-USER = Walls(("user", "pid", "ipc", "uts"), None, uid=1000)
-BARE = Walls((), None, uid=1000)
-BARE_ROOT = Walls((), None, uid=0)
-FUNCTION = Function("f", "pkg/mod.Class.method", limits=Limits(processes=10))
-
-
-@pytest.mark.parametrize(
-    ("walls", "missing"),
-    [
-        (FULL, ()),
-        (USER, ("memory-cgroup",)),
-        (BARE, ("pid-namespace", "memory-cgroup")),
-        (BARE_ROOT, ("pid-namespace", "memory-cgroup", "process-cap")),
-    ],
+FULL = Walls(
+    ("pid", "ipc", "uts"),
+    "v2",
+    cgroup_caps_processes=True,
+    cgroup_caps_cpu=True,
+    uid=0,
+    seccomp=True,
+    network_namespace=True,
 )
-def test_walls_that_this_host_lacks_are_named(walls: Walls, missing: tuple[str, ...]) -> None:
-    """Nobody should believe in a wall that is not there."""
-    assert degraded(FUNCTION, walls) == missing
-    if walls is not FULL:
-        assert "cpu-cap" in degraded(Function("f", "m:h", limits=Limits(cpu=1.0)), walls)
+USER = Walls(("user", "pid", "ipc", "uts"), None, uid=1000, seccomp=True, network_namespace=True)
+BARE = Walls((), None, uid=1000, seccomp=True)
+BARE_ROOT = Walls((), None, uid=0, seccomp=True)
+FUNCTION = Function("f", "pkg/mod.Class.method", limits=Limits(processes=10))
 
 
 @pytest.mark.parametrize(
@@ -72,3 +66,31 @@ def test_commands_share_a_zygote() -> None:
     assert zygote_key(one, zygote_policy(one, FULL, {})) == zygote_key(
         two, zygote_policy(two, FULL, {})
     )
+
+
+@pytest.mark.parametrize(
+    ("network", "walls", "is_missing"),
+    [
+        (True, Walls(), False),
+        (False, Walls(), True),
+        (False, Walls(seccomp=True), False),
+        (False, Walls(network_namespace=True), False),
+        (Ports(connect=(443,)), Walls(landlock=4, seccomp=True), False),
+        (Ports(connect=(443,)), Walls(landlock=4), True),
+        (Ports(connect=(443,)), Walls(landlock=3, seccomp=True, network_namespace=True), True),
+    ],
+)
+def test_a_network_that_cannot_be_restricted_is_named(
+    network: bool | Ports, walls: Walls, is_missing: bool
+) -> None:
+    """No network has two walls, either of which is enough; ports need two together."""
+    function = Function("f", "m:h", permissions=Permissions(network=network))
+    assert ("network" in names_of_missing_walls(function, walls)) is is_missing
+
+
+def test_only_a_function_without_network_gets_a_network_namespace() -> None:
+    """Its zygote does; the attempts share it."""
+    for network, names in ((True, []), (Ports(bind=(80,)), []), (False, ["net"])):
+        function = Function("f", "m:h", permissions=Permissions(network=network))
+        assert zygote_policy(function, FULL, {})["zygote_namespaces"] == names
+        assert zygote_policy(function, BARE, {})["zygote_namespaces"] == []
