@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import errno
 import json
 import os
 import signal
@@ -25,10 +26,6 @@ def _channel():
 def _frame(value):
     text = value if isinstance(value, bytes) else json.dumps(value).encode()
     return struct.pack(">I", len(text)) + text
-
-
-def _exit_hard(code=0):
-    os.kill(os.getpid(), signal.SIGKILL) if code < 0 else os._exit(code)
 
 
 def send_raw(event, context):
@@ -99,8 +96,17 @@ def pass_descriptors(event, context):
     """Hand over descriptors by the hundred."""
     channel = _channel()
     fds = array.array("i", [os.open("/dev/null", os.O_RDONLY) for _ in range(200)])
-    for _ in range(event["times"]):
-        channel.sendmsg([_frame({"op": "progress"})], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+    passed = 0
+    while passed < event["times"]:
+        try:
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)]
+            channel.sendmsg([_frame({"op": "progress"})], rights)
+            passed += 1
+        except OSError as error:
+            if (
+                error.errno != errno.ETOOMANYREFS
+            ):  # So many are on their way; until they are dropped.
+                raise
     return "passed"
 
 
@@ -126,7 +132,11 @@ def leave_a_holder(event, context):
 
 def forge_status(event, context):
     """Write into the pipe by which the sandbox's first process says how we ended."""
-    for name in os.listdir("/proc/1/fd"):
+    try:
+        names = os.listdir("/proc/1/fd")
+    except OSError:
+        names = []  # A wall keeps us from it.
+    for name in names:
         try:
             fd = os.open(f"/proc/1/fd/{name}", os.O_WRONLY | os.O_NONBLOCK)
             os.write(fd, event["text"].encode())

@@ -109,7 +109,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     breakers = Breakers(clock, lambda: 0.0, wake, BreakerPolicy(jitter=0.0, deaths=4))
     running = Running(slots, freed, lambda _ended: None)
     intake = Intake(registry, store.invocations, clock, lambda queues, _: made[0].wake(queues))
-    invoker = DirectInvoker(intake.prepare, slots, running, store.pauses, set())
+    invoker = DirectInvoker(intake.prepare, slots, running, store.pauses, set(), {})
     services = SandboxServices(intake, invoker, store.logs, clock)
     spine = Spine(
         sandboxes=sandboxes,  # type: ignore[arg-type]
@@ -121,7 +121,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         clock=clock,
         noise=lambda: 0.0,
     )
-    made.append(Dispatcher(spine, slots, running, set()))
+    made.append(Dispatcher(spine, slots, running, set(), {}))
     invoker.attach(spine, services, made[0])
     made[0].start()
     yield Rig(clock, sandboxes, breakers, made[0], running, invoker, intake, store)
