@@ -9,7 +9,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from faasd.linux import clone, namespaces, process, rlimits
+from faasd.linux import clone, namespaces, process, rlimits, users
+from faasd.runtime import report
 
 __all__ = [
     "contain_handler",
@@ -37,6 +38,11 @@ def fork(
     flags = sum(_FLAGS[name] for name in policy["namespaces"])
     into = cgroup_fds[0] if policy["cgroup"] == "v2" and cgroup_fds else None
     uid, gid = os.geteuid(), os.getegid()  # Asked here: in the child they are unmapped at first.
+    identity = policy.get("identity")
+    if identity is not None and identity["uid"] != uid:
+        return _fork_another_user(policy, identity, flags, into, cgroup_fds)
+    if identity is not None:
+        into = None  # The group is the daemon's; `cgroup.procs`, which that opened, lets us in.
     pid, pidfd = clone.fork(flags, into, is_plain=is_plain)
     if pid == 0:
         try:
@@ -44,9 +50,63 @@ def fork(
                 namespaces.map_ourselves(uid, gid)
             if policy["cgroup"] == "v1":
                 join_cgroups(cgroup_fds)
+            elif identity is not None:
+                join_cgroups(cgroup_fds[1:])
         except OSError as error:
             policy["failure"] = f"cannot enter its namespaces and cgroups: {error}"
     return pid, pidfd
+
+
+def _fork_another_user(
+    policy: dict[str, Any],
+    identity: dict[str, Any],
+    flags: int,
+    into: int | None,
+    cgroup_fds: Sequence[int],
+) -> tuple[int, int]:
+    """Fork a process that is another user from its first moment on; for the root zygote of a daemon that is root.
+
+    In a user namespace that user may be there alone, and only its creator's side may say who that is: the
+    child waits for it. It is as contained as if a daemon of that user had forked it.
+    """
+    gate, opener = os.pipe()
+    try:
+        pid, pidfd = clone.fork(flags, into)
+    except OSError:
+        os.close(gate)
+        os.close(opener)
+        raise
+    if pid == 0:
+        os.close(opener)
+        _become(policy, identity, gate, cgroup_fds)
+        return pid, pidfd
+    os.close(gate)
+    try:
+        if "user" in policy["namespaces"]:
+            namespaces.map_child(pid, identity["uid"], [identity["gid"], *identity["groups"]])
+        os.write(opener, b"x")
+    except OSError:
+        os.close(opener)  # It sees that without a word, and ends.
+        os.close(pidfd)
+        os.waitpid(pid, 0)
+        raise
+    os.close(opener)
+    return pid, pidfd
+
+
+def _become(
+    policy: dict[str, Any], identity: dict[str, Any], gate: int, cgroup_fds: Sequence[int]
+) -> None:
+    try:
+        is_mapped = os.read(gate, 1)
+        os.close(gate)
+        if not is_mapped:
+            os._exit(1)
+        if policy["cgroup"] == "v1":
+            join_cgroups(cgroup_fds)  # While we are root still.
+        users.become(identity["uid"], identity["gid"], identity["groups"])
+    except OSError as error:
+        policy["failure"] = f"cannot become user {identity['name']!r}: {error}"
 
 
 def _raise_failure_of_fork(policy: dict[str, Any]) -> None:
@@ -55,7 +115,7 @@ def _raise_failure_of_fork(policy: dict[str, Any]) -> None:
 
 
 def join_cgroups(procs_fds: Sequence[int]) -> None:
-    """Move ourselves into cgroups of version 1, given their open `cgroup.procs`."""
+    """Move ourselves into cgroups, given their open `cgroup.procs`."""
     for fd in procs_fds:
         os.write(fd, b"0")
 
@@ -63,12 +123,32 @@ def join_cgroups(procs_fds: Sequence[int]) -> None:
 def contain_zygote(policy: dict[str, Any]) -> None:
     """Close a zygote in before it imports the handler. What is set here, its sandboxes inherit."""
     _raise_failure_of_fork(policy)
+    _check_reading(policy)
     process.raise_oom_score(policy["oom_score"])  # The daemon must never be the victim.
     rlimits.lower("CORE", 0)
     rlimits.lower("FSIZE", policy["file_size_bytes"])
     _limit_data(policy)
     process.forbid_new_privileges()
     os.chdir(policy["code_dir"])
+
+
+def _check_reading(policy: dict[str, Any]) -> None:
+    """See that another user can read what an import needs. Raises InitFailed."""
+    identity = policy.get("identity")
+    if identity is None:
+        return
+    needed = [policy["code_dir"]]
+    if policy["module"] is not None:
+        needed.append(os.path.realpath(os.__file__))  # Where the standard library is.
+    closed = users.closed_part(needed)
+    if closed is not None:
+        path, part = closed
+        hint = "chmod o+rx" if os.path.isdir(part) else "chmod o+r"
+        message = (
+            f"user {identity['name']!r} may not read {path}: {part} is closed to him; run: {hint} {part}, "
+            "or keep it elsewhere"
+        )
+        raise report.InitFailed({"type": "PermissionError", "message": message, "stack": []})
 
 
 def contain_handler(policy: dict[str, Any]) -> None:
@@ -88,9 +168,22 @@ def _limit_data(policy: dict[str, Any]) -> None:
         rlimits.set_soft("DATA", rlimits.data_bytes() + policy["data_bytes"])
 
 
-def probe_walls(namespaces_found: Sequence[str]) -> dict[str, Any]:  # noqa: ARG001
+def probe_walls(namespaces_found: Sequence[str]) -> dict[str, Any]:
     """Return what else this host lets us build: fields of faasd/sandbox/policy.py's Walls."""
-    return {}
+    return {"user_namespaces": _can_be_others(namespaces_found)}
+
+
+def _can_be_others(namespaces_found: Sequence[str]) -> bool:
+    """Whether other users can be forked into namespaces of theirs, and nest these as zygotes do."""
+    if os.geteuid() != 0 or not namespaces_found:
+        return False
+    names = ["user", "pid", "ipc", "uts"]
+    nobody = {"name": "nobody", "uid": 65534, "gid": 65534, "groups": [65534]}
+    outer = {"namespaces": names, "cgroup": None, "identity": nobody}
+    try:
+        return _forks(outer, lambda: _forks({**outer, "identity": None}, lambda: True))
+    except OSError:
+        return False
 
 
 def probe_namespaces() -> list[str]:

@@ -223,7 +223,7 @@ class ProcessSandboxes:
     ) -> Outcome:
         """Give the attempt a directory and a cgroup of its own, and take them away afterwards."""
         given = await self._read_secrets(attempt.function)
-        workspace = await self._take_workspace(attempt, stop)
+        workspace = await self._take_workspace(attempt, stop, lease.walls)
         if isinstance(workspace, Outcome):
             return workspace
         workspaces = self._the_workspaces()
@@ -254,7 +254,7 @@ class ProcessSandboxes:
         return await asyncio.to_thread(secret_files.read_secrets, self._secrets_dir, names)
 
     async def _take_workspace(
-        self, attempt: Attempt, stop: asyncio.Future[str]
+        self, attempt: Attempt, stop: asyncio.Future[str], walls: policy.Walls
     ) -> Workspace | Outcome:
         """Take an attempt's place; with a full disk, wait for room. An outcome when it is stopped.
 
@@ -263,7 +263,7 @@ class ProcessSandboxes:
         """
         while True:
             try:
-                return self._the_workspaces().take(attempt.function.limits)
+                return self._the_workspaces().take(attempt.function.limits, walls.identity)
             except OSError as error:
                 if error.errno not in _NO_SPACE:
                     raise

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from faasd.model.limits import Limits
 from faasd.sandbox.cgroup_slot import CgroupSlot, CgroupSlots
+from faasd.sandbox.identity import Identity, open_way_to
 
 __all__ = ["Workspace", "Workspaces"]
 
@@ -42,17 +43,18 @@ class Workspaces:
         self._tmp_root = tmp_root
         self._slots = slots
         self._numbers = numbers
-        self._directories: list[tuple[str, os.stat_result]] = []
+        self._directories: dict[int, list[tuple[str, os.stat_result]]] = {}  # By owner.
+        self._directories_kept = 0
         self._groups: dict[_Key, list[CgroupSlot]] = {}
         self._groups_kept = 0
         self._to_remove: list[CgroupSlot] = []  # Touched by the janitor alone.
         self._janitor = ThreadPoolExecutor(1, thread_name_prefix="faasd-janitor")
 
-    def take(self, limits: Limits) -> Workspace:
-        """Return a place for one attempt. Raises OSError."""
+    def take(self, limits: Limits, identity: Identity | None = None) -> Workspace:
+        """Return a place for one attempt, of another user where one is named. Raises OSError, SandboxError."""
         # One more process for the sandbox's own first one.
         key = (limits.memory_bytes, limits.processes + 1, limits.cpu)
-        tmp_dir, as_made = self._take_directory()
+        tmp_dir, as_made = self._take_directory(identity)
         try:
             return Workspace(tmp_dir, self._take_group(key), key, as_made)
         except OSError:
@@ -62,8 +64,10 @@ class Workspaces:
     async def give_back(self, workspace: Workspace, *, ended_by_itself: bool) -> None:
         """Take a place back, once its attempt's processes are gone: keep what is as new, remove the rest."""
         tmp_dir: str | None = workspace.tmp_dir
-        if len(self._directories) < _KEPT_MAX and _is_untouched(workspace):
-            self._directories.append((workspace.tmp_dir, workspace.as_made))
+        if self._directories_kept < _KEPT_MAX and _is_untouched(workspace):
+            kept = self._directories.setdefault(workspace.as_made.st_uid, [])
+            kept.append((workspace.tmp_dir, workspace.as_made))
+            self._directories_kept += 1
             tmp_dir = None
         slot = workspace.slot
         if slot is not None and ended_by_itself and self._groups_kept < _KEPT_MAX and slot.renew():
@@ -84,11 +88,17 @@ class Workspaces:
         await loop.run_in_executor(self._janitor, shutil.rmtree, self._tmp_root, True)
         self._janitor.shutdown()
 
-    def _take_directory(self) -> tuple[str, os.stat_result]:
-        if self._directories:
-            return self._directories.pop()
+    def _take_directory(self, identity: Identity | None) -> tuple[str, os.stat_result]:
+        uid = os.geteuid() if identity is None else identity.uid
+        if kept := self._directories.get(uid):
+            self._directories_kept -= 1
+            return kept.pop()
         path = os.path.join(self._tmp_root, str(next(self._numbers)))
+        if identity is not None:
+            open_way_to(self._tmp_root, identity)
         os.mkdir(path, 0o700)
+        if identity is not None:
+            os.chown(path, identity.uid, identity.gid)
         return path, os.lstat(path)
 
     def _take_group(self, key: _Key) -> CgroupSlot | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 
 from faasd.clock import Clock
@@ -15,6 +16,7 @@ from faasd.model.attempt import OutputLine
 from faasd.model.function import Function
 from faasd.sandbox import leftovers, policy
 from faasd.sandbox.cgroup_slot import CgroupSlots
+from faasd.sandbox.identity import Identity, identity_of, lacks_user
 from faasd.sandbox.memory_watch import MemoryWatch
 from faasd.sandbox.policy import Walls
 from faasd.sandbox.zygote_process import MARK, RootZygote, Zygote
@@ -94,6 +96,7 @@ class ZygotePool:
         self._endings: set[asyncio.Task[None]] = set()
         self._evictions: dict[str, asyncio.TimerHandle] = {}
         self._asked: dict[int, _Asked] = {}  # By the function's identity.
+        self._identities: dict[int, tuple[Function, Identity | None]] = {}  # Likewise.
 
     async def root(self, python: str) -> RootZygote:
         """Return an interpreter's root zygote, started anew if it has died. Raises SandboxError."""
@@ -111,7 +114,7 @@ class ZygotePool:
     async def zygote(self, function: Function) -> ZygoteLease:
         """Return the function's zygote for one use. Raises ZygoteInitFailed or SandboxError."""
         root = await self.root(function.python or sys.executable)
-        walls = self._walls(root)
+        walls = self._walls(root, function)
         key, asked = self._key(function, walls, root)
         entry = self._entries.get(key)
         is_cold = entry is None or not entry.task.done() or self._is_spent(entry)
@@ -133,7 +136,7 @@ class ZygotePool:
             return None
         if entry.task.exception() or not entry.task.result().is_alive or not root.is_alive:
             return None
-        return self._lease(entry.task.result(), self._walls(root), is_cold=False)
+        return self._lease(entry.task.result(), self._walls(root, function), is_cold=False)
 
     def take_init_lines(self, function: Function) -> list[OutputLine]:
         """Return what the function's import printed, to the first who asks."""
@@ -160,12 +163,16 @@ class ZygotePool:
     async def retire(self, keep: Sequence[Function]) -> None:
         """End every zygote that no function in `keep` uses, each after its last attempt."""
         self._asked.clear()
+        self._identities.clear()
         wanted = set()
         for function in keep:
             task = self._roots.get(function.python or sys.executable)
             if task is not None and task.done() and not task.exception():
                 root = task.result()
-                wanted.add(self._key(function, self._walls(root), root)[0])
+                with contextlib.suppress(
+                    SandboxError
+                ):  # Of a user who is no more: it has no zygote.
+                    wanted.add(self._key(function, self._walls(root, function), root)[0])
         for key in set(self._entries) - wanted:
             entry = self._entries.pop(key)
             eviction = self._evictions.pop(key, None)
@@ -194,7 +201,7 @@ class ZygotePool:
 
     async def walls_of(self, function: Function) -> Walls:
         """Return what this host builds for the function's interpreter. Raises SandboxError."""
-        return self._walls(await self.root(function.python or sys.executable))
+        return self._walls(await self.root(function.python or sys.executable), function)
 
     def _lease(self, zygote: Zygote, walls: Walls, *, is_cold: bool) -> ZygoteLease:
         zygote.active += 1
@@ -203,9 +210,10 @@ class ZygotePool:
             eviction.cancel()
         return ZygoteLease(zygote, walls, is_cold, self)
 
-    def _walls(self, root: RootZygote) -> Walls:
+    def _walls(self, root: RootZygote, function: Function) -> Walls:
+        """Return what this host builds around a function. Raises SandboxError where its user cannot be had."""
         slots = self._slots
-        return Walls(
+        walls = Walls(
             root.namespaces,
             slots.version if slots else None,
             cgroup_caps_processes=slots.caps_processes if slots else False,
@@ -213,6 +221,20 @@ class ZygotePool:
             uid=root.uid,
             **{name: value for name, value in root.walls.items() if name not in self._without},
         )
+        if function.permissions.user is None:
+            return walls
+        identity = self._identity(function)
+        if identity is not None:
+            return policy.walls_of_user(walls, identity)
+        return replace(walls, lacks_user=lacks_user(function))
+
+    def _identity(self, function: Function) -> Identity | None:
+        found = self._identities.get(id(function))
+        if found is None or found[0] is not function:
+            if len(self._identities) >= _ASKED_MAX:
+                self._identities.clear()
+            found = self._identities[id(function)] = (function, identity_of(function))
+        return found[1]
 
     def _key(
         self, function: Function, walls: Walls, root: RootZygote
