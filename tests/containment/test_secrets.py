@@ -59,9 +59,11 @@ async def run(bench: Bench, handler: str, **given: Any) -> Any:
     return json.loads(outcome.result_json or "")
 
 
-def a_command(*command: str, permissions: Permissions = GIVEN, **limits: Any) -> Function:
-    kept = Limits(timeout_s=20.0, **limits)
-    return Function("cmd", command=command, code_dir="/", limits=kept, permissions=permissions)
+def a_command(*command: str, permissions: Permissions = GIVEN) -> Function:
+    limits = Limits(timeout_s=20.0)
+    return Function(
+        "cmd", command=command, code_dir=str(FUNCTIONS), limits=limits, permissions=permissions
+    )
 
 
 async def test_a_handler_reads_the_secrets_that_it_names(secret_bench: Bench) -> None:
@@ -124,6 +126,20 @@ async def test_a_secret_that_cannot_be_had_is_not_the_handlers_failure(
     outcome = await secret_bench.run("secret_handlers:read", permissions=GIVEN)
     assert outcome.error is not None
     assert f"{secrets_dir}/key does not exist" in outcome.error.message
+
+
+async def test_limits_of_files_hold_for_secrets_too(secret_bench: Bench) -> None:
+    """Few descriptors are no hindrance; a file size below the secret's is refused by name."""
+    few = await run(secret_bench, "files", open_files=20)
+    assert sorted(few) == ["key", "smtp-password"]
+    outcome = await secret_bench.run(
+        "secret_handlers:read", permissions=GIVEN, file_size_bytes=len(PASSWORD) - 1
+    )
+    assert outcome.word == "sandbox-failed"
+    assert outcome.error is not None
+    assert "the secret 'smtp-password' is larger than the function's file_size" in str(
+        outcome.error
+    )
 
 
 async def test_secrets_are_masked_in_output_and_errors(secret_bench: Bench) -> None:
@@ -191,6 +207,7 @@ async def test_the_variables_of_the_daemon_do_not_arrive(
     """Not by inheritance, and not through /proc: neither its secrets nor what would load code into us."""
     injected = {
         "LD_LIBRARY_PATH": str(tmp_path),
+        "LD_PRELOAD": str(tmp_path / "injected.so"),
         "PYTHONPATH": str(tmp_path),
         "PYTHONSTARTUP": str(tmp_path / "start.py"),
         "PYTHONHOME": "",

@@ -52,6 +52,18 @@ async def user_bench(request: pytest.FixtureRequest, place: Path) -> AsyncIterat
     assert not (place / "state" / "tmp").exists()
 
 
+@pytest.fixture
+async def open_bench(place: Path) -> AsyncIterator[Bench]:
+    """Nothing but the user stands in the way; or, for the control, nothing at all."""
+    without = {"landlock", "mounts", "seccomp", "network_namespace"}
+    sandboxes = ProcessSandboxes(place / "open-state", without=without, **WALLS["neither"])
+    await sandboxes.start()
+    try:
+        yield Bench(sandboxes)
+    finally:
+        await sandboxes.stop()
+
+
 async def run(bench: Bench, handler: str, event: Any = None, **given: Any) -> Any:
     """Return the result of one of our handlers, which ran as `user`, or as the daemon's with None."""
     secrets = given.pop("secrets", ())
@@ -78,38 +90,35 @@ async def test_a_function_is_its_user_in_every_respect(user_bench: Bench) -> Non
     assert (await run(user_bench, "who", user=None))["uids"] == [0, 0, 0]
 
 
-async def test_what_is_roots_stays_roots(user_bench: Bench, place: Path) -> None:
-    """Also in the state directory, which its user may pass through; the same probes as root succeed."""
-    for directory in (place, place / "state"):
+async def test_what_is_roots_stays_roots(open_bench: Bench, place: Path) -> None:
+    """Files, also in the state directory, which its user may pass through; root itself gets everything."""
+    await run(open_bench, "who")  # Which opens the way.
+    probes = []
+    state_dir = place / "open-state"
+    for directory in (place, state_dir):
         file = directory / "of-root"
         file.touch(0o600)
-        for probe in ("read", "write"):
-            event = {"do": probe, "path": str(file)}
-            assert await run(user_bench, "try_to", event) == errno.EACCES
-            assert await run(user_bench, "try_to", event, user=None) is None
-    listed = {"do": "list", "path": str(place / "state")}
-    assert await run(user_bench, "try_to", listed) == errno.EACCES
-    assert await run(user_bench, "try_to", listed, user=None) is None
+        probes += [{"do": do, "path": str(file)} for do in ("read", "write")]
+    probes.append({"do": "list", "path": str(state_dir)})
+    probes.append({"do": "read", "path": f"/proc/{os.getpid()}/environ"})
+    for probe in probes:
+        assert await run(open_bench, "try_to", probe) == errno.EACCES, probe
+        assert await run(open_bench, "try_to", probe, user=None) is None, probe
 
 
-async def test_there_is_no_way_back_to_root(user_bench: Bench) -> None:
-    """Its ids are gone, and not laid aside."""
-    found = await run(user_bench, "try_to", {"do": "become"})
-    assert found in (errno.EPERM, errno.EINVAL)  # The latter where root does not even exist.
-    assert await run(user_bench, "try_to", {"do": "become"}, user=None) is None
-
-
-async def test_roots_processes_cannot_be_signalled(place: Path) -> None:
+async def test_roots_processes_cannot_be_signalled(open_bench: Bench) -> None:
     """Where no PID namespace hides them; root itself can, without one."""
-    sandboxes = ProcessSandboxes(place / "state", **WALLS["neither"])
-    await sandboxes.start()
-    try:
-        bench = Bench(sandboxes)
-        probe = {"do": "signal", "pid": os.getpid()}
-        assert await run(bench, "try_to", probe) == errno.EPERM
-        assert await run(bench, "try_to", probe, user=None) is None
-    finally:
-        await sandboxes.stop()
+    probe = {"do": "signal", "pid": os.getpid()}
+    assert await run(open_bench, "try_to", probe) == errno.EPERM
+    assert await run(open_bench, "try_to", probe, user=None) is None
+
+
+async def test_there_is_no_way_back_to_root(user_bench: Bench, open_bench: Bench) -> None:
+    """Its ids are gone, and not laid aside."""
+    for bench in (user_bench, open_bench):
+        found = await run(bench, "try_to", {"do": "become"})
+        assert found in (errno.EPERM, errno.EINVAL)  # The latter where root does not even exist.
+    assert await run(open_bench, "try_to", {"do": "become"}, user=None) is None
 
 
 async def test_its_output_can_be_opened_by_name(user_bench: Bench) -> None:

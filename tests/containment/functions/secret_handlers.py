@@ -100,18 +100,5 @@ def environment(event, context):
     return dict(os.environ)
 
 
-def environment_of_others(event, context):
-    """Return every environment of another process that can be read, from the processes we can see."""
-    found = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/environ", "rb") as file:
-                    found[name] = file.read().decode("utf-8", "replace")
-            except OSError:
-                continue
-    return found
-
-
 if __name__ == "__main__":
     print(json.dumps(list_descriptors()))
