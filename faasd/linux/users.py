@@ -25,7 +25,7 @@ def become(uid: int, gid: int, groups: Sequence[int]) -> None:
 def closed_part(paths: Iterable[str]) -> tuple[str, str] | None:
     """Return the first of these paths that we may not read, and which part of it is closed to us; None when all may."""
     for path in paths:
-        if os.access(path, os.R_OK):
+        if os.access(path, os.R_OK | os.X_OK if os.path.isdir(path) else os.R_OK):
             continue
         part = path
         while part != "/" and not os.access(os.path.dirname(part), os.X_OK):

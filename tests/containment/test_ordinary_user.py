@@ -22,12 +22,13 @@ ROOT = Path(__file__).parent.parent.parent
 UID = 64_321  # Nobody else's, so that what counts per user counts ours alone.
 SCENARIO = """
 import asyncio, json, os, sys, time
+from faasd.model.permissions import Permissions
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.containment.bench import Bench
 
 async def main():
     given = json.loads(sys.argv[1])
-    sandboxes = ProcessSandboxes(given["state_dir"], **given["walls"])
+    sandboxes = ProcessSandboxes(given["state_dir"], secrets_dir=given["secrets_dir"], **given["walls"])
     await sandboxes.start()
     bench, token, cap = Bench(sandboxes), given["token"], 64 * 2**20
     counter = os.path.join(given["state_dir"], "counter")
@@ -48,6 +49,12 @@ async def main():
     found["made"] = os.stat(counter).st_size
     await run("segv", "kill_itself", 11)
     await run("capabilities", "read_capabilities")
+    key = Permissions(secrets=("key",))
+    await run("secret", "secret_handlers:files", permissions=key)
+    await run("leak", "secret_handlers:fail_with_key", permissions=key)
+    await run("other-user", "echo", permissions=Permissions(user="nobody"))
+    willing = Permissions(user="nobody", containment="best-effort")
+    await run("other-user-willing", "echo", permissions=willing)
     await sandboxes.stop()
     found["left"] = os.listdir(given["state_dir"])
     print(json.dumps(found))
@@ -101,7 +108,14 @@ def test_an_ordinary_users_sandboxes_keep_the_same_promises(
     python_of_user: str, state_dir: Path, token: str, walls: dict[str, Any]
 ) -> None:
     """Timeouts, memory, process caps and signals, without any privilege."""
-    argument = json.dumps({"state_dir": str(state_dir), "token": token, "walls": walls})
+    secret = state_dir / "secrets" / "key"
+    secret.parent.mkdir()
+    secret.touch(0o600)
+    secret.write_text("of an ordinary user")
+    if os.geteuid() == 0:
+        os.chown(secret, UID, UID)
+    given = {"state_dir": str(state_dir / "state"), "secrets_dir": str(secret.parent)}
+    argument = json.dumps({**given, "token": token, "walls": walls})
     identity = {"user": UID, "group": UID, "extra_groups": []} if os.geteuid() == 0 else {}
     done = subprocess.run(
         [python_of_user, "-c", SCENARIO, argument], cwd=ROOT, capture_output=True, check=False,
@@ -123,4 +137,11 @@ def test_an_ordinary_users_sandboxes_keep_the_same_promises(
     assert found["capabilities"][0] == "ok"
     assert "process-cap" not in found["echo"][3]
     assert found["left"] == ["counter"]
+    assert found["secret"][0] == "ok", found["secret"]
+    assert found["leak"][1] == "the key is ***key***"
+    assert found["other-user"][0] == "sandbox-failed"
+    assert "the daemon must run as root" in found["other-user"][1]
+    assert found["other-user-willing"][0] == "ok"
+    assert "user" in found["other-user-willing"][3]
+    assert "user" not in found["echo"][3]
     assert processes_with(token) == []

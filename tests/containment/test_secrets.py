@@ -42,6 +42,7 @@ async def secret_bench(
     request: pytest.FixtureRequest, tmp_path: Path, secrets_dir: Path
 ) -> AsyncIterator[Bench]:
     """With every wall, and with none that the kernel keeps for us."""
+    descriptors = len(os.listdir("/proc/self/fd"))
     sandboxes = ProcessSandboxes(
         tmp_path / "state", secrets_dir=secrets_dir, **WALLS[request.param]
     )
@@ -50,6 +51,8 @@ async def secret_bench(
         yield Bench(sandboxes)
     finally:
         await sandboxes.stop()
+    assert not (tmp_path / "state" / "tmp").exists()
+    assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
 async def run(bench: Bench, handler: str, **given: Any) -> Any:

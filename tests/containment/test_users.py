@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
 import pwd
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,10 +16,12 @@ from typing import Any
 
 import pytest
 
+from faasd.linux import process
 from faasd.model.function import Function
 from faasd.model.permissions import Permissions
 from faasd.sandbox.sandboxes import ProcessSandboxes
-from tests.containment.bench import WALLS, Bench, an_attempt, processes_with
+from tests.containment.bench import WALLS, Bench, an_attempt, cgroups_of, processes_with
+from tests.patience import patient
 
 #: Ours may be in a home directory that is closed to everybody else.
 PYTHON = "/usr/bin/python3"
@@ -43,6 +47,7 @@ async def user_bench(request: pytest.FixtureRequest, place: Path) -> AsyncIterat
     """Each way of building walls in turn."""
     (place / "key").touch(0o600)
     (place / "key").write_text("for one only")
+    descriptors = len(os.listdir("/proc/self/fd"))
     sandboxes = ProcessSandboxes(place / "state", secrets_dir=place, **WALLS[request.param])
     await sandboxes.start()
     try:
@@ -50,6 +55,8 @@ async def user_bench(request: pytest.FixtureRequest, place: Path) -> AsyncIterat
     finally:
         await sandboxes.stop()
     assert not (place / "state" / "tmp").exists()
+    assert not cgroups_of(sandboxes)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
 @pytest.fixture
@@ -152,9 +159,32 @@ async def test_a_timeout_leaves_nothing_of_it(user_bench: Bench, token: str) -> 
     assert processes_with(token) == []
 
 
+async def test_the_end_of_the_root_zygote_is_the_end_of_all_its_users(
+    user_bench: Bench, token: str
+) -> None:
+    """A change of user makes the kernel forget whose death a process is to die of; we tell it again."""
+    function = user_bench.function(
+        "user_handlers:hang", python=PYTHON, permissions=Permissions(user=USER)
+    )
+    running = asyncio.create_task(user_bench.run_attempt(an_attempt(function, {"token": token})))
+    async with asyncio.timeout(patient(10)):
+        while not processes_with(token):
+            await asyncio.sleep(0.01)
+    pool = user_bench.sandboxes._pool
+    assert pool is not None
+    process.send_signal((await pool.root(PYTHON))._pidfd, signal.SIGKILL)
+    outcome = await running
+    assert outcome.word == "sandbox-failed", outcome
+    async with asyncio.timeout(patient(10)):
+        while processes_with(token):  # Without namespaces its successor's burial sweeps them.
+            await pool.root(PYTHON)
+            await asyncio.sleep(0.01)
+
+
 async def test_its_processes_are_counted(user_bench: Bench) -> None:
     """By the cgroup, or by the kernel's limit for users, which does not hold for root."""
-    assert await run(user_bench, "fork_many", 40, processes=10) < 10
+    # Without namespaces all of the user's processes are counted, and others' come and go.
+    assert await run(user_bench, "fork_many", 40, processes=10) < 20
 
 
 async def test_two_users_share_no_zygote(user_bench: Bench) -> None:

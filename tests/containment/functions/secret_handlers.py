@@ -72,6 +72,10 @@ def leak(event, context):
     raise ValueError(f"cannot log in with {password!r}")
 
 
+def fail_with_key(event, context):
+    raise ValueError("the key is " + context.secret("key"))
+
+
 def leak_lines(event, context):
     for line in context.secret("key").splitlines():
         print("line:", line)
