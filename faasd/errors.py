@@ -16,6 +16,7 @@ FaasdError
 │   ├── StateDirectoryInUse
 │   └── StoreFull         disk full or file too large; nothing was written
 ├── SandboxError          ours, not the handler's: outcome `sandbox-failed`
+│   ├── FunctionRefused   a wall that the function is promised cannot be built on this host
 │   ├── SecretError       a secret that a function names cannot be handed over
 │   └── ZygoteInitFailed  theirs: the handler's module could not be imported
 ├── SecretNotGiven        a handler asked for a secret that its function does not name
@@ -31,6 +32,7 @@ __all__ = [
     "DaemonUnreachable",
     "EventRefused",
     "FaasdError",
+    "FunctionRefused",
     "InvalidSetting",
     "LeaseLost",
     "NotAccepting",
@@ -126,6 +128,10 @@ class SecretNotGiven(FaasdError, KeyError):
     """A handler asked for a secret that its function does not name."""
 
     __str__ = Exception.__str__  # KeyError's shows the repr of its text.
+
+
+class FunctionRefused(SandboxError):
+    """A strict function is promised a wall that this host cannot build, so it does not run."""
 
 
 class ZygoteInitFailed(FaasdError):

@@ -6,6 +6,7 @@ import ctypes
 import os
 import select
 import signal
+from collections.abc import Sequence
 
 __all__ = [
     "be_dumpable",
@@ -15,6 +16,7 @@ __all__ = [
     "forbid_new_privileges",
     "has_ended",
     "has_hung_up",
+    "keep_capabilities",
     "pid_of_pidfd",
     "raise_oom_score",
     "send_signal",
@@ -27,6 +29,7 @@ _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _CAPABILITY_VERSION_3 = 0x20080522
+_OOM_SCORE_MAX = 1000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _call_prctl = _libc.prctl
@@ -78,17 +81,30 @@ def set_name(name: str) -> None:
 
 def drop_capabilities() -> None:
     """Give up every capability of this process. Raises OSError."""
+    keep_capabilities(())
+
+
+def keep_capabilities(numbers: Sequence[int]) -> None:
+    """Give up every capability of this process but these, which it must have. Raises OSError.
+
+    With no_new_privs root gets none of them back from exec either.
+    """
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    nothing = (ctypes.c_uint32 * 6)()
-    if _libc.capset(header, nothing) != 0:
+    mask = sum(1 << number for number in numbers)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    # Effective, permitted, inheritable; then the same of those above 31.
+    sets = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
+    if _libc.capset(header, sets) != 0:
         error = ctypes.get_errno()
         raise OSError(error, f"capset: {os.strerror(error)}")
 
 
 def raise_oom_score(adjustment: int) -> None:
-    """Offer ourselves to the OOM killer before others. Raising needs no privilege."""
-    with open("/proc/self/oom_score_adj", "w") as file:
-        file.write(str(adjustment))
+    """Offer ourselves to the OOM killer so much sooner than our parent. Raising needs no privilege."""
+    with open("/proc/self/oom_score_adj", "r+") as file:
+        inherited = int(file.read())
+        file.seek(0)
+        file.write(str(min(_OOM_SCORE_MAX, inherited + adjustment)))
 
 
 def send_signal(pidfd: int, signal_number: int) -> bool:

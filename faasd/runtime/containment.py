@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
-from faasd.linux import clone, namespaces, process, rlimits, users
-from faasd.runtime import report
+from faasd.linux import clone, landlock, loopback, namespaces, process, rlimits, seccomp, users
+from faasd.runtime import file_walls, report, system_call_filter
 
 __all__ = [
     "contain_handler",
@@ -22,20 +23,37 @@ __all__ = [
     "probe_walls",
 ]
 
-_FLAGS = {"pid": clone.NEWPID, "ipc": clone.NEWIPC, "uts": clone.NEWUTS, "user": clone.NEWUSER}
+_OWN_DIR = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+#: What a zygote without a user namespace of its own keeps: to give its sandboxes theirs.
+_CAP_SYS_CHROOT, _CAP_SYS_ADMIN = 18, 21
+#: Zero would not stop a core dump where the host pipes them to a program; this stops both kinds.
+_CORE_BYTES = 1
+
+_FLAGS = {
+    "pid": clone.NEWPID,
+    "ipc": clone.NEWIPC,
+    "uts": clone.NEWUTS,
+    "user": clone.NEWUSER,
+    "net": clone.NEWNET,
+}
 
 
 def fork(
-    policy: dict[str, Any], cgroup_fds: Sequence[int], *, is_plain: bool = False
+    policy: dict[str, Any],
+    cgroup_fds: Sequence[int],
+    *,
+    besides: Sequence[str] = (),
+    is_plain: bool = False,
 ) -> tuple[int, int]:
     """Fork a process into the policy's namespaces and cgroups; returns (pid, pidfd), or (0, -1) in the child.
 
     The child is itself in its user namespace, and in its cgroups, before anything else happens in it. Where
     that fails it returns all the same, as the child that it is, and `contain_zygote` or `contain_handler`
     raises: an exception from here would have it go on as a second copy of its parent.
+    `besides` names namespaces for this child that those it forks will share.
     `is_plain` is for a child that runs only our code; see `clone.fork`.
     """
-    flags = sum(_FLAGS[name] for name in policy["namespaces"])
+    flags = sum(_FLAGS[name] for name in (*policy["namespaces"], *besides))
     into = cgroup_fds[0] if policy["cgroup"] == "v2" and cgroup_fds else None
     uid, gid = os.geteuid(), os.getegid()  # Asked here: in the child they are unmapped at first.
     identity = policy.get("identity")
@@ -125,11 +143,21 @@ def contain_zygote(policy: dict[str, Any]) -> None:
     _raise_failure_of_fork(policy)
     _check_reading(policy)
     process.raise_oom_score(policy["oom_score"])  # The daemon must never be the victim.
-    rlimits.lower("CORE", 0)
+    rlimits.lower("CORE", _CORE_BYTES)
     rlimits.lower("FSIZE", policy["file_size_bytes"])
     _limit_data(policy)
     process.forbid_new_privileges()
+    if "net" in policy["zygote_namespaces"]:
+        loopback.bring_up()
     os.chdir(policy["code_dir"])
+    # From here on nothing can be mounted, nor opened but what the function was given.
+    policy["file_walls"] = file_walls.close_in_zygote(policy)
+    _drop_zygotes_capabilities(policy)
+    if policy["system_calls"]:
+        system_call_filter.for_attempt()  # Made here once, for all that is forked from here.
+        has_own_network = "net" in policy["zygote_namespaces"]
+        # Last: it forbids what the above is made of.
+        system_call_filter.for_zygote(policy["network"], has_own_network=has_own_network).load()
 
 
 def _check_reading(policy: dict[str, Any]) -> None:
@@ -155,12 +183,22 @@ def contain_handler(policy: dict[str, Any]) -> None:
     """Close in the process that runs the handler. The order is the argument."""
     _raise_failure_of_fork(policy)
     os.setsid()  # A group of its own, which a soft signal can reach as a whole.
-    rlimits.lower("NOFILE", policy["open_files"])
     _limit_data(policy)  # Again: it is counted from what this process has now.
     if policy["processes_rlimit"] is not None:
         rlimits.lower("NPROC", policy["processes_rlimit"])
-    if "user" in policy["namespaces"]:
-        process.drop_capabilities()  # Last: they came with the user namespace and were for the above.
+    policy["file_walls"].close_in_handler(policy)
+    rlimits.lower("NOFILE", policy["open_files"])  # Not before: the walls are many open files.
+    process.drop_capabilities()  # Those of root, or of the user namespace: they were for the above.
+    if policy["system_calls"]:
+        system_call_filter.for_attempt().load()  # Last: it forbids what the above is made of.
+
+
+def _drop_zygotes_capabilities(policy: dict[str, Any]) -> None:
+    """Leave no more than what forking sandboxes takes; with user namespaces that is nothing."""
+    if "user" in policy["namespaces"] or os.geteuid() != 0:
+        process.drop_capabilities()
+    else:
+        process.keep_capabilities((_CAP_SYS_CHROOT, _CAP_SYS_ADMIN))
 
 
 def _limit_data(policy: dict[str, Any]) -> None:
@@ -170,7 +208,22 @@ def _limit_data(policy: dict[str, Any]) -> None:
 
 def probe_walls(namespaces_found: Sequence[str]) -> dict[str, Any]:
     """Return what else this host lets us build: fields of faasd/sandbox/policy.py's Walls."""
-    return {"user_namespaces": _can_be_others(namespaces_found)}
+    return {
+        "landlock": landlock.abi(),
+        "python_paths": _python_paths(),
+        "seccomp": seccomp.is_available(),
+        "user_namespaces": _can_be_others(namespaces_found),
+        "network_namespace": bool(namespaces_found) and _gives_network(namespaces_found),
+    }
+
+
+def _python_paths() -> list[str]:
+    """Return where this interpreter is, and where it looks for modules."""
+    program = os.path.dirname(os.path.realpath(sys.executable or ""))
+    prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
+    # The directory of an editable installation of our own holds more than us; the rules name us apart.
+    paths = prefixes.union(path for path in sys.path if path != _OWN_DIR)
+    return sorted({os.path.abspath(path) for path in (*paths, program) if path})
 
 
 def _can_be_others(namespaces_found: Sequence[str]) -> bool:
@@ -182,6 +235,18 @@ def _can_be_others(namespaces_found: Sequence[str]) -> bool:
     outer = {"namespaces": names, "cgroup": None, "identity": nobody}
     try:
         return _forks(outer, lambda: _forks({**outer, "identity": None}, lambda: True))
+    except OSError:
+        return False
+
+
+def _gives_network(names: Sequence[str]) -> bool:
+    def bring_up() -> bool:
+        loopback.bring_up()
+        return True
+
+    policy = {"namespaces": list(names), "cgroup": None}
+    try:
+        return _forks(policy, bring_up, besides=("net",))
     except OSError:
         return False
 
@@ -199,17 +264,17 @@ def probe_namespaces() -> list[str]:
     return []
 
 
-def _forks(policy: dict[str, Any], then: Any) -> bool:
-    pid, pidfd = fork_and(policy, then)
+def _forks(policy: dict[str, Any], then: Any, besides: Sequence[str] = ()) -> bool:
+    pid, pidfd = fork_and(policy, then, besides)
     os.close(pidfd)
     return os.waitpid(pid, 0)[1] == 0
 
 
-def fork_and(policy: dict[str, Any], then: Any) -> tuple[int, int]:
+def fork_and(policy: dict[str, Any], then: Any, besides: Sequence[str] = ()) -> tuple[int, int]:
     """Fork a child that calls `then`, exits 0 when that is true and 1 otherwise."""
     pid = -1
     try:
-        pid, pidfd = fork(policy, ())
+        pid, pidfd = fork(policy, (), besides=besides)
         if pid == 0:
             os._exit(0 if "failure" not in policy and then() else 1)
     except OSError:

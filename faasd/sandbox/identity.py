@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from faasd.errors import SandboxError
 from faasd.model.function import Function
 
-__all__ = ["Identity", "identity_of", "lacks_user", "open_way_to"]
+__all__ = ["Identity", "identity_of", "is_own_user", "open_way_to"]
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,18 @@ def identity_of(function: Function) -> Identity | None:
     return Identity(name, found.pw_uid, found.pw_gid, tuple(groups))
 
 
-def lacks_user(function: Function) -> bool:
-    """Whether a function that is the daemon's own user should be another one."""
+def is_own_user(function: Function) -> bool:
+    """Whether the function's `user` is the daemon's own."""
     name = function.permissions.user
-    return name is not None and pwd.getpwnam(name).pw_uid != os.geteuid()
+    return name is not None and pwd.getpwnam(name).pw_uid == os.geteuid()
 
 
-def open_way_to(tmp_root: str, identity: Identity) -> None:
+def open_way_to(private_dir: str, identity: Identity) -> None:
     """Let another user through our state directory to his private one. Raises SandboxError where he is kept out above.
 
     Through, and no more: what else is in there stays closed to him.
     """
+    tmp_root = os.path.dirname(private_dir)
     state_dir = os.path.dirname(tmp_root)
     mode = stat.S_IMODE(os.stat(state_dir).st_mode)
     if not mode & stat.S_IXOTH:

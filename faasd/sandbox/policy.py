@@ -13,6 +13,7 @@ from typing import Any
 from faasd.clock import to_iso
 from faasd.model.attempt import Attempt
 from faasd.model.function import Function
+from faasd.sandbox.file_rules import Premises, file_rules, tmp_at
 from faasd.sandbox.identity import Identity
 
 __all__ = [
@@ -20,7 +21,6 @@ __all__ = [
     "attempt_environment",
     "attempt_header",
     "attempt_policy",
-    "degraded",
     "environment",
     "event_json",
     "frame_bytes_max",
@@ -29,13 +29,12 @@ __all__ = [
     "zygote_policy",
 ]
 
-#: Raised over the daemon's, so that an OOM of the whole host takes a sandbox first.
-_OOM_SCORE = 500
 #: How far a frame may exceed the payload limit: the envelope, a batch's brackets.
 _FRAME_SLACK_BYTES = 64 * 2**10
 #: Room for a burst between two looks of the memory watch. Generous, because a single refused
 #: allocation in a child process shows to us only as that child's own failure.
 _DATA_SLACK_BYTES = 256 * 2**20
+_LANDLOCK_ABI_OF_PORTS = 4
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -52,11 +51,11 @@ class Walls:
     mounts: bool = False  # A mount namespace of the zygote's own, with a tmpfs per attempt.
     seccomp: bool = False
     network_namespace: bool = False
+    private_proc: bool = False  # A /proc of the zygote's own, which shows its processes alone.
+    python_paths: tuple[str, ...] = ()  # Where the interpreter and its modules are.
     user_namespaces: bool = False  # For other users than the daemon's, which is root.
     identity: Identity | None = None  # Of the function, where it is not the daemon's own user.
-    lacks_user: bool = (
-        False  # It should be another user's, which a daemon that is not root cannot make.
-    )
+    is_own_user: bool = False  # The function's `user` is the daemon's own.
 
 
 def walls_of_user(walls: Walls, identity: Identity) -> Walls:
@@ -64,34 +63,36 @@ def walls_of_user(walls: Walls, identity: Identity) -> Walls:
 
     Everything as for a daemon of that user: without a user namespace of his own he could make no other.
     """
-    names = ("user", "pid", "ipc", "uts") if walls.user_namespaces else ()
-    return replace(walls, namespaces=names, uid=identity.uid, identity=identity)
+    if walls.user_namespaces:
+        names = ("user", "pid", "ipc", "uts")
+        return replace(walls, namespaces=names, uid=identity.uid, identity=identity)
+    return replace(
+        walls,
+        namespaces=(),
+        mounts=False,
+        private_proc=False,
+        network_namespace=False,
+        uid=identity.uid,
+        identity=identity,
+    )
 
 
-def degraded(function: Function, walls: Walls) -> tuple[str, ...]:
-    """Name the walls that the function is promised and this host builds less well, or not at all."""
-    missing = []
-    if "pid" not in walls.namespaces:
-        missing.append("pid-namespace")
-    if walls.cgroup is None:
-        missing.append("memory-cgroup")
-    if not walls.cgroup_caps_processes and walls.uid == 0:
-        missing.append("process-cap")  # The kernel exempts the real root user from RLIMIT_NPROC.
-    if function.limits.cpu is not None and not walls.cgroup_caps_cpu:
-        missing.append("cpu-cap")
-    if walls.lacks_user:
-        missing.append("user")
-    return tuple(missing)
-
-
-def zygote_policy(function: Function, walls: Walls, environ: Mapping[str, str]) -> dict[str, Any]:
+def zygote_policy(
+    function: Function,
+    walls: Walls,
+    environ: Mapping[str, str],
+    premises: Premises = Premises(),  # noqa: B008 - frozen.
+) -> dict[str, Any]:
     """Return the policy of the function's zygote; two functions with the same one share a zygote."""
     module, attribute = _handler_parts(function)
     limits = function.limits
     return {
         "namespaces": list(walls.namespaces),
         "cgroup": walls.cgroup,
-        "oom_score": _OOM_SCORE,
+        "oom_score": limits.oom_score_adj,
+        "system_calls": walls.seccomp,
+        "network": _network(function),
+        "zygote_namespaces": ["net"] if _has_own_network(function, walls) else [],
         "file_size_bytes": limits.file_size_bytes,
         "data_bytes": _data_bytes(function, walls),
         "memory_bytes": limits.memory_bytes,
@@ -102,7 +103,37 @@ def zygote_policy(function: Function, walls: Walls, environ: Mapping[str, str]) 
         # A command gets its environment with each attempt, so that commands can share a zygote.
         "env": {} if module is None else environment(function, environ, walls.identity),
         "identity": walls.identity.to_json() if walls.identity is not None else None,
+        "landlock": walls.landlock,
+        "mounts": walls.mounts,
+        "private_proc": walls.private_proc,
+        "files": file_rules(function, walls.python_paths, premises),
+        "tmp_at": tmp_at(function, premises),
+        "tmp_size_bytes": limits.tmp_size_bytes,
+        "slots": min(premises.slots, function.concurrency or premises.slots),
     }
+
+
+def _network(function: Function) -> bool | dict[str, list[int]]:
+    """Return `network` as JSON: a truth value, or the TCP ports to connect to and to listen on."""
+    network = function.permissions.network
+    if isinstance(network, bool):
+        return network
+    return {"connect": sorted(network.connect), "bind": sorted(network.bind)}
+
+
+def _has_own_network(function: Function, walls: Walls) -> bool:
+    return function.permissions.network is False and walls.network_namespace
+
+
+def _keeps_network(function: Function, walls: Walls) -> bool:
+    """Whether the network is as the function's permissions have it."""
+    network = function.permissions.network
+    if network is True:
+        return True
+    if network is False:
+        return walls.network_namespace or walls.seccomp  # Which refuses every internet socket.
+    # The ports are Landlock's since its ABI 4; the filter keeps what is not TCP from going around them.
+    return walls.landlock >= _LANDLOCK_ABI_OF_PORTS and walls.seccomp
 
 
 def zygote_key(function: Function, policy: Mapping[str, Any]) -> str:
@@ -111,8 +142,10 @@ def zygote_key(function: Function, policy: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def attempt_policy(function: Function, walls: Walls, uid_tasks: int) -> dict[str, Any]:
-    """Return what is added to the zygote's policy for one attempt.
+def attempt_policy(
+    function: Function, walls: Walls, uid_tasks: int, tmp_dir: str = ""
+) -> dict[str, Any]:
+    """Return what is added to the zygote's policy for one attempt, whose private directory is `tmp_dir`.
 
     `uid_tasks` is how many tasks our uid has now: without a user namespace of its own, a sandbox is
     counted together with them.
@@ -128,6 +161,7 @@ def attempt_policy(function: Function, walls: Walls, uid_tasks: int) -> dict[str
         "data_bytes": _data_bytes(function, walls),
         "payload_bytes_max": limits.payload_limit_bytes,
         "frame_bytes_max": frame_bytes_max(function),
+        "tmp_dir": tmp_dir,
     }
 
 

@@ -25,6 +25,7 @@ from faasd.sandbox.cgroup_slot import CgroupSlot
 from faasd.sandbox.classify import Facts, classify, describe_status
 from faasd.sandbox.masking import Masker
 from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
+from faasd.sandbox.missing_walls import names_of_missing_walls
 from faasd.sandbox.policy import Walls
 from faasd.sandbox.zygote_process import Zygote
 
@@ -125,7 +126,7 @@ class Supervision:
             await self._close()
 
     async def _fork(self, uid_tasks: int) -> asyncio.Future[dict[str, Any] | None]:
-        asked = policy.attempt_policy(self._attempt.function, self._walls, uid_tasks)
+        asked = policy.attempt_policy(self._attempt.function, self._walls, uid_tasks, self._tmp_dir)
         fds = [*self._io.child_fds, *(self._slot.fds if self._slot else ())]
         try:
             self._pidfd, ended = await self._zygote.fork(self._number, asked, fds)
@@ -240,7 +241,7 @@ class Supervision:
             error=self._masker.error(verdict.error) if self._masker else verdict.error,
             usage=Usage(wall_s, usage["cpu_s"] if usage else None, peak),
             output_truncated=self._io.output.is_truncated,
-            degraded=policy.degraded(self._attempt.function, self._walls),
+            degraded=names_of_missing_walls(self._attempt.function, self._walls),
         )
 
     def _memory_peak(self, usage: dict[str, Any] | None) -> int | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from faasd.model.limits import Limits
 from faasd.sandbox.cgroup_slot import CgroupSlot, CgroupSlots
-from faasd.sandbox.identity import Identity, open_way_to
+from faasd.sandbox.identity import Identity
 
 __all__ = ["Workspace", "Workspaces"]
 
@@ -30,10 +30,10 @@ _Key = tuple[int, int, float | None]
 class Workspace:
     """One attempt's own place."""
 
-    tmp_dir: str
+    tmp_dir: str | None  # None: in memory, and the zygote's to make and clean.
     slot: CgroupSlot | None
     key: _Key
-    as_made: os.stat_result
+    as_made: os.stat_result | None
 
 
 class Workspaces:
@@ -43,30 +43,41 @@ class Workspaces:
         self._tmp_root = tmp_root
         self._slots = slots
         self._numbers = numbers
-        self._directories: dict[int, list[tuple[str, os.stat_result]]] = {}  # By owner.
+        self._directories: dict[str, list[tuple[str, os.stat_result]]] = {}
         self._directories_kept = 0
         self._groups: dict[_Key, list[CgroupSlot]] = {}
         self._groups_kept = 0
         self._to_remove: list[CgroupSlot] = []  # Touched by the janitor alone.
         self._janitor = ThreadPoolExecutor(1, thread_name_prefix="faasd-janitor")
 
-    def take(self, limits: Limits, identity: Identity | None = None) -> Workspace:
-        """Return a place for one attempt, of another user where one is named. Raises OSError, SandboxError."""
+    def take(
+        self, limits: Limits, private_dir: str | None, identity: Identity | None = None
+    ) -> Workspace:
+        """Return a place for one attempt, its directory below `private_dir` if it is on disk. Raises OSError.
+
+        The directory belongs to another user where one is named.
+        What is below one `private_dir` the attempts of one zygote have in turn, and no others.
+        """
         # One more process for the sandbox's own first one.
         key = (limits.memory_bytes, limits.processes + 1, limits.cpu)
-        tmp_dir, as_made = self._take_directory(identity)
+        tmp_dir: str | None = None
+        as_made: os.stat_result | None = None
+        if private_dir is not None:
+            tmp_dir, as_made = self._take_directory(private_dir, identity)
         try:
             return Workspace(tmp_dir, self._take_group(key), key, as_made)
         except OSError:
-            os.rmdir(tmp_dir)
+            if tmp_dir is not None:
+                os.rmdir(tmp_dir)
             raise
 
     async def give_back(self, workspace: Workspace, *, ended_by_itself: bool) -> None:
         """Take a place back, once its attempt's processes are gone: keep what is as new, remove the rest."""
-        tmp_dir: str | None = workspace.tmp_dir
-        if self._directories_kept < _KEPT_MAX and _is_untouched(workspace):
-            kept = self._directories.setdefault(workspace.as_made.st_uid, [])
-            kept.append((workspace.tmp_dir, workspace.as_made))
+        tmp_dir, as_made = workspace.tmp_dir, workspace.as_made
+        has_room = self._directories_kept < _KEPT_MAX
+        if has_room and tmp_dir and as_made and _is_untouched(tmp_dir, as_made):
+            kept = self._directories.setdefault(os.path.dirname(tmp_dir), [])
+            kept.append((tmp_dir, as_made))
             self._directories_kept += 1
             tmp_dir = None
         slot = workspace.slot
@@ -88,14 +99,13 @@ class Workspaces:
         await loop.run_in_executor(self._janitor, shutil.rmtree, self._tmp_root, True)
         self._janitor.shutdown()
 
-    def _take_directory(self, identity: Identity | None) -> tuple[str, os.stat_result]:
-        uid = os.geteuid() if identity is None else identity.uid
-        if kept := self._directories.get(uid):
+    def _take_directory(
+        self, private_dir: str, identity: Identity | None
+    ) -> tuple[str, os.stat_result]:
+        if kept := self._directories.get(private_dir):
             self._directories_kept -= 1
             return kept.pop()
-        path = os.path.join(self._tmp_root, str(next(self._numbers)))
-        if identity is not None:
-            open_way_to(self._tmp_root, identity)
+        path = os.path.join(private_dir, str(next(self._numbers)))
         os.mkdir(path, 0o700)
         if identity is not None:
             os.chown(path, identity.uid, identity.gid)
@@ -121,15 +131,15 @@ class Workspaces:
                 _remove_tree(tmp_dir)
 
 
-def _is_untouched(workspace: Workspace) -> bool:
+def _is_untouched(path: str, then: os.stat_result) -> bool:
     """Whether the directory is exactly as it was made: what is done to it or in it changes its times."""
     try:
-        now, then = os.lstat(workspace.tmp_dir), workspace.as_made
+        now = os.lstat(path)
         return (
             (now.st_dev, now.st_ino, now.st_mode, now.st_uid, now.st_gid)
             == (then.st_dev, then.st_ino, then.st_mode, then.st_uid, then.st_gid)
             and (now.st_mtime_ns, now.st_ctime_ns) == (then.st_mtime_ns, then.st_ctime_ns)
-            and not os.listdir(workspace.tmp_dir)  # Where a file system's clock is coarse.
+            and not os.listdir(path)  # Where a file system's clock is coarse.
         )
     except OSError:
         return False

@@ -112,11 +112,12 @@ class RootZygote:
         """Fork a zygote: (its pidfd, a future of its `exited` frame; None if we cannot know). Raises SandboxError."""
         future: asyncio.Future[int] = self._loop.create_future()
         self._forks[number] = future
-        self._exits[number] = self._loop.create_future()
+        # Ours as well: what ends at once is said to have ended before we look again.
+        exited = self._exits[number] = self._loop.create_future()
         try:
             request = {"op": "fork", "id": number, "policy": policy}
             self._channel.send(request, fds)
-            return await asyncio.wait_for(future, _FORK_TIMEOUT_S), self._exits[number]
+            return await asyncio.wait_for(future, _FORK_TIMEOUT_S), exited
         except (SandboxError, TimeoutError) as error:
             self._exits.pop(number, None)
             raise SandboxError(f"cannot fork a zygote: {str(error) or 'no answer'}") from error
@@ -199,6 +200,9 @@ class Zygote:
         self.exited = exited
         self.slot = slot
         self.has_pid_namespace = True
+        # Where its attempts' private directories are made, on disk; None: it makes them in memory.
+        self.private_dir: str | None = None
+        self.tmp_dir = ""  # Where an attempt finds its own, made in memory.
         self.ready: asyncio.Future[dict[str, Any]] = loop.create_future()
         self.init_s = 0.0
         self.memory_bytes = 0
@@ -224,11 +228,11 @@ class Zygote:
         """
         future: asyncio.Future[int] = self._loop.create_future()
         self._forks[number] = future
-        self._ends[number] = self._loop.create_future()
+        ended = self._ends[number] = self._loop.create_future()
         timer = self._loop.call_later(_FORK_TIMEOUT_S, _time_out, future)
         try:
             self._channel.send({"op": "attempt", "id": number, "policy": policy}, fds)
-            return await future, self._ends[number]
+            return await future, ended
         except (SandboxError, TimeoutError) as error:
             self._ends.pop(number, None)
             self.kill()

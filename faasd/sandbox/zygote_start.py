@@ -15,6 +15,7 @@ from faasd.model.attempt import OutputLine
 from faasd.model.function import Function
 from faasd.model.units import format_duration, format_size
 from faasd.sandbox.cgroup_slot import CgroupSlot
+from faasd.sandbox.identity import Identity, open_way_to
 from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
 from faasd.sandbox.output import Output
 from faasd.sandbox.zygote_process import RootZygote, Zygote
@@ -34,6 +35,7 @@ class ZygoteStart:
     slot: CgroupSlot | None
     watch: MemoryWatch
     clock: Clock
+    identity: Identity | None = None  # Whose it is, where that is not the daemon's own user.
     lines: list[OutputLine] = field(default_factory=list)
 
     async def run(self) -> Zygote:
@@ -49,6 +51,7 @@ class ZygoteStart:
                 *(self.slot.fds if self.slot else ()),
             ]
             try:
+                self._make_private_dir()
                 pidfd, exited = await self.root.fork(self.number, self.policy, given)
             except SandboxError:
                 ours.close()
@@ -63,11 +66,24 @@ class ZygoteStart:
                     self.slot.close_fds()
             zygote = Zygote(self.key, ours, pidfd, exited, self.slot)
             zygote.has_pid_namespace = "pid" in self.policy["namespaces"]
+            zygote.private_dir = None if self.policy["mounts"] else self.policy["private_dir"]
+            zygote.tmp_dir = self.policy["tmp_at"]
             return await self._until_ready(zygote, pipes, output)
         finally:
             for read, _ in pipes:
                 asyncio.get_running_loop().remove_reader(read)
                 os.close(read)
+
+    def _make_private_dir(self) -> None:
+        """Make the directory below which its attempts get theirs: its walls name it, so it must be there."""
+        if self.policy["mounts"]:
+            return
+        try:
+            os.makedirs(self.policy["private_dir"], 0o711, exist_ok=True)
+        except OSError as error:
+            raise SandboxError(f"cannot make {self.policy['private_dir']}: {error}") from error
+        if self.identity is not None:
+            open_way_to(self.policy["private_dir"], self.identity)
 
     async def _until_ready(
         self, zygote: Zygote, pipes: list[tuple[int, int]], output: Output

@@ -49,7 +49,7 @@ async def main():
     found["made"] = os.stat(counter).st_size
     await run("segv", "kill_itself", 11)
     await run("capabilities", "read_capabilities")
-    key = Permissions(secrets=("key",))
+    key = Permissions(secrets=("key",), containment="best-effort")
     await run("secret", "secret_handlers:files", permissions=key)
     await run("leak", "secret_handlers:fail_with_key", permissions=key)
     await run("other-user", "echo", permissions=Permissions(user="nobody"))

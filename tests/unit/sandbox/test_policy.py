@@ -8,41 +8,33 @@ import pytest
 
 from faasd.model.function import Function
 from faasd.model.limits import Limits
-from faasd.model.permissions import Permissions
+from faasd.model.permissions import Permissions, Ports
 from faasd.sandbox.identity import Identity
+from faasd.sandbox.missing_walls import names_of_missing_walls
 from faasd.sandbox.policy import (
     Walls,
     attempt_environment,
     attempt_header,
     attempt_policy,
-    degraded,
     walls_of_user,
     zygote_key,
     zygote_policy,
 )
 from tests.containment.bench import an_attempt
 
-FULL = Walls(("pid", "ipc", "uts"), "v2", cgroup_caps_processes=True, cgroup_caps_cpu=True, uid=0)
-USER = Walls(("user", "pid", "ipc", "uts"), None, uid=1000)
-BARE = Walls((), None, uid=1000)
-BARE_ROOT = Walls((), None, uid=0)
-FUNCTION = Function("f", "pkg/mod.Class.method", limits=Limits(processes=10))
-
-
-@pytest.mark.parametrize(
-    ("walls", "missing"),
-    [
-        (FULL, ()),
-        (USER, ("memory-cgroup",)),
-        (BARE, ("pid-namespace", "memory-cgroup")),
-        (BARE_ROOT, ("pid-namespace", "memory-cgroup", "process-cap")),
-    ],
+FULL = Walls(
+    ("pid", "ipc", "uts"),
+    "v2",
+    cgroup_caps_processes=True,
+    cgroup_caps_cpu=True,
+    uid=0,
+    seccomp=True,
+    network_namespace=True,
 )
-def test_walls_that_this_host_lacks_are_named(walls: Walls, missing: tuple[str, ...]) -> None:
-    """Nobody should believe in a wall that is not there."""
-    assert degraded(FUNCTION, walls) == missing
-    if walls is not FULL:
-        assert "cpu-cap" in degraded(Function("f", "m:h", limits=Limits(cpu=1.0)), walls)
+USER = Walls(("user", "pid", "ipc", "uts"), None, uid=1000, seccomp=True, network_namespace=True)
+BARE = Walls((), None, uid=1000, seccomp=True)
+BARE_ROOT = Walls((), None, uid=0, seccomp=True)
+FUNCTION = Function("f", "pkg/mod.Class.method", limits=Limits(processes=10))
 
 
 @pytest.mark.parametrize(
@@ -96,14 +88,19 @@ def test_another_user_has_a_zygote_of_his_own_as_a_daemon_of_his_would_make_it()
         FUNCTION, zygote_policy(FUNCTION, with_others, {})
     )
     bare = walls_of_user(FULL, somebody)
-    assert degraded(FUNCTION, bare) == ("pid-namespace",)
+    assert "pid-namespace" in names_of_missing_walls(FUNCTION, bare)
+    assert "pid-namespace" not in names_of_missing_walls(FUNCTION, walls)
     uncounted = replace(bare, cgroup_caps_processes=False)
     assert attempt_policy(FUNCTION, uncounted, uid_tasks=100)["processes_rlimit"] == 111
 
 
 def test_a_user_that_cannot_be_had_is_a_missing_wall() -> None:
     """The daemon is not root, and the function runs all the same."""
-    assert degraded(FUNCTION, replace(FULL, lacks_user=True)) == ("user",)
+    theirs = Function("f", "m:h", permissions=Permissions(user="somebody"))
+    assert "user" in names_of_missing_walls(theirs, USER)
+    built = walls_of_user(FULL, Identity("somebody", 1234, 1234, (1234,)))
+    for walls in (FULL, built, replace(USER, is_own_user=True)):
+        assert "user" not in names_of_missing_walls(theirs, walls)
 
 
 def test_secrets_are_in_the_header_and_only_their_place_is_in_the_environment() -> None:
@@ -125,3 +122,31 @@ def test_commands_share_a_zygote() -> None:
     assert zygote_key(one, zygote_policy(one, FULL, {})) == zygote_key(
         two, zygote_policy(two, FULL, {})
     )
+
+
+@pytest.mark.parametrize(
+    ("network", "walls", "is_missing"),
+    [
+        (True, Walls(), False),
+        (False, Walls(), True),
+        (False, Walls(seccomp=True), False),
+        (False, Walls(network_namespace=True), False),
+        (Ports(connect=(443,)), Walls(landlock=4, seccomp=True), False),
+        (Ports(connect=(443,)), Walls(landlock=4), True),
+        (Ports(connect=(443,)), Walls(landlock=3, seccomp=True, network_namespace=True), True),
+    ],
+)
+def test_a_network_that_cannot_be_restricted_is_named(
+    network: bool | Ports, walls: Walls, is_missing: bool
+) -> None:
+    """No network has two walls, either of which is enough; ports need two together."""
+    function = Function("f", "m:h", permissions=Permissions(network=network))
+    assert ("network" in names_of_missing_walls(function, walls)) is is_missing
+
+
+def test_only_a_function_without_network_gets_a_network_namespace() -> None:
+    """Its zygote does; the attempts share it."""
+    for network, names in ((True, []), (Ports(bind=(80,)), []), (False, ["net"])):
+        function = Function("f", "m:h", permissions=Permissions(network=network))
+        assert zygote_policy(function, FULL, {})["zygote_namespaces"] == names
+        assert zygote_policy(function, BARE, {})["zygote_namespaces"] == []
