@@ -74,6 +74,8 @@ class Supervision:
         self._secrets = secrets
         self._masker = Masker(secrets) if secrets else None
         self._io = AttemptIo(attempt, services, clock, self.end, self._masker)
+        if walls.identity is not None:
+            self._io.give_pipes_to(walls.identity.uid, walls.identity.gid)
         self._wanted: asyncio.Future[str] = self._loop.create_future()
         self._hard_wanted: asyncio.Future[None] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
@@ -159,7 +161,9 @@ class Supervision:
     def _begin(self) -> None:
         limits = self._limits
         deadline_at = self._clock.now() + limits.timeout_s
-        env = policy.attempt_environment(self._attempt, os.environ, self._tmp_dir, deadline_at)
+        env = policy.attempt_environment(
+            self._attempt, os.environ, self._tmp_dir, deadline_at, self._walls.identity
+        )
         event = policy.event_json(self._attempt)
         header = policy.attempt_header(
             self._attempt, env, limits.timeout_s, len(event), self._secrets

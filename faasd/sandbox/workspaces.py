@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from faasd.model.limits import Limits
 from faasd.sandbox.cgroup_slot import CgroupSlot, CgroupSlots
+from faasd.sandbox.identity import Identity
 
 __all__ = ["Workspace", "Workspaces"]
 
@@ -49,14 +50,20 @@ class Workspaces:
         self._to_remove: list[CgroupSlot] = []  # Touched by the janitor alone.
         self._janitor = ThreadPoolExecutor(1, thread_name_prefix="faasd-janitor")
 
-    def take(self, limits: Limits, private_dir: str | None) -> Workspace:
+    def take(
+        self, limits: Limits, private_dir: str | None, identity: Identity | None = None
+    ) -> Workspace:
         """Return a place for one attempt, its directory below `private_dir` if it is on disk. Raises OSError.
 
+        The directory belongs to another user where one is named.
         What is below one `private_dir` the attempts of one zygote have in turn, and no others.
         """
         # One more process for the sandbox's own first one.
         key = (limits.memory_bytes, limits.processes + 1, limits.cpu)
-        tmp_dir, as_made = self._take_directory(private_dir) if private_dir else (None, None)
+        tmp_dir: str | None = None
+        as_made: os.stat_result | None = None
+        if private_dir is not None:
+            tmp_dir, as_made = self._take_directory(private_dir, identity)
         try:
             return Workspace(tmp_dir, self._take_group(key), key, as_made)
         except OSError:
@@ -92,12 +99,16 @@ class Workspaces:
         await loop.run_in_executor(self._janitor, shutil.rmtree, self._tmp_root, True)
         self._janitor.shutdown()
 
-    def _take_directory(self, private_dir: str) -> tuple[str, os.stat_result]:
+    def _take_directory(
+        self, private_dir: str, identity: Identity | None
+    ) -> tuple[str, os.stat_result]:
         if kept := self._directories.get(private_dir):
             self._directories_kept -= 1
             return kept.pop()
         path = os.path.join(private_dir, str(next(self._numbers)))
         os.mkdir(path, 0o700)
+        if identity is not None:
+            os.chown(path, identity.uid, identity.gid)
         return path, os.lstat(path)
 
     def _take_group(self, key: _Key) -> CgroupSlot | None:

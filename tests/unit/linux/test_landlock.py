@@ -57,14 +57,14 @@ def test_what_no_rule_allows_is_refused(tmp_path: Path, version: int) -> None:
         return ruleset
 
     steps = [
-        lambda: (tmp_path / "read" / "file").read_text(),
+        (tmp_path / "read" / "file").read_text,
         lambda: (tmp_path / "write" / "file").write_text("y"),
         lambda: (tmp_path / "write" / "file").rename(tmp_path / "write" / "other"),
         lambda: (tmp_path / "single").open("a"),
         lambda: os.listdir(tmp_path / "neither"),
-        lambda: (tmp_path / "neither" / "file").read_text(),
+        (tmp_path / "neither" / "file").read_text,
         lambda: (tmp_path / "read" / "file").open("a"),
-        lambda: (tmp_path / "read" / "new").mkdir(),
+        (tmp_path / "read" / "new").mkdir,
         lambda: os.link(tmp_path / "read" / "file", tmp_path / "write" / "linked"),
         lambda: os.truncate(tmp_path / "read" / "file", 1),
     ]
