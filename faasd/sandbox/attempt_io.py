@@ -33,6 +33,7 @@ _READ_BYTES = 65536
 _LINES_READ_BYTES = 8192
 #: Requests of one sandbox that are served at once; with more, its channel is not read on.
 _REQUESTS_MAX = 16
+_ERROR_LINES_KEPT = 20
 #: Answers that the sandbox has not fetched; with more, no new request is taken.
 _OUTBOX_BYTES_MAX = 2**20
 #: How long a channel rests for each second that we have worked for it, how often, and in which portions.
@@ -57,7 +58,7 @@ class AttemptIo:
         self.broken_protocol: str | None = None
         self.command_output = bytearray()
         self.command_output_is_cut = False
-        self.last_error_line = ""
+        self.error_lines: deque[str] = deque(maxlen=_ERROR_LINES_KEPT)
         self._attempt = attempt
         self._services = services
         self._clock = clock
@@ -139,7 +140,7 @@ class AttemptIo:
     def _take_lines(self, lines: Sequence[OutputLine]) -> None:
         for line in lines:
             if line.stream == "stderr" and line.text.strip():
-                self.last_error_line = line.text
+                self.error_lines.append(line.text)
         self._services.output(self._attempt, lines)
 
     # Pipes.
