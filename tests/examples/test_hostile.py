@@ -25,8 +25,10 @@ _OUTCOMES = {
 #: Function → what stops it, and the wall that does; with several, any of them stops it alone.
 _TRESPASSERS = {
     "read_passwords": ({"PermissionError"}, {"files"}),
-    "change_its_code": ({"PermissionError"}, {"files"}),
-    "read_the_queue": ({"PermissionError"}, {"files"}),
+    # Of its own view of the host, all but what it was given is read-only.
+    "change_its_code": ({"PermissionError", "OSError"}, {"files"}),
+    # Where the host's /tmp is not its own, what is kept there is not even seen.
+    "read_the_queue": ({"PermissionError", "FileNotFoundError"}, {"files"}),
     "fill_the_disk": ({"OSError"}, {"tmp-quota"}),
     "become_root_elsewhere": ({"PermissionError"}, {"system-calls"}),
     "mount_over_it": ({"PermissionError"}, {"system-calls"}),

@@ -91,7 +91,7 @@ def read_environments(event, context):
                 text = Path(f"/proc/{entry}/environ").read_bytes()
             except OSError:
                 continue
-            if f"FAASD_INVOCATION_ID={context.aws_request_id}".encode() not in text:
+            if b"FAASD_SANDBOX_OF=" not in text:  # Not of its own zygote or sandbox.
                 found.append(entry)
     if not found:
         raise PermissionError("no environment but its own can be read")
