@@ -32,7 +32,7 @@ def read_passwords(event, context):
 @function
 def change_its_code(event, context):
     """Leaves something behind for the next time it is imported. Wall: files."""
-    with open(__file__, "a") as file:
+    with Path(__file__).open("a") as file:
         file.write("# I was here.\n")
     return "changed"
 
@@ -46,7 +46,7 @@ def read_the_queue(event, context):
 @function(tmp_size="8MiB")
 def fill_the_disk(event, context):
     """Writes into its private directory until it is told to stop. Wall: tmp-quota."""
-    with open(os.path.join(os.environ["TMPDIR"], "hoard"), "wb") as file:
+    with Path(os.environ["TMPDIR"], "hoard").open("wb") as file:
         for _ in range(32):
             file.write(b"x" * 2**20)
             file.flush()
