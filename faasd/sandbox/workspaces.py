@@ -16,13 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from faasd.model.limits import Limits
-from faasd.sandbox.cgroup_slot import CgroupSlot, CgroupSlots
+from faasd.sandbox.cgroup_slot import CgroupSlot, CgroupSlots, SlotLimits
 
 __all__ = ["Workspace", "Workspaces"]
 
 #: How many of each are kept for later. More attempts at once make theirs anew.
 _KEPT_MAX = 64
-_Key = tuple[int, int, float | None]
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Workspace:
 
     tmp_dir: str
     slot: CgroupSlot | None
-    key: _Key
+    key: SlotLimits
     as_made: os.stat_result
 
 
@@ -43,7 +42,7 @@ class Workspaces:
         self._slots = slots
         self._numbers = numbers
         self._directories: list[tuple[str, os.stat_result]] = []
-        self._groups: dict[_Key, list[CgroupSlot]] = {}
+        self._groups: dict[SlotLimits, list[CgroupSlot]] = {}
         self._groups_kept = 0
         self._to_remove: list[CgroupSlot] = []  # Touched by the janitor alone.
         self._janitor = ThreadPoolExecutor(1, thread_name_prefix="faasd-janitor")
@@ -51,7 +50,8 @@ class Workspaces:
     def take(self, limits: Limits) -> Workspace:
         """Return a place for one attempt. Raises OSError."""
         # One more process for the sandbox's own first one.
-        key = (limits.memory_bytes, limits.processes + 1, limits.cpu)
+        counts_cpu = limits.cpu_time_s is not None
+        key = SlotLimits(limits.memory_bytes, limits.processes + 1, limits.cpu, counts_cpu)
         tmp_dir, as_made = self._take_directory()
         try:
             return Workspace(tmp_dir, self._take_group(key), key, as_made)
@@ -91,13 +91,13 @@ class Workspaces:
         os.mkdir(path, 0o700)
         return path, os.lstat(path)
 
-    def _take_group(self, key: _Key) -> CgroupSlot | None:
+    def _take_group(self, key: SlotLimits) -> CgroupSlot | None:
         if self._slots is None:
             return None
         if groups := self._groups.get(key):
             self._groups_kept -= 1
             return groups.pop()
-        return self._slots.make(f"a{next(self._numbers)}", *key)
+        return self._slots.make(f"a{next(self._numbers)}", key)
 
     def _remove(self, tmp_dir: str | None, slot: CgroupSlot | None) -> None:
         """Remove; a group that the kernel still holds is tried again the next time."""

@@ -114,7 +114,9 @@ def test_the_table_has_the_kernels_numbers(name: str) -> None:
     text = Path(header).read_text()
     known = {
         call: int(number)
-        for call, number in re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)\s*$", text, re.MULTILINE)
+        for call, number in re.findall(
+            r"#define __NR(?:3264)?_(\w+)\s+(\d+)\s*$", text, re.MULTILINE
+        )
     }
     column = seccomp.ARCHITECTURES[name].column
     ours = {call: numbers[column] for call, numbers in NUMBERS.items()}
