@@ -124,6 +124,11 @@ def _ioctl(request):
     return "ok"
 
 
+def _too_new():
+    result = _libc.syscall(ctypes.c_long(1000))
+    return "ok" if result >= 0 else errno.errorcode[ctypes.get_errno()]
+
+
 BAD = 1  # A pointer to nothing.
 PROBES = {
     "mount": lambda: _call("mount", BAD, BAD, BAD, 0, 0),
@@ -164,7 +169,7 @@ PROBES = {
     "socket-raw": lambda: _socket(socket.AF_INET, socket.SOCK_RAW, 1),
     "socket-unknown": lambda: _socket(46),
     "clone3": lambda: _call("clone3", 0, 0),
-    "too-new": lambda: _too_new(),
+    "too-new": _too_new,
     # Those that programs do need.
     "fifo": lambda: _mode(lambda path: os.mkfifo(path, 0o600)),
     "socket-inet": lambda: _socket(socket.AF_INET, socket.SOCK_STREAM),
@@ -174,11 +179,6 @@ PROBES = {
 if platform.machine() == "x86_64":
     PROBES["i386"] = lambda: _in_child(_i386_getpid)
     PROBES["x32"] = _x32_getpid
-
-
-def _too_new():
-    result = _libc.syscall(ctypes.c_long(1000))
-    return "ok" if result >= 0 else errno.errorcode[ctypes.get_errno()]
 
 
 def probe(event, context):
