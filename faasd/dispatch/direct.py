@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from faasd.dispatch.dispatcher import Dispatcher
@@ -11,8 +11,8 @@ from faasd.dispatch.run_attempt import Spine
 from faasd.dispatch.running import Running
 from faasd.dispatch.services import SandboxServices
 from faasd.dispatch.slots import Slots
-from faasd.errors import Conflict, NotAccepting, NotFound, SandboxError
-from faasd.interfaces import Pauses
+from faasd.errors import Conflict, FunctionRefused, NotAccepting, NotFound, SandboxError
+from faasd.interfaces import BreakerStatus, Pauses
 from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.function import Function
 from faasd.model.ids import new_id
@@ -35,13 +35,15 @@ class DirectInvoker:
         running: Running,
         pauses: Pauses,
         paused: set[str],
+        refused: Mapping[str, str],
     ) -> None:
-        """`prepare` is intake's check of one event; `paused` is shared with the dispatcher."""
+        """`prepare` is intake's check of one event; `paused` and `refused` are shared with the dispatcher."""
         self._prepare = prepare
         self._slots = slots
         self._running = running
         self._pauses = pauses
         self._paused = paused
+        self._refused = refused
         self._freed = asyncio.Event()
         self._waiting = 0
         self._closed = False
@@ -67,23 +69,34 @@ class DirectInvoker:
     ) -> tuple[str, Outcome]:
         """Run one event now and wait. Cancelling the task cancels the attempt.
 
-        Raises EventRefused, or Conflict when the function is paused or too many callers wait.
+        Raises EventRefused, FunctionRefused, or Conflict when the function is paused or held back by its
+        breaker, or when too many callers wait. A caller is told so at once: its event was promised nothing.
         """
         spine, services = self._attached()
         new = self._prepare(event)
         function = self._function(new.function)
+        if function.name in self._refused:
+            raise FunctionRefused(
+                f"function {function.name!r} is refused: {self._refused[function.name]}"
+            )
         if function.name in self._paused:
             raise Conflict(
                 f"function {function.name!r} is paused; `faasd functions resume {function.name}`"
             )
+        spine.breakers.check(function.name)
         async with self._slot(function, is_nested=event.trigger == "function"):
-            claim = await spine.store.begin(new, function.limits.timeout_s + 60.0)
-            attempt = Attempt(
-                new_id(), function, (claim,), started_at=spine.clock.now(), is_sync=True
-            )
-            if on_output is not None:
-                services.listen(attempt, on_output)
-            task = self._running.start(attempt, "", spine)
+            spine.breakers.check(function.name)  # Again: others have run while it waited.
+            spine.breakers.reserve(function.name)
+            try:
+                claim = await spine.store.begin(new, function.limits.timeout_s + 60.0)
+                attempt = Attempt(
+                    new_id(), function, (claim,), started_at=spine.clock.now(), is_sync=True
+                )
+                if on_output is not None:
+                    services.listen(attempt, on_output)
+                task = self._running.start(attempt, "", spine)
+            finally:
+                spine.breakers.release(function.name)
         try:
             ended = await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -112,8 +125,13 @@ class DirectInvoker:
         return await self._set_paused(function, True)
 
     async def resume(self, function: str) -> bool:
-        """Let it run again. Raises NotFound."""
-        return await self._set_paused(function, False)
+        """Let it run again: end its pause and close its breaker. Raises NotFound."""
+        changed = await self._set_paused(function, False)
+        return self._attached()[0].breakers.close(function) or changed
+
+    def breaker(self, function: str) -> BreakerStatus:
+        """Return where the function's crash-loop breaker stands."""
+        return self._attached()[0].breakers.status(function)
 
     def running(self) -> list[Attempt]:
         """Return the attempts that run now."""

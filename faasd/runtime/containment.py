@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
-from faasd.linux import clone, loopback, namespaces, process, rlimits, seccomp
-from faasd.runtime import system_call_filter
+from faasd.linux import clone, landlock, loopback, namespaces, process, rlimits, seccomp
+from faasd.runtime import file_walls, system_call_filter
 
 __all__ = [
     "contain_handler",
@@ -23,6 +24,7 @@ __all__ = [
     "probe_walls",
 ]
 
+_OWN_DIR = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 #: What a zygote without a user namespace of its own keeps: to give its sandboxes theirs.
 _CAP_SYS_CHROOT, _CAP_SYS_ADMIN = 18, 21
 #: Zero would not stop a core dump where the host pipes them to a program; this stops both kinds.
@@ -89,6 +91,8 @@ def contain_zygote(policy: dict[str, Any]) -> None:
     if "net" in policy["zygote_namespaces"]:
         loopback.bring_up()
     os.chdir(policy["code_dir"])
+    # From here on nothing can be mounted, nor opened but what the function was given.
+    policy["file_walls"] = file_walls.close_in_zygote(policy)
     _drop_zygotes_capabilities(policy)
     if policy["system_calls"]:
         system_call_filter.for_attempt()  # Made here once, for all that is forked from here.
@@ -110,6 +114,7 @@ def contain_handler(policy: dict[str, Any]) -> None:
         limit_s = math.ceil(policy["cpu_time_s"]) + 1
         rlimits.lower("CPU", limit_s + 1)
         rlimits.set_soft("CPU", limit_s)  # SIGXCPU, which says why; a second later SIGKILL.
+    policy["file_walls"].close_in_handler(policy)
     process.drop_capabilities()  # Those of root, or of the user namespace: they were for the above.
     if policy["system_calls"]:
         system_call_filter.for_attempt().load()  # Last: it forbids what the above is made of.
@@ -131,9 +136,20 @@ def _limit_data(policy: dict[str, Any]) -> None:
 def probe_walls(namespaces_found: Sequence[str]) -> dict[str, Any]:
     """Return what else this host lets us build: fields of faasd/sandbox/policy.py's Walls."""
     return {
+        "landlock": landlock.abi(),
+        "python_paths": _python_paths(),
         "seccomp": seccomp.is_available(),
         "network_namespace": bool(namespaces_found) and _gives_network(namespaces_found),
     }
+
+
+def _python_paths() -> list[str]:
+    """Return where this interpreter is, and where it looks for modules."""
+    program = os.path.dirname(os.path.realpath(sys.executable or ""))
+    prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
+    # The directory of an editable installation of our own holds more than us; the rules name us apart.
+    paths = prefixes.union(path for path in sys.path if path != _OWN_DIR)
+    return sorted({os.path.abspath(path) for path in (*paths, program) if path})
 
 
 def _gives_network(names: Sequence[str]) -> bool:

@@ -25,14 +25,14 @@ from faasd import wire
 from faasd.model.context import ClientContext, Context, SoftTimeout
 from faasd.model.event import decode_json, encode_json
 from faasd.model.units import format_size
-from faasd.runtime import command, containment, handler_loader, report
+from faasd.runtime import command, containment, handler_loader, report, secrets_in_memory
 from faasd.runtime.log_capture import capture_logging
 
 __all__ = ["Channel", "run"]
 
 #: Handlers that close the low descriptors, as daemons do, keep their channel.
 _CHANNEL_FD_MIN = 100
-_HEADER_BYTES_MAX = 2**20
+_HEADER_BYTES_MAX = 2 * 2**20  # Secrets are the most of it; see secret_files.SECRETS_BYTES_MAX.
 
 
 class Channel:
@@ -97,7 +97,7 @@ def run(policy: dict[str, Any], channel_fd: int, stdout: int, stderr: int) -> No
         event_text = channel.receive(header["event_bytes"])  # A batch may be larger than any reply.
         try:
             _start_afresh(header)
-            containment.contain_handler(policy)
+            _contain(policy, header)
         except (OSError, ValueError) as error:
             record = report.error_record(error, f"cannot close the sandbox in: {error}")
             channel.send({"op": "failed", "error": record})
@@ -113,6 +113,16 @@ def run(policy: dict[str, Any], channel_fd: int, stdout: int, stderr: int) -> No
     finally:
         _flush()
         os._exit(code)
+
+
+def _contain(policy: dict[str, Any], header: dict[str, Any]) -> None:
+    """Close this process in, with its secrets on this side of the walls."""
+    secrets = header["secrets"] = secrets_in_memory.values(header)
+    # Stored before, because the highest descriptor is limited then; linked after, where paths are its own.
+    fds = secrets_in_memory.store(secrets, is_command=policy["module"] is None)
+    containment.contain_handler(policy)
+    if fds:
+        secrets_in_memory.link(header["env"]["CREDENTIALS_DIRECTORY"], fds)
 
 
 def _report(
@@ -250,6 +260,7 @@ def _context(header: dict[str, Any], channel: Channel) -> Context:
         timeout_s=header["remaining_s"],
         memory_bytes=header["memory_bytes"],
         client_context=ClientContext(**client) if client else None,
+        secrets=header["secrets"],
         services=channel,
     )
 

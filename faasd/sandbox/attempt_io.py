@@ -20,6 +20,7 @@ from faasd.interfaces import AttemptServices
 from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.event import decode_json
 from faasd.sandbox import policy
+from faasd.sandbox.masking import Masker
 from faasd.sandbox.output import FAR_OVER, Output
 
 __all__ = ["AttemptIo"]
@@ -38,6 +39,7 @@ class AttemptIo:
         services: AttemptServices,
         clock: Clock,
         on_breach: Callable[[str], None],
+        masker: Masker | None = None,
     ) -> None:
         self.report: dict[str, Any] | None = None
         self.result_json: str | None = None
@@ -52,7 +54,7 @@ class AttemptIo:
         self._limits = attempt.function.limits
         self._is_command = attempt.function.handler is None
         self._command_bytes = 0
-        self.output = Output(self._limits, clock, self._take_lines)
+        self.output = Output(self._limits, clock, self._take_lines, masker)
         self._loop = asyncio.get_running_loop()
         self._frames = wire.FrameReader(policy.frame_bytes_max(attempt.function))
         self._awaits_result = False

@@ -4,6 +4,8 @@ A line longer than `line_limit` is cut, with a mark that says by how much. When 
 (standard output, standard error and log records together) passes `output_limit`, one line of stream `faasd` says so
 and the rest is read and dropped: a chatty but finite attempt survives, marked `output_truncated`. One
 that goes on to FAR_OVER times the limit is ended, with outcome `output-limit`.
+
+Secrets are masked in whole lines, before these are cut: however they arrive, none is seen in halves.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from faasd.clock import Clock
 from faasd.model.attempt import OutputLine
 from faasd.model.limits import Limits
 from faasd.model.units import format_size
+from faasd.sandbox.masking import Masker
 
 __all__ = ["FAR_OVER", "LineCutter", "Output"]
 
@@ -23,8 +26,11 @@ FAR_OVER = 8
 class LineCutter:
     """Cuts one stream of bytes into lines of text; what is not UTF-8 shows as backslash escapes."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, masker: Masker | None = None) -> None:
         self._bytes_max = bytes_max
+        self._masker = masker
+        # A secret that begins before the cut is kept whole until it is masked.
+        self._kept_max = bytes_max + (masker.bytes_max if masker is not None else 0)
         self._partial = bytearray()
         self._dropped = 0
 
@@ -40,18 +46,23 @@ class LineCutter:
 
     def finish(self) -> list[str]:
         """Return the last line, when it did not end with a newline."""
-        return [self._take()] if self._partial else []
+        return [self._take(is_cut=True)] if self._partial else []
 
     def _add(self, piece: bytes) -> None:
-        room = self._bytes_max - len(self._partial)
+        room = self._kept_max - len(self._partial)
         self._partial += piece[:room]
         self._dropped += max(0, len(piece) - room)
 
-    def _take(self) -> str:
+    def _take(self, *, is_cut: bool = False) -> str:
         data = bytes(self._partial)
-        mark = f"…[truncated {self._dropped} bytes]" if self._dropped else ""
+        dropped = self._dropped
         self._partial.clear()
         self._dropped = 0
+        if self._masker is not None:
+            data = self._masker.mask(data, is_cut=is_cut or dropped > 0)
+            dropped += max(0, len(data) - self._bytes_max)
+            data = data[: self._bytes_max]
+        mark = f"…[truncated {dropped} bytes]" if dropped else ""
         return data.removesuffix(b"\r").decode("utf-8", "backslashreplace") + mark
 
 
@@ -59,12 +70,19 @@ class Output:
     """All that one attempt prints, handed on as lines."""
 
     def __init__(
-        self, limits: Limits, clock: Clock, sink: Callable[[Sequence[OutputLine]], None]
+        self,
+        limits: Limits,
+        clock: Clock,
+        sink: Callable[[Sequence[OutputLine]], None],
+        masker: Masker | None = None,
     ) -> None:
         self._limits = limits
+        self._masker = masker
         self._clock = clock
         self._sink = sink
-        self._cutters = {name: LineCutter(limits.line_limit_bytes) for name in ("stdout", "stderr")}
+        self._cutters = {
+            name: LineCutter(limits.line_limit_bytes, masker) for name in ("stdout", "stderr")
+        }
         self._bytes = 0
 
     @property
@@ -92,7 +110,7 @@ class Output:
         data = text.encode("utf-8", "backslashreplace")
         kept = self._admit(data)
         if kept:
-            cutter = LineCutter(self._limits.line_limit_bytes)
+            cutter = LineCutter(self._limits.line_limit_bytes, self._masker)
             lines = [*cutter.feed(kept), *cutter.finish()]
             self._hand_on([OutputLine(at, "log", line, level) for line in lines])
         self._say_if_just_over(len(data))

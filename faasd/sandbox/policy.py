@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import sys
@@ -12,13 +13,13 @@ from typing import Any
 from faasd.clock import to_iso
 from faasd.model.attempt import Attempt
 from faasd.model.function import Function
+from faasd.sandbox.file_rules import Premises, file_rules, tmp_at
 
 __all__ = [
     "Walls",
     "attempt_environment",
     "attempt_header",
     "attempt_policy",
-    "degraded",
     "environment",
     "event_json",
     "frame_bytes_max",
@@ -48,27 +49,16 @@ class Walls:
     mounts: bool = False  # A mount namespace of the zygote's own, with a tmpfs per attempt.
     seccomp: bool = False
     network_namespace: bool = False
+    private_proc: bool = False  # A /proc of the zygote's own, which shows its processes alone.
+    python_paths: tuple[str, ...] = ()  # Where the interpreter and its modules are.
 
 
-def degraded(function: Function, walls: Walls) -> tuple[str, ...]:
-    """Name the walls that the function is promised and this host builds less well, or not at all."""
-    missing = []
-    if "pid" not in walls.namespaces:
-        missing.append("pid-namespace")
-    if walls.cgroup is None:
-        missing.append("memory-cgroup")
-    if not walls.cgroup_caps_processes and walls.uid == 0:
-        missing.append("process-cap")  # The kernel exempts the real root user from RLIMIT_NPROC.
-    if function.limits.cpu is not None and not walls.cgroup_caps_cpu:
-        missing.append("cpu-cap")
-    if not walls.seccomp:
-        missing.append("system-calls")
-    if not _keeps_network(function, walls):
-        missing.append("network")
-    return tuple(missing)
-
-
-def zygote_policy(function: Function, walls: Walls, environ: Mapping[str, str]) -> dict[str, Any]:
+def zygote_policy(
+    function: Function,
+    walls: Walls,
+    environ: Mapping[str, str],
+    premises: Premises = Premises(),  # noqa: B008 - frozen.
+) -> dict[str, Any]:
     """Return the policy of the function's zygote; two functions with the same one share a zygote."""
     module, attribute = _handler_parts(function)
     limits = function.limits
@@ -91,6 +81,13 @@ def zygote_policy(function: Function, walls: Walls, environ: Mapping[str, str]) 
         "attribute": attribute,
         # A command gets its environment with each attempt, so that commands can share a zygote.
         "env": {} if module is None else environment(function, environ),
+        "landlock": walls.landlock,
+        "mounts": walls.mounts,
+        "private_proc": walls.private_proc,
+        "files": file_rules(function, walls.python_paths, premises),
+        "tmp_at": tmp_at(function, premises),
+        "tmp_size_bytes": limits.tmp_size_bytes,
+        "slots": min(premises.slots, function.concurrency or premises.slots),
     }
 
 
@@ -123,8 +120,10 @@ def zygote_key(function: Function, policy: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def attempt_policy(function: Function, walls: Walls, uid_tasks: int) -> dict[str, Any]:
-    """Return what is added to the zygote's policy for one attempt.
+def attempt_policy(
+    function: Function, walls: Walls, uid_tasks: int, tmp_dir: str = ""
+) -> dict[str, Any]:
+    """Return what is added to the zygote's policy for one attempt, whose private directory is `tmp_dir`.
 
     `uid_tasks` is how many tasks our uid has now: without a user namespace of its own, a sandbox is
     counted together with them.
@@ -141,6 +140,7 @@ def attempt_policy(function: Function, walls: Walls, uid_tasks: int) -> dict[str
         "data_bytes": _data_bytes(function, walls),
         "payload_bytes_max": limits.payload_limit_bytes,
         "frame_bytes_max": frame_bytes_max(function),
+        "tmp_dir": tmp_dir,
     }
 
 
@@ -195,6 +195,8 @@ def attempt_environment(
     env = environment(function, environ) if function.handler is None else {}
     given = {*function.permissions.env, *function.permissions.pass_env}
     env.update({name: tmp_dir for name in ("TMPDIR", "HOME") if name not in given})
+    if function.permissions.secrets:
+        env["CREDENTIALS_DIRECTORY"] = f"{tmp_dir}/.credentials"
     env["FAASD_INVOCATION_ID"] = claim.invocation.id
     env["FAASD_ATTEMPT"] = str(claim.number)
     env["FAASD_TRIGGER"] = claim.invocation.trigger
@@ -211,7 +213,11 @@ def attempt_environment(
 
 
 def attempt_header(
-    attempt: Attempt, env: Mapping[str, str], remaining_s: float, event_bytes: int
+    attempt: Attempt,
+    env: Mapping[str, str],
+    remaining_s: float,
+    event_bytes: int,
+    secrets: Mapping[str, bytes],
 ) -> dict[str, Any]:
     """Return the first frame of an attempt: what its context needs."""
     claim = attempt.claims[0]
@@ -226,6 +232,7 @@ def attempt_header(
         "memory_bytes": function.limits.memory_bytes,
         "command": list(function.command or ()),
         "env": dict(env),
+        "secrets": {name: base64.b64encode(value).decode() for name, value in secrets.items()},
         "event_bytes": event_bytes,
     }
 

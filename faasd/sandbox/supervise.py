@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 from faasd import wire
@@ -23,7 +24,9 @@ from faasd.sandbox.attempt_io import AttemptIo
 from faasd.sandbox.cgroup_slot import CgroupSlot
 from faasd.sandbox.classify import Facts, classify, describe_status
 from faasd.sandbox.cpu_watch import CpuWatch, cpu_s_of_tree
+from faasd.sandbox.masking import Masker
 from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
+from faasd.sandbox.missing_walls import names_of_missing_walls
 from faasd.sandbox.policy import Walls
 from faasd.sandbox.zygote_process import Zygote
 
@@ -50,6 +53,7 @@ class Supervision:
         watch: MemoryWatch,
         tmp_dir: str,
         clock: Clock,
+        secrets: Mapping[str, bytes],
     ) -> None:
         self._attempt = attempt
         self._limits = attempt.function.limits
@@ -61,7 +65,9 @@ class Supervision:
         self._tmp_dir = tmp_dir
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._io = AttemptIo(attempt, services, clock, self.end)
+        self._secrets = secrets
+        self._masker = Masker(secrets) if secrets else None
+        self._io = AttemptIo(attempt, services, clock, self.end, self._masker)
         self._wanted: asyncio.Future[str] = self._loop.create_future()
         self._hard_wanted: asyncio.Future[None] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
@@ -120,7 +126,7 @@ class Supervision:
             await self._close()
 
     async def _fork(self, uid_tasks: int) -> asyncio.Future[dict[str, Any] | None]:
-        asked = policy.attempt_policy(self._attempt.function, self._walls, uid_tasks)
+        asked = policy.attempt_policy(self._attempt.function, self._walls, uid_tasks, self._tmp_dir)
         fds = [*self._io.child_fds, *(self._slot.fds if self._slot else ())]
         try:
             self._pidfd, ended = await self._zygote.fork(self._number, asked, fds)
@@ -149,7 +155,9 @@ class Supervision:
         deadline_at = self._clock.now() + limits.timeout_s
         env = policy.attempt_environment(self._attempt, os.environ, self._tmp_dir, deadline_at)
         event = policy.event_json(self._attempt)
-        header = policy.attempt_header(self._attempt, env, limits.timeout_s, len(event))
+        header = policy.attempt_header(
+            self._attempt, env, limits.timeout_s, len(event), self._secrets
+        )
         self._io.begin(wire.encode(header), wire.encode_raw(event))
         if self._slot is not None and self._slot.oom_fd is not None:
             self._loop.add_reader(self._slot.oom_fd, self._on_oom_event)
@@ -236,10 +244,10 @@ class Supervision:
         return Outcome(
             verdict.word,
             result_json=verdict.result_json,
-            error=verdict.error,
+            error=self._masker.error(verdict.error) if self._masker else verdict.error,
             usage=Usage(wall_s, usage["cpu_s"] if usage else None, peak),
             output_truncated=self._io.output.is_truncated,
-            degraded=policy.degraded(self._attempt.function, self._walls),
+            degraded=names_of_missing_walls(self._attempt.function, self._walls),
         )
 
     def _memory_peak(self, usage: dict[str, Any] | None) -> int | None:

@@ -28,10 +28,10 @@ _KEPT_MAX = 64
 class Workspace:
     """One attempt's own place."""
 
-    tmp_dir: str
+    tmp_dir: str | None  # None: in memory, and the zygote's to make and clean.
     slot: CgroupSlot | None
     key: SlotLimits
-    as_made: os.stat_result
+    as_made: os.stat_result | None
 
 
 class Workspaces:
@@ -41,30 +41,38 @@ class Workspaces:
         self._tmp_root = tmp_root
         self._slots = slots
         self._numbers = numbers
-        self._directories: list[tuple[str, os.stat_result]] = []
+        self._directories: dict[str, list[tuple[str, os.stat_result]]] = {}
+        self._directories_kept = 0
         self._groups: dict[SlotLimits, list[CgroupSlot]] = {}
         self._groups_kept = 0
         self._to_remove: list[CgroupSlot] = []  # Touched by the janitor alone.
         self._janitor = ThreadPoolExecutor(1, thread_name_prefix="faasd-janitor")
 
-    def take(self, limits: Limits) -> Workspace:
-        """Return a place for one attempt. Raises OSError."""
+    def take(self, limits: Limits, private_dir: str | None) -> Workspace:
+        """Return a place for one attempt, its directory below `private_dir` if it is on disk. Raises OSError.
+
+        What is below one `private_dir` the attempts of one zygote have in turn, and no others.
+        """
         # One more process for the sandbox's own first one.
         counts_cpu = limits.cpu_time_s is not None
         key = SlotLimits(limits.memory_bytes, limits.processes + 1, limits.cpu, counts_cpu)
-        tmp_dir, as_made = self._take_directory()
+        tmp_dir, as_made = self._take_directory(private_dir) if private_dir else (None, None)
         try:
             return Workspace(tmp_dir, self._take_group(key), key, as_made)
         except OSError:
-            os.rmdir(tmp_dir)
+            if tmp_dir is not None:
+                os.rmdir(tmp_dir)
             raise
 
     async def give_back(self, workspace: Workspace, *, ended_by_itself: bool) -> None:
         """Take a place back, once its attempt's processes are gone: keep what is as new, remove the rest."""
-        tmp_dir: str | None = workspace.tmp_dir
-        if len(self._directories) < _KEPT_MAX and _is_untouched(workspace):
-            self._directories.append((workspace.tmp_dir, workspace.as_made))
-            tmp_dir = None
+        tmp_dir, as_made = workspace.tmp_dir, workspace.as_made
+        if tmp_dir is not None and as_made is not None and _is_untouched(tmp_dir, as_made):
+            if self._directories_kept < _KEPT_MAX:
+                kept = self._directories.setdefault(os.path.dirname(tmp_dir), [])
+                kept.append((tmp_dir, as_made))
+                self._directories_kept += 1
+                tmp_dir = None
         slot = workspace.slot
         if slot is not None and ended_by_itself and self._groups_kept < _KEPT_MAX and slot.renew():
             self._groups.setdefault(workspace.key, []).append(slot)
@@ -84,10 +92,11 @@ class Workspaces:
         await loop.run_in_executor(self._janitor, shutil.rmtree, self._tmp_root, True)
         self._janitor.shutdown()
 
-    def _take_directory(self) -> tuple[str, os.stat_result]:
-        if self._directories:
-            return self._directories.pop()
-        path = os.path.join(self._tmp_root, str(next(self._numbers)))
+    def _take_directory(self, private_dir: str) -> tuple[str, os.stat_result]:
+        if kept := self._directories.get(private_dir):
+            self._directories_kept -= 1
+            return kept.pop()
+        path = os.path.join(private_dir, str(next(self._numbers)))
         os.mkdir(path, 0o700)
         return path, os.lstat(path)
 
@@ -111,15 +120,15 @@ class Workspaces:
                 _remove_tree(tmp_dir)
 
 
-def _is_untouched(workspace: Workspace) -> bool:
+def _is_untouched(path: str, then: os.stat_result) -> bool:
     """Whether the directory is exactly as it was made: what is done to it or in it changes its times."""
     try:
-        now, then = os.lstat(workspace.tmp_dir), workspace.as_made
+        now = os.lstat(path)
         return (
             (now.st_dev, now.st_ino, now.st_mode, now.st_uid, now.st_gid)
             == (then.st_dev, then.st_ino, then.st_mode, then.st_uid, then.st_gid)
             and (now.st_mtime_ns, now.st_ctime_ns) == (then.st_mtime_ns, then.st_ctime_ns)
-            and not os.listdir(workspace.tmp_dir)  # Where a file system's clock is coarse.
+            and not os.listdir(path)  # Where a file system's clock is coarse.
         )
     except OSError:
         return False

@@ -11,12 +11,15 @@ from types import TracebackType
 from typing import Any
 
 from faasd.clock import Clock
-from faasd.errors import SandboxError
+from faasd.errors import FunctionRefused, SandboxError
 from faasd.model.attempt import OutputLine
 from faasd.model.function import Function
+from faasd.model.walls import refusal
 from faasd.sandbox import leftovers, policy
 from faasd.sandbox.cgroup_slot import CgroupSlots, SlotLimits
+from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.memory_watch import MemoryWatch
+from faasd.sandbox.missing_walls import missing_walls
 from faasd.sandbox.policy import Walls
 from faasd.sandbox.zygote_process import MARK, RootZygote, Zygote
 from faasd.sandbox.zygote_start import ZygoteStart
@@ -83,7 +86,9 @@ class ZygotePool:
         use_namespaces: bool,
         idle_s: float,
         without: Collection[str] = (),
+        premises: Premises = Premises(),  # noqa: B008 - frozen.
     ) -> None:
+        self._premises = premises
         self._mark = mark
         self._numbers = numbers
         self._slots = slots
@@ -112,9 +117,12 @@ class ZygotePool:
         return await asyncio.shield(task)
 
     async def zygote(self, function: Function) -> ZygoteLease:
-        """Return the function's zygote for one use. Raises ZygoteInitFailed or SandboxError."""
+        """Return the function's zygote for one use. Raises ZygoteInitFailed, FunctionRefused or SandboxError."""
         root = await self.root(function.python or sys.executable)
         walls = self._walls(root)
+        reason = refusal(function.permissions.containment, missing_walls(function, walls))
+        if reason is not None:  # Here, before anything of the function's is imported.
+            raise FunctionRefused(f"function {function.name!r} is refused: {reason}")
         key, asked = self._key(function, walls, root)
         entry = self._entries.get(key)
         is_cold = entry is None or not entry.task.done() or self._is_spent(entry)
@@ -220,9 +228,10 @@ class ZygotePool:
     def _key(
         self, function: Function, walls: Walls, root: RootZygote
     ) -> tuple[str, dict[str, Any]]:
-        asked = policy.zygote_policy(function, walls, os.environ)
+        asked = policy.zygote_policy(function, walls, os.environ, self._premises)
         asked["env"] = {**asked["env"], MARK: root.mark}
         key = policy.zygote_key(function, asked)
+        asked["private_dir"] = os.path.join(self._premises.tmp_root, key[:16])
         if len(self._asked) >= _ASKED_MAX:
             self._asked.clear()
         self._asked[id(function)] = _Asked(function, root, key)

@@ -199,6 +199,9 @@ class Zygote:
         self.exited = exited
         self.slot = slot
         self.has_pid_namespace = True
+        # Where its attempts' private directories are made, on disk; None: it makes them in memory.
+        self.private_dir: str | None = None
+        self.tmp_dir = ""  # Where an attempt finds its own, made in memory.
         self.ready: asyncio.Future[dict[str, Any]] = loop.create_future()
         self.init_s = 0.0
         self.memory_bytes = 0

@@ -49,6 +49,7 @@ class ZygoteStart:
                 *(self.slot.fds if self.slot else ()),
             ]
             try:
+                self._make_private_dir()
                 pidfd, exited = await self.root.fork(self.number, self.policy, given)
             except SandboxError:
                 ours.close()
@@ -63,11 +64,22 @@ class ZygoteStart:
                     self.slot.close_fds()
             zygote = Zygote(self.key, ours, pidfd, exited, self.slot)
             zygote.has_pid_namespace = "pid" in self.policy["namespaces"]
+            zygote.private_dir = None if self.policy["mounts"] else self.policy["private_dir"]
+            zygote.tmp_dir = self.policy["tmp_at"]
             return await self._until_ready(zygote, pipes, output)
         finally:
             for read, _ in pipes:
                 asyncio.get_running_loop().remove_reader(read)
                 os.close(read)
+
+    def _make_private_dir(self) -> None:
+        """Make the directory below which its attempts get theirs: its walls name it, so it must be there."""
+        if self.policy["mounts"]:
+            return
+        try:
+            os.makedirs(self.policy["private_dir"], 0o711, exist_ok=True)
+        except OSError as error:
+            raise SandboxError(f"cannot make {self.policy['private_dir']}: {error}") from error
 
     async def _until_ready(
         self, zygote: Zygote, pipes: list[tuple[int, int]], output: Output

@@ -5,15 +5,27 @@ import errno
 import os
 import resource
 import subprocess
+import sys
 
-_CAPABILITIES = ("CapEff", "CapPrm", "CapInh", "CapAmb")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _capabilities(path="/proc/self/status"):
-    with open(path) as file:
-        status = dict(line.split(":\t", 1) for line in file if ":\t" in line)
-    return {name: int(status[name], 16) for name in _CAPABILITIES}
+_ASK = """
+import ctypes
+header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+sets = (ctypes.c_uint32 * 6)()
+assert ctypes.CDLL(None).capget(header, sets) == 0
+print(*[low | high << 32 for low, high in zip(sets[:3], sets[3:])])
+"""
+
+
+def _capabilities():
+    """Return the effective, permitted and inheritable ones."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    sets = (ctypes.c_uint32 * 6)()
+    if _libc.capget(header, sets) != 0:
+        raise OSError(ctypes.get_errno(), "capget")
+    return [low | high << 32 for low, high in zip(sets[:3], sets[3:])]
 
 
 AT_IMPORT = _capabilities()
@@ -30,14 +42,10 @@ def signal_process(event, context):
 
 def capabilities(event, context):
     """Of the import, of the handler, and of a program that it runs."""
-    program = subprocess.run(
-        ["cat", "/proc/self/status"], capture_output=True, text=True, check=True
-    ).stdout
-    ran = {
-        line.split(":")[0]: int(line.split()[1], 16)
-        for line in program.splitlines()
-        if line.startswith(_CAPABILITIES)
-    }
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", _ASK], capture_output=True, text=True, check=True
+    )
+    ran = [int(word) for word in done.stdout.split()]
     return {"import": AT_IMPORT, "handler": _capabilities(), "program": ran}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from faasd.api.explain import InvocationFacts, explain_function, explain_invocation
 from faasd.clock import FakeClock
-from faasd.interfaces import QueueCounts, ScheduleStatus
+from faasd.interfaces import BreakerStatus, QueueCounts, ScheduleStatus
 from faasd.model.invocation import Invocation
 from faasd.model.outcome import ErrorRecord
 from faasd.model.retry import Spent
@@ -148,6 +148,11 @@ def test_a_function_says_whether_it_can_run_and_what_became_of_its_last() -> Non
     odd = dataclasses.replace(status, note="it never fires in winter")
     text = " ".join(explain_function(REPORT, **{**arguments, "schedules": [odd]}))
     assert "Schedule 'nightly' (cron 0 3 * * *, UTC): it never fires in winter." in text
+    held = BreakerStatus("open", 5, 1, NOW - 1, NOW + 9, "oom")
+    text = " ".join(explain_function(REPORT, **{**arguments, "breaker": held}))
+    assert "held back by its breaker" in text
+    assert "5 attempts in a row died, the last as oom; one attempt is tried at 2025-06-15" in text
+    assert "`faasd functions resume report` lets it run now" in text
     paused = dataclasses.replace(status, paused=True, next_at=None)
     text = " ".join(explain_function(REPORT, **{**arguments, "schedules": [paused]}))
     assert "faasd schedules resume nightly" in text

@@ -1,0 +1,306 @@
+"""From what the kernel refused a handler to the one setting that would allow it: pure.
+
+A hint names the path, call or address, the wall, and the setting. What the file's own permissions refuse, or
+what is wrong with the other end of a connection, is not blamed on a wall.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from faasd.model.function import Function
+from faasd.model.permissions import Ports
+from faasd.model.units import format_size
+from faasd.sandbox.failures import NAME_LOOKUP, Failure
+
+__all__ = ["Around", "hint"]
+
+_NO_NETWORK = frozenset(
+    {
+        errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EPERM,
+        errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, NAME_LOOKUP,
+    }
+)  # fmt: skip
+#: Too much to give away for one new file in it; then the file itself is suggested.
+_TOO_MUCH = frozenset(
+    {
+        "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt", "/proc",
+        "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var", "/var/lib", "/var/log",
+    }
+)  # fmt: skip
+_DNS_PORT = 53
+
+
+@dataclass(frozen=True)
+class Around:
+    """What a failure is compared with.
+
+    `missing` names the walls that were not there; `readable` is what every such function may read, `private` what
+    is an attempt's own, `hidden` what no setting opens. With `has_own_tmp`, /tmp and /dev/shm are its own too.
+    """
+
+    function: Function
+    missing: Collection[str] = ()
+    readable: tuple[str, ...] = ()
+    private: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    has_own_tmp: bool = False
+    is_root: bool = False
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Directories that are the attempt's own."""
+        return (*self.private, *(("/tmp", "/dev/shm") if self.has_own_tmp else ()))
+
+    @property
+    def all_readable(self) -> tuple[str, ...]:
+        """Everything that it may read without being able to write it."""
+        function = self.function
+        watched = (trigger.path for trigger in function.files)
+        return (*self.readable, function.code_dir, *function.permissions.read, *watched)
+
+
+def hint(failures: Iterable[Failure], around: Around) -> str | None:
+    """Return the first failure's hint that has one."""
+    for failure in failures:
+        said = _hint(failure, around)
+        if said is not None:
+            return said
+    return None
+
+
+def _hint(failure: Failure, around: Around) -> str | None:
+    if failure.errno == errno.EAGAIN:
+        return _processes(failure, around)
+    if failure.errno == errno.EMFILE:
+        return _at_limit("open_files", str(around.function.limits.open_files), around)
+    if failure.errno == errno.EFBIG:
+        size = format_size(around.function.limits.file_size_bytes)
+        return _at_limit("file_size", size, around)
+    if failure.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _no_space(failure, around)
+    if failure.errno == errno.EXDEV:
+        return _across(failure, around)
+    if failure.path is None and failure.errno in _NO_NETWORK:
+        said = _network(failure, around)
+        if said is not None:
+            return said
+    if failure.errno == errno.ENOENT:
+        return _not_there(failure, around)
+    if failure.errno in (errno.EACCES, errno.EROFS) and failure.path is not None:
+        return _file(failure, around)
+    if failure.errno == errno.EPERM:
+        return _not_permitted(failure, around)
+    return None
+
+
+def _at_limit(setting: str, value: str, around: Around) -> str:
+    name = around.function.name
+    return f"function {name!r} is at its limit {setting} = {value}; raise `{setting}` to allow more"
+
+
+def _processes(failure: Failure, around: Around) -> str | None:
+    if not failure.is_fork:
+        return None
+    said = _at_limit("processes", str(around.function.limits.processes), around)
+    return f"no process or thread could be made: {said}"
+
+
+def _no_space(failure: Failure, around: Around) -> str | None:
+    """A full private directory is its quota; a full disk is nobody's wall."""
+    size = format_size(around.function.limits.tmp_size_bytes)
+    if failure.path is not None:
+        if not _is_in(failure.path, around.own):
+            return None
+        where = f"the private temporary directory, where {_quoted(failure.path)} is,"
+        return f"{where} is full: its quota (wall 'tmp-quota') is tmp_size = {size}; raise `tmp_size` to allow more"
+    return (
+        f"if this was written to the private temporary directory, that is full: its quota (wall 'tmp-quota') is "
+        f"tmp_size = {size}; raise `tmp_size` to allow more. Else the disk is full"
+    )
+
+
+def _across(failure: Failure, around: Around) -> str | None:
+    paths = [path for path in (failure.path, failure.other_path) if path is not None]
+    if len(paths) == 2 and (_is_in(paths[0], around.own) != _is_in(paths[1], around.own)):
+        return (
+            f"{_quoted(paths[0])} and {_quoted(paths[1])} are on different file systems, because the private temporary "
+            "directory is one of its own; use shutil.move (mv), or make the temporary file beside the final one"
+        )
+    outside = [path for path in paths if not _is_in(path, around.function.permissions.write)]
+    if outside and "files" not in around.missing:
+        return _give("write", outside[0], around, "moving or linking a file across directories")
+    return None
+
+
+def _network(failure: Failure, around: Around) -> str | None:
+    network = around.function.permissions.network
+    if "network" in around.missing or network is True or not _concerns_network(failure):
+        return None
+    if network is False:
+        to = f"of {_quoted(failure.address)} " if failure.address else ""
+        return (
+            f"the wall 'network' is in the way {to}: function {around.function.name!r} has network = false; set "
+            "network = true, or to the ports that it needs, as in network = [443]"
+        ).replace(" :", ":")
+    assert isinstance(network, Ports)
+    return _ports(failure, network)
+
+
+def _ports(failure: Failure, network: Ports) -> str | None:
+    if failure.errno == NAME_LOOKUP:
+        if _DNS_PORT in network.connect:
+            return None
+        ports = [*network.connect, _DNS_PORT]
+        return (
+            "the wall 'network' keeps names from being looked up, because port 53 is not among the ports; add it: "
+            f"network = {_network_value(network, connect=ports)}"
+        )
+    if failure.errno not in (errno.EACCES, errno.EPERM):
+        return None
+    port = _port_of(failure.address)
+    where = f"{_quoted(failure.address)} is" if failure.address else "that port is"
+    add = _network_value(network, connect=[*network.connect, port]) if port is not None else None
+    how = (
+        f"add it: network = {add}"
+        if add
+        else "add it to `network`: connect = [...] or bind = [...]"
+    )
+    return f"the wall 'network' is in the way: {where} not among the ports of {_network_value(network)}; {how}"
+
+
+def _network_value(network: Ports, connect: list[int] | None = None) -> str:
+    connect = list(network.connect) if connect is None else connect
+    if network.bind:
+        return f"{{ connect = {connect}, bind = {list(network.bind)} }}"
+    return str(connect)
+
+
+def _port_of(address: str | None) -> int | None:
+    port = (address or "").rpartition(":")[2]
+    return int(port) if port.isascii() and port.isdigit() and 0 < int(port) < 65536 else None
+
+
+def _concerns_network(failure: Failure) -> bool:
+    sure = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, NAME_LOOKUP)
+    return failure.errno in sure or failure.is_network
+
+
+def _not_there(failure: Failure, around: Around) -> str | None:
+    """The host's /tmp is not the one that an attempt sees."""
+    if not around.has_own_tmp or failure.path is None:
+        return None
+    place = next((one for one in ("/tmp", "/dev/shm") if _is_in(failure.path, (one,))), None)
+    if place is None:
+        return None
+    return (
+        f"each attempt has a {place} of its own, empty at first, so {_quoted(failure.path)} of the host is not in it; "
+        f"keep such files elsewhere and give the function that place with `read` or `write`"
+    )
+
+
+def _file(failure: Failure, around: Around) -> str | None:
+    """Compare a refused path with what the function was given: is it a wall, or the file's own permissions?"""
+    path = _the_refused(failure, around)
+    written = around.function.permissions.write
+    if _is_in(path, around.hidden):
+        return f"{_quoted(path)} belongs to faasd itself (wall 'files'); no setting opens it to a function"
+    if failure.errno == errno.EROFS:
+        return _read_only(path, around)
+    if "files" in around.missing or _is_in(path, (*written, *around.own)):
+        return _own_permissions(path, around)
+    if _is_in(path, ("/proc", "/sys")) and not _is_in(path, around.function.permissions.read):
+        return (
+            f"{_quoted(path)} is not a function's to open (walls 'files' and 'private-proc'): it sees its own processes "
+            "alone"
+        )
+    if _is_in(path, around.all_readable):
+        if failure.needs == "read":
+            return _own_permissions(path, around)
+        if failure.needs == "write":
+            return _give("write", path, around, "writing there")
+        return (
+            f"{_give('write', path, around, 'writing there')}. If it only wanted to read, the file's own permissions "
+            "refuse it"
+        )
+    if failure.needs is not None:
+        doing = "reading it" if failure.needs == "read" else "writing there"
+        return _give(failure.needs, path, around, doing)
+    read, write = (_setting(kind, path, around) for kind in ("read", "write"))
+    return (
+        f"the wall 'files' is in the way: {_quoted(path)} is not among what function {around.function.name!r} was "
+        f"given; to let it read, set {read}; to let it write, set {write}"
+    )
+
+
+def _the_refused(failure: Failure, around: Around) -> str:
+    """Of two paths the one that is outside of what the function may touch."""
+    assert failure.path is not None
+    if failure.other_path is not None:
+        allowed = (*around.function.permissions.write, *around.own)
+        if _is_in(failure.path, allowed):
+            return os.path.normpath(failure.other_path)
+    return os.path.normpath(failure.path)
+
+
+def _read_only(path: str, around: Around) -> str:
+    if not _is_in(path, around.function.permissions.write):
+        return _give("write", path, around, "writing there")
+    return (
+        f"function {around.function.name!r} may write {_quoted(path)}, but the file system there is mounted read-only; in "
+        "a systemd service, name the directory in ReadWritePaths="
+    )
+
+
+def _own_permissions(path: str, around: Around) -> str:
+    given = "" if "files" in around.missing else ", and no wall: the function was given this path"
+    root = (
+        ". As root, too, a function has no power over files of other users"
+        if around.is_root
+        else ""
+    )
+    return f"the file's own permissions refuse {_quoted(path)}{given}; see `ls -ld` of it and of the directories above{root}"
+
+
+def _not_permitted(failure: Failure, around: Around) -> str | None:
+    if failure.is_signal:
+        return "a function can signal its own processes alone (walls 'pid-namespace' and 'signals'); no setting changes that"
+    if failure.is_network and "abstract-sockets" not in around.missing and failure.path is None:
+        what = "sockets of other kinds, and abstract Unix sockets outside, are closed to it"
+        return f"the walls 'system-calls' and 'abstract-sockets' are in the way: {what}; see docs/system-calls.md"
+    if "system-calls" in around.missing:
+        return None
+    what = f" on {_quoted(failure.path)}" if failure.path is not None else ""
+    call = f" ({_quoted(failure.call)})" if failure.call else ""
+    return (
+        f"the wall 'system-calls' is in the way{what}{call}: a function has no capabilities, and calls that it never needs "
+        "are refused; docs/system-calls.md lists them, and no setting allows one"
+    )
+
+
+def _give(kind: str, path: str, around: Around, doing: str) -> str:
+    name = around.function.name
+    what = f"function {name!r} was not given {_quoted(path)} for {doing}"
+    return f"the wall 'files' is in the way: {what}; set {_setting(kind, path, around)}"
+
+
+def _setting(kind: str, path: str, around: Around) -> str:
+    """Return the whole setting as it would stand in the configuration, the present list kept."""
+    permissions = around.function.permissions
+    present = permissions.read if kind == "read" else permissions.write
+    directory = os.path.dirname(path)
+    # What does not exist yet cannot be in a list; the directory that it is made in can.
+    place = path if kind == "read" or directory in _TOO_MUCH else directory
+    return f"{kind} = [{', '.join(_quoted(one) for one in dict.fromkeys([*present, place]))}]"
+
+
+def _is_in(path: str, places: Iterable[str]) -> bool:
+    return any(path == one or path.startswith(one.rstrip("/") + "/") for one in places)
+
+
+def _quoted(text: str | None) -> str:
+    return json.dumps(text, ensure_ascii=False)
