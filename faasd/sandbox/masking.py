@@ -59,7 +59,8 @@ class Masker:
         if error is None:
             return None
         stack = tuple(self.text(frame) for frame in error.stack)
-        return dataclasses.replace(error, message=self.text(error.message), stack=stack)
+        hint = self.text(error.hint) if error.hint is not None else None
+        return dataclasses.replace(error, message=self.text(error.message), stack=stack, hint=hint)
 
     def _mask_beginning(self, data: bytes) -> bytes:
         """Replace what may be the first bytes of a secret whose rest was cut off."""

@@ -9,7 +9,12 @@ from faasd.model.permissions import Ports
 from faasd.model.walls import WALLS, MissingWall
 from faasd.sandbox.policy import Walls
 
-__all__ = ["ALLOW_USER_NAMESPACES", "missing_walls", "names_of_missing_walls"]
+__all__ = [
+    "ALLOW_USER_NAMESPACES",
+    "missing_walls",
+    "names_of_missing_walls",
+    "walls_asked_for",
+]
 
 #: The Landlock ABI that brought a rule, and the kernel that brought the ABI.
 _LANDLOCK_TCP, _LANDLOCK_SCOPES = 4, 6
@@ -31,6 +36,18 @@ def missing_walls(function: Function, walls: Walls) -> tuple[MissingWall, ...]:
         if answer is not None:
             found.append(MissingWall(name, *answer))
     return tuple(found)
+
+
+def walls_asked_for(function: Function) -> tuple[str, ...]:
+    """Return the walls that the function is promised: all but those that only a setting asks for."""
+    left_out = set()
+    if function.permissions.network is True:
+        left_out.add("network")
+    if function.limits.cpu is None:
+        left_out.add("cpu-cap")
+    if function.permissions.user is None:
+        left_out.add("user")
+    return tuple(name for name in WALLS if name not in left_out)
 
 
 def names_of_missing_walls(function: Function, walls: Walls) -> tuple[str, ...]:

@@ -32,7 +32,6 @@ _FRAME_SLACK_BYTES = 64 * 2**10
 #: Room for a burst between two looks of the memory watch. Generous, because a single refused
 #: allocation in a child process shows to us only as that child's own failure.
 _DATA_SLACK_BYTES = 256 * 2**20
-_LANDLOCK_ABI_OF_PORTS = 4
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -68,7 +67,7 @@ def zygote_policy(
         "oom_score": limits.oom_score_adj,
         "system_calls": walls.seccomp,
         "network": _network(function),
-        "zygote_namespaces": ["net"] if _has_own_network(function, walls) else [],
+        "zygote_namespaces": _zygote_namespaces(function, walls),
         "file_size_bytes": limits.file_size_bytes,
         "data_bytes": _data_bytes(function, walls),
         "memory_bytes": limits.memory_bytes,
@@ -99,19 +98,14 @@ def _network(function: Function) -> bool | dict[str, list[int]]:
     return {"connect": sorted(network.connect), "bind": sorted(network.bind)}
 
 
+def _zygote_namespaces(function: Function, walls: Walls) -> list[str]:
+    """Name the namespaces that the zygote has and all its sandboxes share."""
+    network = ["net"] if _has_own_network(function, walls) else []
+    return ["mnt", *network] if walls.mounts else network
+
+
 def _has_own_network(function: Function, walls: Walls) -> bool:
     return function.permissions.network is False and walls.network_namespace
-
-
-def _keeps_network(function: Function, walls: Walls) -> bool:
-    """Whether the network is as the function's permissions have it."""
-    network = function.permissions.network
-    if network is True:
-        return True
-    if network is False:
-        return walls.network_namespace or walls.seccomp  # Which refuses every internet socket.
-    # The ports are Landlock's since its ABI 4; the filter keeps what is not TCP from going around them.
-    return walls.landlock >= _LANDLOCK_ABI_OF_PORTS and walls.seccomp
 
 
 def zygote_key(function: Function, policy: Mapping[str, Any]) -> str:

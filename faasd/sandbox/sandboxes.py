@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import itertools
@@ -26,7 +27,9 @@ from faasd.model.outcome import ErrorRecord, Outcome, Usage
 from faasd.model.walls import MissingWall
 from faasd.sandbox import leftovers, policy
 from faasd.sandbox.cgroup_slot import CgroupSlots, find_cgroups
+from faasd.sandbox.failures import failures_in_report
 from faasd.sandbox.file_rules import Premises
+from faasd.sandbox.hints import with_hint
 from faasd.sandbox.memory_watch import MemoryWatch
 from faasd.sandbox.missing_walls import missing_walls
 from faasd.sandbox.supervise import Supervision
@@ -128,6 +131,7 @@ class ProcessSandboxes:
             "namespaces": list(self._namespaces),
             "memory_cgroup": self._slots.version if self._slots is not None else None,
             "memory_cgroup_problem": self._cgroup_problem or None,
+            "interpreters": self._pool.known_walls() if self._pool is not None else {},
         }
 
     async def run(
@@ -140,12 +144,20 @@ class ProcessSandboxes:
         try:
             return await self._run(attempt, services, stop)
         except ZygoteInitFailed as failure:
-            return Outcome(failure.outcome, error=ErrorRecord.from_json(_as_record(failure.error)))
+            return Outcome(failure.outcome, error=await self._init_error(attempt, failure))
         except (SandboxError, OSError) as error:
             # What the host refuses (descriptors, memory, processes) is not the handler's fault.
             return Outcome("sandbox-failed", error=ErrorRecord(type(error).__name__, str(error)))
         finally:
             self._running.pop(task, None)
+
+    async def _init_error(self, attempt: Attempt, failure: ZygoteInitFailed) -> ErrorRecord:
+        error = ErrorRecord.from_json(_as_record(failure.error))
+        function, failures = attempt.function, failures_in_report(failure.error)
+        with contextlib.suppress(SandboxError):  # Its interpreter has ended meanwhile.
+            walls = await self._the_pool().walls_of(function)
+            return await with_hint(error, failures, function, walls, self._premises)
+        return error
 
     async def warm(self, function: Function) -> None:
         """Start the function's zygote now. Raises ZygoteInitFailed or SandboxError."""
@@ -262,6 +274,7 @@ class ProcessSandboxes:
                 walls=lease.walls,
                 watch=self._watch,
                 tmp_dir=workspace.tmp_dir or lease.zygote.tmp_dir,
+                premises=self._premises,
                 clock=self._clock,
                 secrets=given,
             )

@@ -18,12 +18,15 @@ from faasd.clock import Clock
 from faasd.interfaces import AttemptServices
 from faasd.linux import process
 from faasd.model.attempt import Attempt
-from faasd.model.outcome import Outcome, Usage
+from faasd.model.outcome import ErrorRecord, Outcome, Usage
 from faasd.sandbox import policy
 from faasd.sandbox.attempt_io import AttemptIo
 from faasd.sandbox.cgroup_slot import CgroupSlot
-from faasd.sandbox.classify import Facts, classify, describe_status
+from faasd.sandbox.classify import Facts, Verdict, classify, describe_status
 from faasd.sandbox.cpu_watch import CpuWatch, cpu_s_of_tree
+from faasd.sandbox.failures import failures_in_lines, failures_in_report
+from faasd.sandbox.file_rules import Premises
+from faasd.sandbox.hints import with_hint
 from faasd.sandbox.masking import Masker
 from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
 from faasd.sandbox.missing_walls import names_of_missing_walls
@@ -36,6 +39,8 @@ __all__ = ["Supervision"]
 _KILL_PATIENCE_S = 0.5
 _ENDED_PATIENCE_S = 2.0
 _HARD = frozenset({"oom", "output-limit", "crashed"})
+#: Outcomes that something the kernel refused may have led to.
+_HINTED = frozenset({"error", "crashed", "init-error"})
 
 
 class Supervision:
@@ -53,6 +58,7 @@ class Supervision:
         watch: MemoryWatch,
         tmp_dir: str,
         clock: Clock,
+        premises: Premises,
         secrets: Mapping[str, bytes],
     ) -> None:
         self._attempt = attempt
@@ -64,6 +70,7 @@ class Supervision:
         self._memory_watch = watch
         self._tmp_dir = tmp_dir
         self._clock = clock
+        self._premises = premises
         self._loop = asyncio.get_running_loop()
         self._secrets = secrets
         self._masker = Masker(secrets) if secrets else None
@@ -145,9 +152,10 @@ class Supervision:
 
     def _on_swept(self, end: asyncio.Future[dict[str, Any] | None]) -> None:
         """Without a PID namespace: the zygote has swept; if it died instead, the root zygote does so."""
-        if end.result() is not None:
+        if end.result() is not None and process.has_ended(self._pidfd):
             self._on_gone()
         else:
+            self._zygote.kill()  # It lies about a process that runs, or is dead already.
             self._zygote.exited.add_done_callback(lambda _: self._on_gone())
 
     def _begin(self) -> None:
@@ -163,6 +171,7 @@ class Supervision:
             self._loop.add_reader(self._slot.oom_fd, self._on_oom_event)
         elif self._slot is None:
             pid = process.pid_of_pidfd(self._pidfd)
+            pid = -1 if pid is None else pid
             self._tree = WatchedTree(pid, limits.memory_bytes, lambda: self.end("oom"))
             if pid > 0:
                 self._memory_watch.add(self._tree)
@@ -172,7 +181,9 @@ class Supervision:
 
     def _cpu_s(self) -> float:
         used_s = self._slot.cpu_s() if self._slot is not None else None
-        return cpu_s_of_tree(process.pid_of_pidfd(self._pidfd)) if used_s is None else used_s
+        if used_s is not None:
+            return used_s
+        return cpu_s_of_tree(process.pid_of_pidfd(self._pidfd) or -1)
 
     def _on_oom_event(self) -> None:
         assert self._slot is not None
@@ -235,19 +246,32 @@ class Supervision:
             has_data_limit=self._slot is None,
             broken_protocol=self._io.broken_protocol,
             zygote_loss=await self._zygote_loss(),
+            zygote_breach=self._zygote.breach,
             is_command=self._attempt.function.handler is None,
             command_output=bytes(self._io.command_output),
             command_output_is_cut=self._io.command_output_is_cut,
-            last_error_line=self._io.last_error_line,
+            last_error_line=self._io.error_lines[-1] if self._io.error_lines else "",
         )
         verdict = classify(facts)
+        error = await self._with_hint(verdict)
         return Outcome(
             verdict.word,
             result_json=verdict.result_json,
-            error=self._masker.error(verdict.error) if self._masker else verdict.error,
+            error=self._masker.error(error) if self._masker else error,
             usage=Usage(wall_s, usage["cpu_s"] if usage else None, peak),
             output_truncated=self._io.output.is_truncated,
             degraded=names_of_missing_walls(self._attempt.function, self._walls),
+        )
+
+    async def _with_hint(self, verdict: Verdict) -> ErrorRecord | None:
+        if verdict.error is None or verdict.word not in _HINTED:
+            return verdict.error
+        function = self._attempt.function
+        told = self._io.report.get("error") if self._io.report is not None else None
+        failures = failures_in_report(told)
+        failures += failures_in_lines(self._io.error_lines, function.code_dir)
+        return await with_hint(
+            verdict.error, failures, function, self._walls, self._premises, self._tmp_dir
         )
 
     def _memory_peak(self, usage: dict[str, Any] | None) -> int | None:
