@@ -67,12 +67,12 @@ class Workspaces:
     async def give_back(self, workspace: Workspace, *, ended_by_itself: bool) -> None:
         """Take a place back, once its attempt's processes are gone: keep what is as new, remove the rest."""
         tmp_dir, as_made = workspace.tmp_dir, workspace.as_made
-        if tmp_dir is not None and as_made is not None and _is_untouched(tmp_dir, as_made):
-            if self._directories_kept < _KEPT_MAX:
-                kept = self._directories.setdefault(os.path.dirname(tmp_dir), [])
-                kept.append((tmp_dir, as_made))
-                self._directories_kept += 1
-                tmp_dir = None
+        has_room = self._directories_kept < _KEPT_MAX
+        if has_room and tmp_dir and as_made and _is_untouched(tmp_dir, as_made):
+            kept = self._directories.setdefault(os.path.dirname(tmp_dir), [])
+            kept.append((tmp_dir, as_made))
+            self._directories_kept += 1
+            tmp_dir = None
         slot = workspace.slot
         if slot is not None and ended_by_itself and self._groups_kept < _KEPT_MAX and slot.renew():
             self._groups.setdefault(workspace.key, []).append(slot)

@@ -17,9 +17,6 @@ import pytest
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.containment.as_ordinary_user import run_as_user
 from tests.containment.bench import Bench
-from tests.containment.test_ordinary_user import python_of_user
-
-__all__ = ["python_of_user"]
 
 #: Without mounts of its own an attempt has no /dev/shm.
 NO_SHARED_MEMORY = {"tmp-quota"}
@@ -102,14 +99,12 @@ async def test_a_handler_cannot_clone_itself_into_namespaces(bench: Bench, tmp_p
         await sandboxes.stop()
 
 
-def test_the_same_holds_for_an_ordinary_user(python_of_user: str) -> None:
+def test_the_same_holds_for_an_ordinary_user() -> None:
     """With the control."""
-    word, found, error, _ = run_as_user(python_of_user, "calls:probe")
+    word, found, error, _ = run_as_user("calls:probe")
     assert word == "ok", error
     check_refused(found)
-    word, found, error, degraded = run_as_user(
-        python_of_user, "calls:probe", options={"without": ["seccomp"]}
-    )
+    word, found, error, degraded = run_as_user("calls:probe", options={"without": ["seccomp"]})
     assert word == "ok", error
     assert "system-calls" in degraded
     check_control(found)

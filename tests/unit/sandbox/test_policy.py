@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import pytest
 
 from faasd.model.function import Function
@@ -10,19 +13,43 @@ from faasd.model.permissions import Permissions, Ports
 from faasd.sandbox.missing_walls import names_of_missing_walls
 from faasd.sandbox.policy import Walls, attempt_policy, zygote_key, zygote_policy
 
+HERE: dict[str, Any] = {
+    "landlock": 7,
+    "mounts": True,
+    "private_proc": True,
+    "seccomp": True,
+    "network_namespace": True,
+}
 FULL = Walls(
-    ("pid", "ipc", "uts"),
-    "v2",
-    cgroup_caps_processes=True,
-    cgroup_caps_cpu=True,
-    uid=0,
-    seccomp=True,
-    network_namespace=True,
+    ("pid", "ipc", "uts"), "v2", cgroup_caps_processes=True, cgroup_caps_cpu=True, uid=0, **HERE
 )
-USER = Walls(("user", "pid", "ipc", "uts"), None, uid=1000, seccomp=True, network_namespace=True)
-BARE = Walls((), None, uid=1000, seccomp=True)
-BARE_ROOT = Walls((), None, uid=0, seccomp=True)
+USER = Walls(("user", "pid", "ipc", "uts"), None, uid=1000, **HERE)
+BARE = Walls((), None, uid=1000, **HERE)
+BARE_ROOT = Walls((), None, uid=0, **HERE)
+OLD = dataclasses.replace(FULL, landlock=5)
+NO_FILES = dataclasses.replace(FULL, landlock=0)
+NO_MOUNTS = dataclasses.replace(FULL, mounts=False)
 FUNCTION = Function("f", "pkg/mod.Class.method", limits=Limits(processes=10))
+
+
+@pytest.mark.parametrize(
+    ("walls", "missing"),
+    [
+        (FULL, ()),
+        (USER, ("memory-cgroup",)),
+        (BARE, ("pid-namespace", "memory-cgroup")),
+        (BARE_ROOT, ("pid-namespace", "memory-cgroup", "process-cap")),
+        (OLD, ("abstract-sockets",)),
+        (NO_FILES, ("files", "abstract-sockets")),
+        (NO_MOUNTS, ("tmp-quota", "private-proc")),
+    ],
+)
+def test_walls_that_this_host_lacks_are_named(walls: Walls, missing: tuple[str, ...]) -> None:
+    """Nobody should believe in a wall that is not there."""
+    assert names_of_missing_walls(FUNCTION, walls) == missing
+    if not walls.cgroup_caps_cpu:
+        capped = Function("f", "m:h", limits=Limits(cpu=1.0))
+        assert "cpu-cap" in names_of_missing_walls(capped, walls)
 
 
 @pytest.mark.parametrize(
