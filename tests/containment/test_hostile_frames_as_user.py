@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
-from tests.containment.test_ordinary_user import (
-    ENVIRONMENT,
-    ROOT,
-    UID,
-    python_of_user,
-    state_dir,
-)
-from tests.patience import patient
+from tests.containment.ordinary import python_of, run_python
+from tests.containment.test_ordinary_user import state_dir
 
-__all__ = ["python_of_user", "state_dir"]  # Fixtures: pytest finds them by their names here.
+__all__ = ["state_dir"]  # A fixture: pytest finds it by its name here.
 
 SCENARIO = """
 import asyncio, json, os, sys
@@ -50,16 +42,10 @@ asyncio.run(main())
 """
 
 
-def test_an_ordinary_users_daemon_sees_through_the_same_attacks(
-    python_of_user: str,
-    state_dir: Path,
-) -> None:
+def test_an_ordinary_users_daemon_sees_through_the_same_attacks(state_dir: Path) -> None:
     """Most of all the one that would have it kill itself."""
-    identity = {"user": UID, "group": UID, "extra_groups": []} if os.geteuid() == 0 else {}
-    done = subprocess.run(
-        [python_of_user, "-c", SCENARIO, str(state_dir)], cwd=ROOT, capture_output=True,
-        check=False, env=ENVIRONMENT, timeout=patient(60), **identity,
-    )  # fmt: skip
+    python = python_of(is_ordinary=True)
+    done = run_python(python, "-c", SCENARIO, str(state_dir), is_ordinary=True)
     assert done.returncode == 0, done.stderr.decode()
     found = json.loads(done.stdout)
     assert found["send_raw"][0] == "crashed", found
