@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +16,14 @@ from faasd.model.function import Function
 from faasd.model.permissions import Permissions
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.containment.bench import Bench, an_attempt
+from tests.containment.test_ordinary_user import (  # noqa: F401 - fixtures are used by name.
+    ENVIRONMENT,
+    ROOT,
+    UID,
+    python_of_user,
+    state_dir,
+)
+from tests.patience import patient
 
 MODULE = """\
 print("imported")
@@ -102,3 +113,57 @@ async def test_the_daemon_hears_of_missing_walls_by_function(
     found = await without_files.sandboxes.missing_walls([strict, broken])
     assert list(found) == ["f"]
     assert "files" in [one.wall for one in found["f"] if one.refuses]
+
+
+SCENARIO = """
+import asyncio, dataclasses, json, sys
+from faasd.sandbox.sandboxes import ProcessSandboxes
+from faasd.model.permissions import Permissions
+from tests.containment.bench import Bench
+
+async def main():
+    given = json.loads(sys.argv[1])
+    found = {}
+    for name, without in (("whole", ()), ("lacking", ("landlock",))):
+        sandboxes = ProcessSandboxes(given["state_dir"], without=without)
+        await sandboxes.start()
+        bench = Bench(sandboxes)
+        bench.containment = "strict"
+        outcome = await bench.run("refused:read", {"path": given["path"]})
+        found[name] = [outcome.word, outcome.error.type, outcome.error.message, outcome.error.hint]
+        outcome = await bench.run("echo", 1, permissions=Permissions(user="root"))
+        found[name + "-user"] = [outcome.word, outcome.error and outcome.error.message]
+        await sandboxes.stop()
+    print(json.dumps(found))
+
+asyncio.run(main())
+"""
+
+
+def test_an_ordinary_users_daemon_refuses_and_hints_as_roots_does(  # noqa: F811
+    python_of_user: str, state_dir: Path
+) -> None:
+    """And has one wall less to give: only root may start processes as somebody else."""
+    (state_dir.parent / f"{state_dir.name}.txt").write_text("content")
+    path = str(state_dir.parent / f"{state_dir.name}.txt")
+    try:
+        argument = json.dumps({"state_dir": str(state_dir), "path": path})
+        identity = {"user": UID, "group": UID, "extra_groups": []} if os.geteuid() == 0 else {}
+        done = subprocess.run(
+            [python_of_user, "-c", SCENARIO, argument], cwd=ROOT, capture_output=True, check=False,
+            env=ENVIRONMENT, timeout=patient(60), **identity,
+        )  # fmt: skip
+    finally:
+        os.unlink(path)
+    assert done.returncode == 0, done.stderr.decode()
+    found = json.loads(done.stdout)
+    word, kind, _, said = found["whole"]
+    assert word == "error"
+    if kind == "PermissionError":  # Where /tmp is the attempt's own, the file is not even in sight.
+        assert f'set read = ["{path}"]' in said
+    else:
+        assert (kind, "a /tmp of its own" in said) == ("FileNotFoundError", True)
+    assert found["lacking"][:2] == ["sandbox-failed", "FunctionRefused"]
+    assert "the wall 'files'" in found["lacking"][2]
+    assert found["whole-user"][0] == "sandbox-failed"
+    assert "the wall 'user' cannot be built" in found["whole-user"][1]
