@@ -115,6 +115,11 @@ class Daemon:
                 f"the daemon broke and stopped: {self._failure!r}; its log has the place"
             ) from self._failure
 
+    def _hidden_paths(self) -> list[str]:
+        """Return what no function may reach, besides the state directory."""
+        settings = self._settings
+        return [str(path) for path in (settings.socket, self._config_path)]
+
     async def _build(self, stack: contextlib.AsyncExitStack) -> None:
         """Make every part and tie them together; nothing runs yet. The store's lock is taken first."""
         settings = self._settings
@@ -170,7 +175,7 @@ class Daemon:
         return ProcessSandboxes(
             settings.state_dir,
             self._clock,
-            hidden=[str(settings.socket)],
+            hidden=self._hidden_paths(),
             secrets_dir=settings.secrets_dir,
             slots=settings.slots,
         )

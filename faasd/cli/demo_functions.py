@@ -36,6 +36,7 @@ _DEMO = Path(__file__).resolve().parent.parent
         )
     ],
     timeout="20s",
+    write=["thumbnails"],
     retry={"attempts": 2, "backoff": "fixed", "first": "300ms"},
 )
 def thumbnail(event: dict[str, Any], context: Any) -> dict[str, int]:
@@ -50,7 +51,12 @@ def thumbnail(event: dict[str, Any], context: Any) -> dict[str, int]:
     return {"width": width, "height": height}
 
 
-@function(triggers=[every("2s", name="pulse", catch_up="skip")], timeout="10s")
+@function(
+    triggers=[every("2s", name="pulse", catch_up="skip")],
+    timeout="10s",
+    read=["thumbnails", "orders"],
+    write=["reports.ndjson"],
+)
 def report(event: dict[str, Any], context: Any) -> dict[str, int]:
     """Count what there is, on a schedule."""
     counts = {name: len(list((_DEMO / name).iterdir())) for name in ("thumbnails", "orders")}
@@ -63,6 +69,7 @@ def report(event: dict[str, Any], context: Any) -> dict[str, int]:
     triggers=[queue("orders")],
     timeout="10s",
     concurrency=4,
+    write=["orders"],
     retry={"attempts": 3, "backoff": "fixed", "first": "300ms"},
 )
 def take_order(event: dict[str, Any], context: Any) -> dict[str, int]:

@@ -33,6 +33,7 @@ containment = "best-effort"
 [functions.pack]
 command = ["./pack.sh"]
 timeout = "10s"
+write = ["packed"]
 """
 
 _PACK = """\
@@ -40,8 +41,8 @@ _PACK = """\
 # A command as a function: the event is on standard input, exit status 0 means success.
 set -eu
 cd "$(dirname "$0")"
-tar -czf .packed.part thumbnails
-mv .packed.part packed.tar.gz
+tar -czf packed/.thumbnails.part thumbnails
+mv packed/.thumbnails.part packed/thumbnails.tar.gz
 echo "packed $(ls thumbnails | wc -l) thumbnails"
 """
 
@@ -73,6 +74,7 @@ class Stage:
         self.config.write_text(_CONFIG, encoding="utf-8")
         functions = Path(__file__).with_name("demo_functions.py")
         shutil.copyfile(functions, self.root / "functions" / functions.name)
+        (self.root / "reports.ndjson").touch()
         script = self.root / "pack.sh"
         script.write_text(_PACK, encoding="utf-8")
         script.chmod(0o755)

@@ -18,6 +18,7 @@ from faasd.config.assemble import Assembled, Surroundings, assemble
 from faasd.config.cross_checks import cross_check
 from faasd.config.document import Document, read_document
 from faasd.config.drafting import Discover, Drafting
+from faasd.config.forbidden_paths import forbidden_paths
 from faasd.config.host_checks import host_check
 from faasd.config.positions import Positions
 from faasd.config.settings import DaemonSettings, explicit
@@ -85,6 +86,7 @@ async def load(
     problems += [*daemon_problems, *source_problems, *drafting.problems]
     problems += [problem for one in assembled for problem in one.problems]
     problems += cross_check(assembled, drafting.left_out)
+    problems += forbidden_paths(assembled, daemon)
     problems += host_check(assembled, str(daemon.secrets_dir))
     left_out = {problem.function for problem in problems if not problem.is_warning}
     # A bad setting of [defaults] is nobody's own, and still keeps out whoever inherits it.

@@ -23,6 +23,9 @@ __all__ = ["DirectInvoker"]
 
 #: Callers that may wait for a slot at once; more are turned away rather than queued without end.
 WAITERS_MAX = 1000
+#: Invokes from inside sandboxes need no free slot, so they have a bound of their own: so many attempts for
+#: each slot. Without it, a function that invokes itself is a fork bomb made of attempts.
+NESTING_MAX = 8
 
 
 class DirectInvoker:
@@ -154,6 +157,11 @@ class DirectInvoker:
         """
         if self._waiting >= WAITERS_MAX:
             raise Conflict(f"cannot invoke {function.name!r}: {WAITERS_MAX} callers wait already")
+        if is_nested and self._slots.running >= NESTING_MAX * self._slots.total:
+            raise Conflict(
+                f"cannot invoke {function.name!r} from inside a sandbox: {self._slots.running} attempts run "
+                f"already, {NESTING_MAX} for each slot; does a function invoke itself without end?"
+            )
         self._waiting += 1
         self._slots.reserved += 0 if is_nested else 1
         try:

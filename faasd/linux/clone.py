@@ -13,8 +13,9 @@ import platform
 import signal
 import sys
 
-__all__ = ["NEWIPC", "NEWNET", "NEWPID", "NEWUSER", "NEWUTS", "fork"]
+__all__ = ["NEWIPC", "NEWNET", "NEWNS", "NEWPID", "NEWUSER", "NEWUTS", "fork"]
 
+NEWNS = 0x00020000
 NEWUTS = 0x04000000
 NEWIPC = 0x08000000
 NEWUSER = 0x10000000

@@ -116,10 +116,13 @@ def has_ended(pidfd: int) -> bool:
     return bool(poll.poll(0))
 
 
-def pid_of_pidfd(pidfd: int) -> int:
-    """Return the pid, as our own PID namespace counts, of a process that may live in another; -1 once reaped."""
+def pid_of_pidfd(pidfd: int) -> int | None:
+    """Return the pid, as our own PID namespace counts, of a process that may live in another.
+
+    -1 once it is reaped, 0 when our namespace does not hold it, None for a descriptor that is no pidfd.
+    """
     with open(f"/proc/self/fdinfo/{pidfd}") as file:
         for line in file:
             if line.startswith("Pid:"):
                 return int(line.split()[1])
-    return -1
+    return None

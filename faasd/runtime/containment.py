@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Callable
 
-from faasd.linux import clone, landlock, loopback, namespaces, process, rlimits, seccomp
-from faasd.runtime import file_walls, system_call_filter
+from faasd.linux import clone, landlock, loopback, mounts, namespaces, process, rlimits, seccomp
+from faasd.runtime import system_call_filter
+from faasd.runtime.file_walls import FileWalls
 
 __all__ = [
     "contain_handler",
@@ -35,6 +36,7 @@ _FLAGS = {
     "uts": clone.NEWUTS,
     "user": clone.NEWUSER,
     "net": clone.NEWNET,
+    "mnt": clone.NEWNS,
 }
 
 
@@ -91,7 +93,7 @@ def contain_zygote(policy: dict[str, Any]) -> None:
         loopback.bring_up()
     os.chdir(policy["code_dir"])
     # From here on nothing can be mounted, nor opened but what the function was given.
-    policy["file_walls"] = file_walls.close_in_zygote(policy)
+    policy["file_walls"] = FileWalls(policy)
     _drop_zygotes_capabilities(policy)
     if policy["system_calls"]:
         system_call_filter.for_attempt()  # Made here once, for all that is forked from here.
@@ -129,12 +131,42 @@ def _limit_data(policy: dict[str, Any]) -> None:
 
 def probe_walls(namespaces_found: Sequence[str]) -> dict[str, Any]:
     """Return what else this host lets us build: fields of faasd/sandbox/policy.py's Walls."""
+    names = list(namespaces_found)
+    has_mounts = _gives(names, "mnt", _try_view)
     return {
         "landlock": landlock.abi(),
         "python_paths": _python_paths(),
+        "mounts": has_mounts,
+        "private_proc": has_mounts and _gives(names, "mnt", lambda: mounts.mount_proc("/proc")),
         "seccomp": seccomp.is_available(),
-        "network_namespace": bool(namespaces_found) and _gives_network(namespaces_found),
+        "network_namespace": _gives(names, "net", loopback.bring_up),
     }
+
+
+def _gives(names: list[str], kind: str, attempt: Callable[[], None]) -> bool:
+    """Try something out in one more namespace, of this kind, beside those that were found."""
+
+    def works() -> bool:
+        try:
+            attempt()
+        except OSError:
+            return False
+        return True
+
+    try:
+        return bool(names) and _forks({"namespaces": names, "cgroup": None}, works, (kind,))
+    except OSError:
+        return False
+
+
+def _try_view() -> None:
+    """Do once what private_view.py does for every slot."""
+    mounts.detach_from_host()
+    mounts.mount_tmpfs("/proc", 2**16, 64, 0o755, unbindable=True)  # Wherever: it ends with us.
+    os.mkdir("/proc/root")
+    mounts.bind("/", "/proc/root", recursive=True)
+    mounts.make_read_only("/proc/root")
+    os.chroot("/proc/root")
 
 
 def _python_paths() -> list[str]:
@@ -146,22 +178,11 @@ def _python_paths() -> list[str]:
     return sorted({os.path.abspath(path) for path in (*paths, program) if path})
 
 
-def _gives_network(names: Sequence[str]) -> bool:
-    def bring_up() -> bool:
-        loopback.bring_up()
-        return True
-
-    policy = {"namespaces": list(names), "cgroup": None}
-    try:
-        return _forks(policy, bring_up, besides=("net",))
-    except OSError:
-        return False
-
-
 def probe_namespaces() -> list[str]:
     """Return the namespaces that this host lets us nest twice, as zygote and sandbox need it; empty for none."""
     plain = ["pid", "ipc", "uts"]
-    for names in ([plain] if os.geteuid() == 0 else []) + [["user", *plain]]:
+    # With a user namespace first, as root too: its capabilities are worth nothing outside.
+    for names in [["user", *plain]] + ([plain] if os.geteuid() == 0 else []):
         policy = {"namespaces": names, "cgroup": None}
         try:
             if _forks(policy, lambda policy=policy: _forks(policy, lambda: True)):

@@ -1,4 +1,4 @@
-"""The file walls of one zygote and its sandboxes: Landlock, laid twice.
+"""The file walls of one zygote and its sandboxes: a view of its own, and Landlock, laid twice.
 
 The zygote's own layer allows what the function may touch in general, and the private directories of all of its
 attempts. A handler's process adds a second one, the same but for its own private directory alone.
@@ -10,37 +10,64 @@ import os
 from typing import Any
 
 from faasd.linux import landlock
+from faasd.runtime.private_view import PrivateView, Slot, is_in
+from faasd.runtime.slots import Slots
 
-__all__ = ["FileWalls", "close_in_zygote"]
+__all__ = ["FileWalls"]
 
 #: What programs read of the whole host below /proc, where that is not the zygote's own.
 _PROC_OF_HOST = (
     "cpuinfo", "devices", "filesystems", "loadavg", "meminfo", "stat", "sys", "uptime", "version", "vmstat",
 )  # fmt: skip
+_DEVICE = landlock.READ | landlock.WRITE_FILE | landlock.TRUNCATE | landlock.IOCTL
 
 
 class FileWalls:
-    """What a zygote keeps at hand, so that a sandbox is closed in within microseconds."""
+    """What a zygote keeps at hand, so that a sandbox is closed in within microseconds.
+
+    Made in the zygote before anything of the function's runs. Raises OSError when a wall cannot be built.
+    """
 
     def __init__(self, policy: dict[str, Any]) -> None:
         self._abi = int(policy["landlock"])
         #: Open files and directories (O_PATH), and what may be done there.
         self._rules: list[tuple[int, int]] = []
-
-    def open_rules(self, policy: dict[str, Any]) -> None:
-        """Open everything that the function may touch; what does not exist is left out."""
+        self._roots: list[int] = []
+        self._rulesets: list[landlock.Ruleset] = []
+        self.slots: Slots | None = None
         files = policy["files"]
-        hidden = [os.path.realpath(path) for path in files["hidden"]]
-        for names, rights in (
-            (files["read"], landlock.READ),
-            (files["write"], landlock.WRITE),
-        ):
-            for path in names:
-                self._open_around(os.path.realpath(path), rights, hidden)
-        for path in files["devices"]:
-            self._open(
-                path, landlock.READ | landlock.WRITE_FILE | landlock.TRUNCATE | landlock.IOCTL
-            )
+        self._hidden = [os.path.realpath(path) for path in files["hidden"]]
+        _make_missing(files["write"])
+        read, write = self._existing(files["read"]), self._existing(files["write"])
+        view = None
+        if policy["mounts"]:
+            view = PrivateView(policy, read, write)
+            view.build()
+            self.slots = Slots(view.slots, view.kept)
+        if view is not None:
+            self._hidden = []  # They are covered, and a rule on what is around them does not show them.
+        if self._abi:
+            for paths, rights in ((read, landlock.READ), (write, landlock.WRITE)):
+                for path in paths:
+                    self._open_around(path, rights)
+            for path in files["devices"]:
+                self._open(path, _DEVICE)
+        if view is not None:
+            for slot in view.slots:
+                self._prepare(slot, policy)
+        if self._abi:
+            self._close_in_zygote(policy)
+        if view is not None:
+            self._close(self._rules)
+
+    def _existing(self, paths: list[str]) -> list[str]:
+        """Return where paths lead, without what does not exist or is out of reach whatever the lists say."""
+        found = {os.path.realpath(path) for path in paths}
+        return sorted(
+            path
+            for path in found
+            if os.path.exists(path) and not any(is_in(path, place) for place in self._hidden)
+        )
 
     def _open(self, path: str, rights: int) -> None:
         try:
@@ -48,30 +75,45 @@ class FileWalls:
         except OSError:
             pass  # It does not exist, or is not for this user's eyes; then it needs no wall.
 
-    def _open_around(self, path: str, rights: int, hidden: list[str]) -> None:
+    def _open_around(self, path: str, rights: int) -> None:
         """Allow a path, and where something hidden is in it, all that is beside that, one by one."""
-        if any(_is_in(path, place) for place in hidden):
+        if any(is_in(path, place) for place in self._hidden):
             return
-        if not any(_is_in(place, path) for place in hidden):
+        if not any(is_in(place, path) for place in self._hidden):
             self._open(path, rights)
             return
+        # Names alone: without them nothing could be imported from here.
+        self._open(path, landlock.READ_DIR)
         try:
             names = os.listdir(path)
         except OSError:
             return
-        # Names alone: without them nothing could be imported from here.
-        self._open(path, landlock.READ_DIR)
         for name in names:
             beside = os.path.join(path, name)
             if not os.path.islink(beside):
-                self._open_around(beside, rights, hidden)
+                self._open_around(beside, rights)
 
-    def close_in_zygote(self, policy: dict[str, Any]) -> None:
-        """Lay the zygote's layer."""
+    def _prepare(self, slot: Slot, policy: dict[str, Any]) -> None:
+        """Keep what an attempt in this slot needs: its root, and its layer, made already."""
+        self._roots.append(os.open(slot.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         if not self._abi:
             return
         ruleset = self._ruleset(policy)
-        ruleset.allow_path(policy["private_dir"], landlock.WRITE)
+        for path in slot.directories:
+            ruleset.allow_path(path, landlock.WRITE)
+        if policy["private_proc"]:
+            ruleset.allow_path("/proc", landlock.READ)
+        else:
+            _allow_proc_of_host(ruleset)
+        self._rulesets.append(ruleset)
+
+    def _close_in_zygote(self, policy: dict[str, Any]) -> None:
+        ruleset = self._ruleset(policy)
+        if self.slots is None:
+            ruleset.allow_path(policy["private_dir"], landlock.WRITE)
+        else:
+            for path in self.slots.directories():
+                ruleset.allow_path(path, landlock.WRITE)
         # A sandbox in a user namespace of its own writes its maps there.
         maps = landlock.WRITE_FILE if "user" in policy["namespaces"] else 0
         ruleset.allow_path("/proc", landlock.READ | maps)
@@ -79,17 +121,29 @@ class FileWalls:
         ruleset.close()
 
     def close_in_handler(self, policy: dict[str, Any]) -> None:
-        """Lay the attempt's layer, and close what was kept open for it."""
-        if self._abi:
+        """Close the handler's process in, in the slot `policy["slot"]` where there are slots; close what that took."""
+        ruleset = None
+        if self.slots is not None:
+            cwd = os.getcwd()
+            os.fchdir(self._roots[policy["slot"]])
+            os.chroot(".")
+            os.chdir(cwd)
+            ruleset = self._rulesets[policy["slot"]] if self._abi else None
+        elif self._abi:
             ruleset = self._ruleset(policy)
             ruleset.allow_path(policy["tmp_dir"], landlock.WRITE)
-            ruleset.allow_path("/proc/self", landlock.READ)
-            for name in _PROC_OF_HOST:
-                ruleset.allow_path(f"/proc/{name}", landlock.READ)
+            _allow_proc_of_host(ruleset)
+        if ruleset is not None:
+            if not policy["private_proc"]:
+                ruleset.allow_path("/proc/self", landlock.READ)
             ruleset.restrict()
-            ruleset.close()
-        for fd, _ in self._rules:
+            if self.slots is None:
+                ruleset.close()
+        for fd in self._roots:
             os.close(fd)
+        for one in self._rulesets:
+            one.close()
+        self._close(self._rules)
 
     def _ruleset(self, policy: dict[str, Any]) -> landlock.Ruleset:
         network = policy["network"]
@@ -106,15 +160,21 @@ class FileWalls:
             ruleset.allow_beneath(fd, rights)
         return ruleset
 
-
-def close_in_zygote(policy: dict[str, Any]) -> FileWalls:
-    """Close a zygote in, and return what its sandboxes need for the same."""
-    walls = FileWalls(policy)
-    walls.open_rules(policy)
-    walls.close_in_zygote(policy)
-    return walls
+    @staticmethod
+    def _close(rules: list[tuple[int, int]]) -> None:
+        while rules:
+            os.close(rules.pop()[0])
 
 
-def _is_in(path: str, directory: str) -> bool:
-    """Whether an absolute path is a directory or below it."""
-    return path == directory or path.startswith(directory.rstrip("/") + "/")
+def _make_missing(paths: list[str]) -> None:
+    """Make directories that the function may write and that do not exist: it could not do so itself."""
+    for path in paths:
+        try:
+            os.mkdir(path, 0o755)
+        except OSError:
+            pass  # It is there, and may be a file; or the function will hear of it.
+
+
+def _allow_proc_of_host(ruleset: landlock.Ruleset) -> None:
+    for name in _PROC_OF_HOST:
+        ruleset.allow_path(f"/proc/{name}", landlock.READ)

@@ -15,12 +15,14 @@ import socket
 import sys
 import time
 import traceback
+from collections import deque
 from typing import Any, NoReturn
 
 from faasd import wire
-from faasd.linux import proc_tree, process
+from faasd.linux import clone, proc_tree, process
 from faasd.runtime import containment, handler_loader, report, sandbox_init
 from faasd.runtime.log_capture import capture_logging
+from faasd.runtime.slots import Slots
 
 __all__ = ["Zygote", "receive_with_fds", "run"]
 
@@ -121,6 +123,12 @@ class Zygote:
         self._policy = policy
         self._control = control
         self._sandboxes: dict[int, tuple[int, int]] = {}  # pidfd → (id, pid)
+        self._slots: Slots | None = policy["file_walls"].slots
+        self._slot_of: dict[
+            int, int
+        ] = {}  # pidfd of a sandbox, or of who cleans up after it → slot
+        self._cleaners: dict[int, int] = {}  # pidfd → pid
+        self._waiting: deque[tuple[dict[str, Any], list[int]]] = deque()  # For a slot.
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
         self._lifeline = os.pipe()
@@ -134,6 +142,9 @@ class Zygote:
         """Work until the daemon closes its end."""
         while True:
             for fd, _ in self._poll.poll():
+                if fd in self._cleaners:
+                    self._reap_cleaner(fd)
+                    continue
                 if fd != self._control.fileno():
                     self._reap(fd)
                     continue
@@ -150,11 +161,17 @@ class Zygote:
 
     def _fork(self, request: dict[str, Any], fds: list[int]) -> None:
         policy = {**self._policy, **request["policy"]}
+        slot = self._slots.take() if self._slots is not None else 0
+        if slot is None:
+            self._waiting.append((request, fds))  # One is being cleaned at this moment.
+            return
+        policy["slot"] = slot
         try:
             # Inherited by the child, in which the call itself would cost page faults.
             process.set_name("faasd-sandbox")
             pid, pidfd = containment.fork(policy, fds[4:], is_plain=True)
         except OSError as error:
+            self._free(slot)
             wire.send(
                 self._control, {"op": "fork-failed", "id": request["id"], "message": str(error)}
             )
@@ -162,6 +179,7 @@ class Zygote:
             if pid == 0:
                 self._become_sandbox(policy, fds)
             self._sandboxes[pidfd] = (request["id"], pid)
+            self._slot_of[pidfd] = slot
             self._poll.register(pidfd, select.POLLIN)
             wire.send(self._control, {"op": "forked", "id": request["id"], "fds": 1}, [pidfd])
         for fd in fds:
@@ -170,8 +188,11 @@ class Zygote:
 
     def _become_sandbox(self, policy: dict[str, Any], fds: list[int]) -> NoReturn:
         os.close(self._control.fileno())
-        for pidfd in self._sandboxes:
+        for pidfd in (*self._sandboxes, *self._cleaners):
             os.close(pidfd)
+        for _, waiting in self._waiting:
+            for fd in waiting:
+                os.close(fd)
         for fd in fds[4:]:
             os.close(fd)
         lifeline, held = self._lifeline
@@ -192,6 +213,8 @@ class Zygote:
         if not self._has_pid_namespace:
             keep = self._helpers.union(pid for _, pid in self._sandboxes.values())
             proc_tree.end_all([os.getpid()], keep)
+        slot = self._slot_of.pop(pidfd)
+        is_clean = self._clean_now(slot)
         wire.send(
             self._control,
             {
@@ -201,6 +224,50 @@ class Zygote:
                 "memory_bytes": usage.ru_maxrss * 1024,
             },
         )
+        if is_clean:
+            self._free(slot)
+        else:
+            self._clean_later(slot)
+
+    def _clean_now(self, slot: int) -> bool:
+        """Make a slot as new, if that takes no time worth mentioning."""
+        if self._slots is None:
+            return True
+        if not self._slots.is_light(slot):
+            return False
+        self._slots.clean(slot)
+        return True
+
+    def _clean_later(self, slot: int) -> None:
+        """Have a child make a slot as new, so that what an attempt heaped up keeps nobody waiting."""
+        assert self._slots is not None
+        pid, pidfd = clone.fork(is_plain=True)
+        if pid == 0:
+            try:
+                self._slots.clean(slot)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        self._cleaners[pidfd] = pid
+        self._slot_of[pidfd] = slot
+        self._poll.register(pidfd, select.POLLIN)
+
+    def _reap_cleaner(self, pidfd: int) -> None:
+        slot = self._slot_of.pop(pidfd)
+        pid = self._cleaners.pop(pidfd)
+        self._poll.unregister(pidfd)
+        os.close(pidfd)
+        _, status = os.waitpid(pid, 0)
+        if status != 0:
+            raise OSError("a private directory could not be emptied")
+        self._free(slot)
+
+    def _free(self, slot: int) -> None:
+        if self._slots is None:
+            return
+        self._slots.free(slot)
+        if self._waiting:
+            self._fork(*self._waiting.popleft())
 
 
 def receive_with_fds(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:

@@ -12,7 +12,7 @@ from faasd.model.limits import Limits
 from faasd.model.outcome import ErrorRecord
 from faasd.model.units import format_duration, format_size
 
-__all__ = ["Facts", "Verdict", "classify", "describe_status"]
+__all__ = ["Facts", "Verdict", "classify", "describe_status", "error_from", "status_from"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Facts:
     has_data_limit: bool = False  # A MemoryError then means the cap.
     broken_protocol: str | None = None
     zygote_loss: str | None = None  # How the zygote ended under it.
+    zygote_breach: str | None = None  # What it sent that broke the protocol, for which we ended it.
     is_command: bool = False
     command_output: bytes = b""
     command_output_is_cut: bool = False
@@ -68,6 +69,9 @@ def classify(facts: Facts) -> Verdict:
         return _failed(
             "output-limit", "OutputLimit", f"printed far more than its output_limit of {limit}"
         )
+    if facts.zygote_breach is not None and facts.status is None and facts.report is None:
+        message = f"its zygote, which has run the function's module, broke the protocol: {facts.zygote_breach}"
+        return _failed("crashed", "BrokenChannel", message)
     if facts.zygote_loss is not None and facts.status is None and facts.report is None:
         return _failed(
             "sandbox-failed", "ZygoteLost", f"its zygote ended under it: {facts.zygote_loss}"
@@ -119,7 +123,7 @@ def _oom_message(facts: Facts) -> str:
 
 
 def _reported(facts: Facts, report: dict[str, Any]) -> Verdict:
-    error = _error_from(report.get("error"))
+    error = error_from(report.get("error"))
     if report.get("op") == "failed":
         return Verdict("sandbox-failed", error=error)
     if report.get("op") == "result":
@@ -135,7 +139,18 @@ def _reported(facts: Facts, report: dict[str, Any]) -> Verdict:
     return Verdict("init-error" if report.get("op") == "init-error" else "error", error=error)
 
 
-def _error_from(value: Any) -> ErrorRecord:
+def status_from(text: bytes) -> int | None:
+    """Read a wait status, which anybody in the sandbox may have written; None for what is none."""
+    # Through isdigit, because int() takes signs, blanks and underscores as well.
+    status = int(text) if text.isdigit() else -1
+    return (
+        status
+        if 0 <= status <= 0xFFFF and (os.WIFEXITED(status) or os.WIFSIGNALED(status))
+        else None
+    )
+
+
+def error_from(value: Any) -> ErrorRecord:
     """Read the error of a report, which anybody in the sandbox may have written."""
     if not isinstance(value, dict):
         return ErrorRecord("Error", "the handler's report holds no error")

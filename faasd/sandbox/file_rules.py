@@ -7,13 +7,13 @@ because a list may hold a directory that they are in.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from faasd.model.function import Function
 
-__all__ = ["WATCHED", "Premises", "file_rules", "tmp_at"]
+__all__ = ["WATCHED", "Premises", "file_rules", "given_paths", "tmp_at"]
 
 PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -45,10 +45,11 @@ class Premises:
     """Where the daemon lives, and how many attempts it runs at once."""
 
     state_dir: str = "/nonexistent"
-    hidden: tuple[str, ...] = ()  # The socket, the secrets directory.
+    hidden: tuple[str, ...] = ()  # The socket, the secrets directory, the configuration.
     tmp_root: str = "/nonexistent/tmp"  # Private temporary directories on disk are below it.
     slots: int = 16
-    watched: tuple[tuple[str, int, int], ...] = ()  # Path, device and inode of each of WATCHED.
+    #: Device and inode of what exists of WATCHED, of `hidden` and of what functions were given.
+    identities: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     resolv_conf: str = "/etc/resolv.conf"  # Where the link leads.
 
 
@@ -57,8 +58,9 @@ def file_rules(
 ) -> dict[str, Any]:
     """Return the policy's table `files`: sorted paths by what may be done there, links not followed yet."""
     given = function.permissions
-    read = [*_SYSTEM, *(f"/etc/{name}" for name in _ETC), PACKAGE_DIR, function.code_dir]
-    read += [path for path in python_paths if path != "/"]
+    watched = {*WATCHED, *premises.hidden, *given_paths(function)}
+    read = [*_SYSTEM, *(f"/etc/{name}" for name in _ETC), PACKAGE_DIR]
+    read += [path for path in (function.code_dir, *python_paths) if path != "/"]
     read += [*given.read, *(trigger.path for trigger in function.files)]
     if function.command is not None and function.command[0].startswith("/"):
         read.append(function.command[0])
@@ -70,9 +72,16 @@ def file_rules(
         "write": sorted({*given.write}),
         "devices": list(_DEVICES),
         "hidden": sorted({premises.state_dir, *premises.hidden}),
-        "given": sorted({*given.read, *given.write, *(trigger.path for trigger in function.files)}),
-        "watched": [list(one) for one in premises.watched],
+        # Nothing is done with it, but another one means another zygote.
+        "identities": {p: list(premises.identities.get(p, ())) for p in sorted(watched)},
     }
+
+
+def given_paths(function: Function) -> set[str]:
+    """Return what the function was given by name: code, lists, watched directories."""
+    given = function.permissions
+    watched = (trigger.path for trigger in function.files)
+    return {function.code_dir, *given.read, *given.write, *watched}
 
 
 def tmp_at(function: Function, premises: Premises) -> str:
@@ -81,6 +90,4 @@ def tmp_at(function: Function, premises: Premises) -> str:
     That is /tmp, unless the function was given the host's /tmp itself; then the place of the state directory,
     which nobody misses.
     """
-    given = {*function.permissions.read, *function.permissions.write}
-    given.update(trigger.path for trigger in function.files)
-    return premises.state_dir if given & {"/", "/tmp"} else "/tmp"
+    return premises.state_dir if given_paths(function) & {"/", "/tmp"} else "/tmp"

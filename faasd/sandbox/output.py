@@ -3,7 +3,8 @@
 A line longer than `line_limit` is cut, with a mark that says by how much. When the attempt's total
 (standard output, standard error and log records together) passes `output_limit`, one line of stream `faasd` says so
 and the rest is read and dropped: a chatty but finite attempt survives, marked `output_truncated`. One
-that goes on to FAR_OVER times the limit is ended, with outcome `output-limit`.
+that goes on to FAR_OVER times the limit is ended, with outcome `output-limit`. Lines are limited as well,
+to one for each LINE_BYTES of the limit: an empty one takes a byte to print, and a record to keep.
 
 Secrets are masked in whole lines, before these are cut: however they arrive, none is seen in halves.
 """
@@ -18,9 +19,12 @@ from faasd.model.limits import Limits
 from faasd.model.units import format_size
 from faasd.sandbox.masking import Masker
 
-__all__ = ["FAR_OVER", "LineCutter", "Output"]
+__all__ = ["FAR_OVER", "LINES_LEAST", "LINE_BYTES", "LineCutter", "Output"]
 
 FAR_OVER = 8
+LINE_BYTES = 32
+#: However small the limit is.
+LINES_LEAST = 1000
 
 
 class LineCutter:
@@ -84,16 +88,19 @@ class Output:
             name: LineCutter(limits.line_limit_bytes, masker) for name in ("stdout", "stderr")
         }
         self._bytes = 0
+        self._lines = 0
+        self._lines_max = max(LINES_LEAST, limits.output_limit_bytes // LINE_BYTES)
 
     @property
     def is_truncated(self) -> bool:
         """Whether something was dropped."""
-        return self._bytes > self._limits.output_limit_bytes
+        return self._bytes > self._limits.output_limit_bytes or self._lines > self._lines_max
 
     @property
     def is_far_over(self) -> bool:
         """Whether it has printed so much that nobody can have meant it."""
-        return self._bytes > self._limits.output_limit_bytes * FAR_OVER
+        bytes_max = self._limits.output_limit_bytes * FAR_OVER
+        return self._bytes > bytes_max or self._lines > self._lines_max * FAR_OVER
 
     def feed(self, stream: str, data: bytes) -> None:
         """Take bytes from a pipe."""
@@ -103,7 +110,7 @@ class Output:
             self._hand_on(
                 [OutputLine(now, stream, text) for text in self._cutters[stream].feed(kept)]
             )
-        self._say_if_just_over(len(data))
+        self._count(len(data), data.count(b"\n"))
 
     def record(self, at: float, level: str, text: str) -> None:
         """Take a log record; its lines share time and level."""
@@ -113,7 +120,7 @@ class Output:
             cutter = LineCutter(self._limits.line_limit_bytes, self._masker)
             lines = [*cutter.feed(kept), *cutter.finish()]
             self._hand_on([OutputLine(at, "log", line, level) for line in lines])
-        self._say_if_just_over(len(data))
+        self._count(len(data), data.count(b"\n") + 1)
 
     def say(self, text: str) -> None:
         """Add a line of faasd's own."""
@@ -126,15 +133,23 @@ class Output:
             self._hand_on([OutputLine(now, stream, text) for text in cutter.finish()])
 
     def _admit(self, data: bytes) -> bytes:
-        return data[: max(0, self._limits.output_limit_bytes - self._bytes)]
+        data = data[: max(0, self._limits.output_limit_bytes - self._bytes)]
+        lines_left = max(0, self._lines_max - self._lines)
+        if data.count(b"\n") <= lines_left:
+            return data
+        return b"\n".join(data.split(b"\n", lines_left)[:lines_left])
 
-    def _say_if_just_over(self, size: int) -> None:
+    def _count(self, size: int, lines: int) -> None:
         was_over = self.is_truncated
         self._bytes += size
+        self._lines += lines
         if self.is_truncated and not was_over:
             limit = format_size(self._limits.output_limit_bytes)
+            of_lines = f" ({self._lines_max} lines)" if self._lines > self._lines_max else ""
             self.finish()
-            self.say(f"output_limit of {limit} reached; what is printed from here on is dropped")
+            self.say(
+                f"output_limit of {limit}{of_lines} reached; what is printed from here on is dropped"
+            )
 
     def _hand_on(self, lines: list[OutputLine]) -> None:
         if lines:

@@ -67,7 +67,7 @@ def zygote_policy(
         "oom_score": limits.oom_score_adj,
         "system_calls": walls.seccomp,
         "network": _network(function),
-        "zygote_namespaces": ["net"] if _has_own_network(function, walls) else [],
+        "zygote_namespaces": _zygote_namespaces(function, walls),
         "file_size_bytes": limits.file_size_bytes,
         "data_bytes": _data_bytes(function, walls),
         "memory_bytes": limits.memory_bytes,
@@ -93,6 +93,12 @@ def _network(function: Function) -> bool | dict[str, list[int]]:
     if isinstance(network, bool):
         return network
     return {"connect": sorted(network.connect), "bind": sorted(network.bind)}
+
+
+def _zygote_namespaces(function: Function, walls: Walls) -> list[str]:
+    """Name the namespaces that the zygote has and all its sandboxes share."""
+    network = ["net"] if _has_own_network(function, walls) else []
+    return ["mnt", *network] if walls.mounts else network
 
 
 def _has_own_network(function: Function, walls: Walls) -> bool:

@@ -150,9 +150,10 @@ class Supervision:
 
     def _on_swept(self, end: asyncio.Future[dict[str, Any] | None]) -> None:
         """Without a PID namespace: the zygote has swept; if it died instead, the root zygote does so."""
-        if end.result() is not None:
+        if end.result() is not None and process.has_ended(self._pidfd):
             self._on_gone()
         else:
+            self._zygote.kill()  # It lies about a process that runs, or is dead already.
             self._zygote.exited.add_done_callback(lambda _: self._on_gone())
 
     def _begin(self) -> None:
@@ -168,6 +169,7 @@ class Supervision:
             self._loop.add_reader(self._slot.oom_fd, self._on_oom_event)
         elif self._slot is None:
             pid = process.pid_of_pidfd(self._pidfd)
+            pid = -1 if pid is None else pid
             self._tree = WatchedTree(pid, limits.memory_bytes, lambda: self.end("oom"))
             if pid > 0:
                 self._memory_watch.add(self._tree)
@@ -232,6 +234,7 @@ class Supervision:
             has_data_limit=self._slot is None,
             broken_protocol=self._io.broken_protocol,
             zygote_loss=await self._zygote_loss(),
+            zygote_breach=self._zygote.breach,
             is_command=self._attempt.function.handler is None,
             command_output=bytes(self._io.command_output),
             command_output_is_cut=self._io.command_output_is_cut,

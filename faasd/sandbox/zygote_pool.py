@@ -18,7 +18,8 @@ from faasd.model.function import Function
 from faasd.model.walls import refusal
 from faasd.sandbox import leftovers, policy
 from faasd.sandbox.cgroup_slot import CgroupSlots
-from faasd.sandbox.file_rules import Premises
+from faasd.sandbox.file_rules import Premises, given_paths
+from faasd.sandbox.landmarks import Landmarks
 from faasd.sandbox.memory_watch import MemoryWatch
 from faasd.sandbox.missing_walls import missing_walls
 from faasd.sandbox.policy import Walls
@@ -47,6 +48,7 @@ class _Asked:
 
     function: Function
     root: RootZygote
+    premises: Premises
     key: str
 
 
@@ -87,7 +89,7 @@ class ZygotePool:
         without: Collection[str] = (),
         premises: Premises = Premises(),  # noqa: B008 - frozen.
     ) -> None:
-        self._premises = premises
+        self._landmarks = Landmarks(premises, clock)
         self._mark = mark
         self._numbers = numbers
         self._slots = slots
@@ -122,6 +124,7 @@ class ZygotePool:
         reason = refusal(function.permissions.containment, missing_walls(function, walls))
         if reason is not None:  # Here, before anything of the function's is imported.
             raise FunctionRefused(f"function {function.name!r} is refused: {reason}")
+        await self._landmarks.look(given_paths(function))
         key, asked = self._key(function, walls, root)
         entry = self._entries.get(key)
         is_cold = entry is None or not entry.task.done() or self._is_spent(entry)
@@ -137,6 +140,8 @@ class ZygotePool:
         root = task.result()
         asked = self._asked.get(id(function))
         if asked is None or asked.function is not function or asked.root is not root:
+            return None
+        if not self._landmarks.is_fresh() or asked.premises is not self._landmarks.premises:
             return None
         entry = self._entries.get(asked.key)
         if entry is None or entry.lines or not entry.task.done() or entry.task.cancelled():
@@ -236,13 +241,14 @@ class ZygotePool:
     def _key(
         self, function: Function, walls: Walls, root: RootZygote
     ) -> tuple[str, dict[str, object]]:
-        asked = policy.zygote_policy(function, walls, os.environ, self._premises)
+        premises = self._landmarks.premises
+        asked = policy.zygote_policy(function, walls, os.environ, premises)
         asked["env"] = {**asked["env"], MARK: root.mark}
         key = policy.zygote_key(function, asked)
-        asked["private_dir"] = os.path.join(self._premises.tmp_root, key[:16])
+        asked["private_dir"] = os.path.join(premises.tmp_root, key[:16])
         if len(self._asked) >= _ASKED_MAX:
             self._asked.clear()
-        self._asked[id(function)] = _Asked(function, root, key)
+        self._asked[id(function)] = _Asked(function, root, premises, key)
         return key, asked
 
     def _is_spent(self, entry: _Entry) -> bool:

@@ -118,7 +118,7 @@ class ZygoteStart:
         return zygote
 
     def _watch_memory(self, zygote: Zygote, over: asyncio.Future[None]) -> WatchedTree:
-        pid = process.pid_of_pidfd(zygote.pidfd)
+        pid = process.pid_of_pidfd(zygote.pidfd) or -1
 
         def on_over() -> None:
             if not over.done():

@@ -10,10 +10,10 @@ import pytest
 
 from faasd.model.function import Function
 from faasd.model.limits import Limits
-from tests.containment.bench import Bench, an_attempt, processes_with
+from tests.containment.bench import FUNCTIONS, Bench, an_attempt, processes_with
 
 
-def a_command(*command: str, code_dir: Path | str = "/", **limits: float) -> Function:
+def a_command(*command: str, code_dir: Path | str = FUNCTIONS, **limits: float) -> Function:
     merged = Limits(**{"timeout_s": 20.0, **limits})  # type: ignore[arg-type]
     return Function("cmd", command=command, code_dir=str(code_dir), limits=merged)
 
@@ -40,8 +40,8 @@ async def test_a_command_knows_its_attempt_from_the_environment(bench: Bench) ->
     outcome = await bench.run_attempt(attempt)
     parts = json.loads(outcome.result_json or "").split("|")
     assert parts[:5] == ["cmd", "files", "1", "/in/a b", "1970-01-01T00:00:00.000Z"]
-    # Gone, or kept for a later attempt because nobody touched it.
-    assert not Path(parts[5]).exists() or not any(Path(parts[5]).iterdir())
+    assert parts[5] == "/tmp"
+    assert not Path("/tmp/here").exists()
 
 
 async def test_a_commands_exit_code_and_last_line_make_its_error(bench: Bench) -> None:

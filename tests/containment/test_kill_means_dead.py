@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from faasd.model.permissions import Permissions
 from tests.containment.bench import Bench, an_attempt, groups_below, processes_with
 from tests.patience import patient
 
@@ -58,10 +59,10 @@ async def test_what_a_handler_leaves_behind_ends_when_it_returns(
 
 @pytest.mark.parametrize("handler", ["kill_parent_and_escape", "stop_parent_and_escape"])
 async def test_a_handler_that_attacks_the_sandboxs_first_process_leaves_nothing(
-    any_bench: Bench, token: str, handler: str
+    any_bench_without_landlock: Bench, token: str, handler: str
 ) -> None:
     """Without a PID namespace the first process can be killed or stopped; its zygote then sweeps."""
-    outcome = await any_bench.run(handler, {"token": token}, timeout_s=0.5)
+    outcome = await any_bench_without_landlock.run(handler, {"token": token}, timeout_s=0.5)
 
     assert outcome.word in ("timeout", "crashed")
     assert processes_with(token) == []
@@ -76,7 +77,7 @@ async def test_a_handler_that_kills_its_zygote_leaves_nothing_and_the_next_attem
     """Only without a PID namespace can it; then the root zygote sweeps."""
     from faasd.sandbox.sandboxes import ProcessSandboxes
 
-    sandboxes = ProcessSandboxes(tmp_path, **walls)
+    sandboxes = ProcessSandboxes(tmp_path, **walls, without={"landlock"})
     await sandboxes.start()
     try:
         bench = Bench(sandboxes)
@@ -103,7 +104,9 @@ async def test_a_fork_bomb_ends_at_its_time_limit_and_harms_nobody(
     counter.touch()
     bound = 150  # The test's own safety on hosts where nothing caps root.
     event = {"counter": str(counter), "bound": bound}
-    attempt = an_attempt(any_bench.function("fork_bomb", timeout_s=0.7, processes=20), event)
+    given = Permissions(write=(str(tmp_path),))
+    bomb = any_bench.function("fork_bomb", timeout_s=0.7, processes=20, permissions=given)
+    attempt = an_attempt(bomb, event)
     outcome = await any_bench.run_attempt(attempt)
 
     assert outcome.word == "timeout"

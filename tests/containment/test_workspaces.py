@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from faasd.model.outcome import Outcome
 from tests.containment.bench import Bench, groups_below
+from tests.containment.conftest import a_bench
 
 HANDLERS = """
 import os, socket
@@ -54,10 +56,12 @@ def fail(event, context):
 
 
 @pytest.fixture
-def using(bench: Bench, tmp_path: Path) -> Bench:
-    (tmp_path / "places.py").write_text(HANDLERS)
-    bench.code_dir = str(tmp_path)
-    return bench
+async def using(tmp_path: Path) -> AsyncIterator[Bench]:
+    """With directories on disk, and nothing that keeps a handler from moving its own away."""
+    async for bench in a_bench(tmp_path, {"without": {"mounts", "landlock"}}):
+        (tmp_path / "places.py").write_text(HANDLERS)
+        bench.code_dir = str(tmp_path)
+        yield bench
 
 
 def tmp_of(outcome: Outcome) -> str:

@@ -59,7 +59,14 @@ def tmpfs(path: Path, size: str = "8m") -> Iterator[Callable[[], None]]:
 
 
 def write_project(directory: Path, functions: str, toml: str = "") -> Path:
-    """Write a configuration and one module of functions; returns the configuration's path."""
+    """Write a configuration and one module of functions; returns the configuration's path.
+
+    The functions may write the file `notes` beside the configuration, which is there and empty.
+    """
+    (directory / "notes").touch()
+    if "[defaults]" not in toml:
+        toml = textwrap.dedent(toml) + "\n[defaults]\n"
+    toml = textwrap.dedent(toml).replace("[defaults]\n", '[defaults]\nwrite = ["notes"]\n')
     (directory / "functions").mkdir(parents=True, exist_ok=True)
     (directory / "functions" / "app.py").write_text(textwrap.dedent(functions))
     config = directory / "faasd.toml"

@@ -62,7 +62,7 @@ FUNCTIONS = """
     def batched(event, context):
         note(f"batch {len(event['records'])} " + " ".join(one["name"] for one in event["records"]))
 
-    @function(triggers=[files("fed", name="fed", settle="0s")])
+    @function(triggers=[files("fed", name="fed", settle="0s")], write=["notes", "fed"])
     def feeds(event, context):
         note(told(event))
         with open(event["path"] + "x", "w") as file:

@@ -11,7 +11,7 @@ from faasd import function
 LONGEST_SIDE = 200
 
 
-@function
+@function(write=["thumbnails"])
 def thumbnail(event, context):
     source = Path(event["path"])
     target = source.parent.parent / "thumbnails" / f"{source.stem}.jpg"

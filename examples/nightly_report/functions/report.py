@@ -29,6 +29,8 @@ ZONE = ZoneInfo("Europe/Berlin")
         )
     ],
     timeout="5m",
+    read=["data"],
+    write=["reports"],
 )
 def nightly_report(event, context):
     # The time that was meant, not the time that it is: a report that runs late, or again after
@@ -45,7 +47,12 @@ def nightly_report(event, context):
     return report
 
 
-@function(triggers=[every("2s", overlap="skip", name="pulse")], timeout="10s", memory="64MiB")
+@function(
+    triggers=[every("2s", overlap="skip", name="pulse")],
+    timeout="10s",
+    memory="64MiB",
+    write=["reports"],
+)
 def disk_pulse(event, context):
     usage = shutil.disk_usage(HERE)
     free_percent = round(100 * usage.free / usage.total, 1)

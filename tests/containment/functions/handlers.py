@@ -39,6 +39,10 @@ def leave_file(event, context):
     return os.environ["TMPDIR"]
 
 
+def list_tmp(event, context):
+    return os.listdir(os.environ["TMPDIR"])
+
+
 def draw(event, context):
     return random.random()
 

@@ -1,0 +1,179 @@
+"""The view that a zygote's sandboxes have of the file system, built before the zygote's Landlock forbids mounting.
+
+In the zygote's own mount namespace everything is read-only but what the function may write, the daemon's places are
+covered, and /proc shows the zygote's processes alone. A small file system in memory, kept out of all copies, holds a
+slot for each attempt that may run at once: its own directories, in memory and bounded, and a root, which is a copy
+of the whole view with these in place of /tmp and /dev/shm. An attempt's process changes its root to its slot's.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Any
+
+from faasd.linux import mounts
+
+__all__ = ["PrivateView", "Slot"]
+
+#: Of the host as a whole, and not even root's to write from inside.
+_PROC_READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "mtrr")
+#: Where the slots may be: a directory that the function has nothing to do with.
+_PLACES = ("/dev/shm", "/mnt", "/media", "/srv", "/run", "/dev/mqueue", "/var/tmp")
+#: A mount that another one covers, or that is in a directory closed to this user.
+_OUT_OF_REACH = frozenset({errno.ENOENT, errno.EINVAL, errno.EACCES, errno.ENOTDIR})
+_BYTES_PER_INODE = 16384
+_INODES = (1024, 65536)
+
+
+class Slot:
+    """One attempt's own directories and its root."""
+
+    def __init__(self, path: str) -> None:
+        self.root = os.path.join(path, "root")
+        self.own = os.path.join(path, "own")
+        self.directories = [os.path.join(self.own, name) for name in ("tmp", "shm")]
+
+
+class PrivateView:
+    """Builds the view; `slots` are ready afterwards."""
+
+    def __init__(self, policy: dict[str, Any], read: list[str], write: list[str]) -> None:
+        """Take the policy, and what the function may read and write: existing places, links followed."""
+        self.slots: list[Slot] = []
+        #: Names in a slot's /tmp and /dev/shm under which parts of the host's are.
+        self.kept: dict[str, set[str]] = {"tmp": set(), "shm": set()}
+        self._policy = policy
+        self._read = read
+        self._write = write
+        self._hidden = [os.path.realpath(path) for path in policy["files"]["hidden"]]
+        self._replaced = {"shm": "/dev/shm", "tmp": policy["tmp_at"]}
+        self._replaced = {
+            name: path
+            for name, path in self._replaced.items()
+            if os.path.isdir(path) and path not in (*read, *write)
+        }
+
+    def build(self) -> None:
+        """Build everything. Raises OSError, naming the place."""
+        mounts.detach_from_host()
+        if self._policy["private_proc"]:
+            mounts.mount_proc("/proc")
+        for name in _PROC_READ_ONLY:
+            if os.path.exists(f"/proc/{name}"):
+                mounts.bind(f"/proc/{name}", f"/proc/{name}")
+        for path in self._write:
+            mounts.bind(path, path, recursive=True)
+        for path in self._hidden:
+            _cover(path)
+        self._make_read_only()
+        place = self._place()
+        count = self._policy["slots"]
+        mounts.mount_tmpfs(place, 2**22 + 2**14 * count, 4096 + 8 * count, 0o755, unbindable=True)
+        skeleton = self._make_skeleton(os.path.join(place, "skeleton"))
+        for number in range(count):
+            slot = Slot(os.path.join(place, str(number)))
+            self._make_slot(slot, skeleton)
+            self.slots.append(slot)
+
+    def _make_read_only(self) -> None:
+        """Make every mount read-only but those at and below what may be written.
+
+        Landlock does not look at changes of modes, owners, times and attributes; this does.
+        """
+        for path in _mount_points():
+            # In /proc, a sandbox that enters its user namespace writes its maps; its own root has no such.
+            if path != "/proc" and not any(is_in(path, place) for place in self._write):
+                try:
+                    mounts.make_read_only(path)
+                except OSError as error:
+                    if error.errno not in _OUT_OF_REACH:
+                        raise
+
+    def _place(self) -> str:
+        """Return where the slots go: neither in a place of the function's, nor around one.
+
+        A path in a slot's root lies below here too, so a rule on anything above would allow all of it.
+        """
+        given = self._read + self._write
+        for path in (self._policy["files"]["hidden"][0], *self._hidden, *_PLACES):
+            if os.path.isdir(path) and not os.path.islink(path):
+                if not any(is_in(path, one) or is_in(one, path) for one in given):
+                    return path
+        raise OSError("no directory to mount private directories on: all are in `read` or `write`")
+
+    def _make_skeleton(self, place: str) -> dict[str, list[str]]:
+        """Make what of the host's /tmp and /dev/shm the function was given; returns it by what it is to be in."""
+        found: dict[str, list[str]] = {}
+        os.mkdir(place)
+        mounts.mount_tmpfs(place, 2**22, 4096, 0o755)
+        for name, at in self._replaced.items():
+            base = os.path.join(place, name)
+            os.mkdir(base)
+            inside = sorted({path for path in self._read + self._write if is_in(path, at)})
+            # The outermost ones: what is in them is there with them.
+            tops = [p for p in inside if not any(is_in(p, q) for q in inside if q != p)]
+            for path in tops:
+                _make_mount_point(base, os.path.relpath(path, at), like=path)
+                mounts.bind(path, os.path.join(base, os.path.relpath(path, at)), recursive=True)
+            found[name] = sorted({os.path.relpath(p, at).split("/")[0] for p in tops})
+            found[name] = [os.path.join(base, top) for top in found[name]]
+            self.kept[name] = {os.path.basename(top) for top in found[name]}
+        mounts.make_read_only(place)
+        return found
+
+    def _make_slot(self, slot: Slot, skeleton: dict[str, list[str]]) -> None:
+        size_bytes = self._policy["tmp_size_bytes"]
+        least, most = _INODES
+        inodes = min(max(size_bytes // _BYTES_PER_INODE, least), most)
+        for path in (os.path.dirname(slot.root), slot.root, slot.own):
+            os.mkdir(path)
+        mounts.mount_tmpfs(slot.own, size_bytes, inodes, 0o755)
+        mounts.bind("/", slot.root, recursive=True)
+        mounts.make_read_only(slot.root + "/proc")
+        for path in slot.directories:
+            os.mkdir(path)
+            os.chmod(path, 0o1777)
+            at = self._replaced.get(os.path.basename(path))
+            if at is None:
+                continue
+            mounts.bind(path, slot.root + at)
+            for top in skeleton[os.path.basename(path)]:
+                name = os.path.basename(top)
+                _make_mount_point(path, name, like=top)
+                mounts.bind(top, slot.root + os.path.join(at, name), recursive=True)
+
+
+def is_in(path: str, directory: str) -> bool:
+    """Whether an absolute path is a directory or below it."""
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def _cover(path: str) -> None:
+    """Hide what is at a path: nothing is in the directory, nobody answers at the socket."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return  # Nothing is there, or nothing that we could reach.
+    if stat.S_ISDIR(mode):
+        mounts.mount_tmpfs(path, 4096, 1, 0o555)
+    elif not stat.S_ISLNK(mode):
+        mounts.bind("/dev/null", path)
+
+
+def _make_mount_point(base: str, relative: str, like: str) -> None:
+    path = os.path.join(base, relative)
+    if os.path.isdir(like):
+        os.makedirs(path, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+
+
+def _mount_points() -> list[str]:
+    """Return where something is mounted, in our mount namespace."""
+    with open("/proc/self/mountinfo", "rb") as file:
+        fields = [line.split()[4] for line in file]
+    # Blanks are written as octal escapes.
+    return sorted({os.fsdecode(f.decode("unicode_escape").encode("latin-1")) for f in fields})
