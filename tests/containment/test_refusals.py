@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import subprocess
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,14 +17,7 @@ from faasd.model.function import Function
 from faasd.model.permissions import Permissions
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.containment.bench import Bench, an_attempt
-from tests.containment.test_ordinary_user import (  # noqa: F401 - fixtures are used by name.
-    ENVIRONMENT,
-    ROOT,
-    UID,
-    python_of_user,
-    state_dir,
-)
-from tests.patience import patient
+from tests.containment.ordinary import UID, python_of, run_python
 
 MODULE = """\
 print("imported")
@@ -140,29 +134,26 @@ asyncio.run(main())
 """
 
 
-def test_an_ordinary_users_daemon_refuses_and_hints_as_roots_does(  # noqa: F811
-    python_of_user: str, state_dir: Path
-) -> None:
+def test_an_ordinary_users_daemon_refuses_and_hints_as_roots_does() -> None:
     """And has one wall less to give: only root may start processes as somebody else."""
-    (state_dir.parent / f"{state_dir.name}.txt").write_text("content")
-    path = str(state_dir.parent / f"{state_dir.name}.txt")
+    python = python_of(is_ordinary=True)
+    # Not one of pytest's, which are closed to others, and not below /tmp, which may be the attempt's own.
+    directory = Path(tempfile.mkdtemp(prefix="faasd-test-", dir="/var/tmp"))
     try:
-        argument = json.dumps({"state_dir": str(state_dir), "path": path})
-        identity = {"user": UID, "group": UID, "extra_groups": []} if os.geteuid() == 0 else {}
-        done = subprocess.run(
-            [python_of_user, "-c", SCENARIO, argument], cwd=ROOT, capture_output=True, check=False,
-            env=ENVIRONMENT, timeout=patient(60), **identity,
-        )  # fmt: skip
+        (directory / "x").write_text("content")
+        (directory / "state").mkdir()
+        if os.geteuid() == 0:
+            for path in (directory, directory / "x", directory / "state"):
+                os.chown(path, UID, UID)
+        argument = {"state_dir": str(directory / "state"), "path": str(directory / "x")}
+        done = run_python(python, "-c", SCENARIO, json.dumps(argument), is_ordinary=True)
     finally:
-        os.unlink(path)
+        shutil.rmtree(directory)
     assert done.returncode == 0, done.stderr.decode()
     found = json.loads(done.stdout)
     word, kind, _, said = found["whole"]
-    assert word == "error"
-    if kind == "PermissionError":  # Where /tmp is the attempt's own, the file is not even in sight.
-        assert f'set read = ["{path}"]' in said
-    else:
-        assert (kind, "a /tmp of its own" in said) == ("FileNotFoundError", True)
+    assert (word, kind) == ("error", "PermissionError")
+    assert f'set read = ["{directory}/x"]' in said
     assert found["lacking"][:2] == ["sandbox-failed", "FunctionRefused"]
     assert "the wall 'files'" in found["lacking"][2]
     assert found["whole-user"][0] == "sandbox-failed"
