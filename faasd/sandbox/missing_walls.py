@@ -69,7 +69,7 @@ def _tmp_quota(_: Function, walls: Walls) -> tuple[str, str] | None:
 
 
 def _private_proc(_: Function, walls: Walls) -> tuple[str, str] | None:
-    if walls.private_proc:
+    if walls.private_proc and walls.mounts:
         return None
     return "no /proc of its own can be mounted here", ALLOW_USER_NAMESPACES
 

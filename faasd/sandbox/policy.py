@@ -79,7 +79,7 @@ def zygote_policy(
         "env": {} if module is None else environment(function, environ),
         "landlock": walls.landlock,
         "mounts": walls.mounts,
-        "private_proc": walls.private_proc,
+        "private_proc": walls.private_proc and walls.mounts,
         "files": file_rules(function, walls.python_paths, premises),
         "tmp_at": tmp_at(function, premises),
         "tmp_size_bytes": limits.tmp_size_bytes,

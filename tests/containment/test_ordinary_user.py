@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +13,9 @@ from typing import Any
 import pytest
 
 from tests.containment.bench import processes_with
+from tests.containment.ordinary import UID, python_of, run_python
 from tests.patience import patient
 
-ROOT = Path(__file__).parent.parent.parent
-UID = 64_321  # Nobody else's, so that what counts per user counts ours alone.
 SCENARIO = """
 import asyncio, json, os, sys, time
 from faasd.model.permissions import Permissions
@@ -56,35 +52,6 @@ async def main():
 asyncio.run(main())
 """
 
-#: The interpreter may be another one of the same version, without our dependencies.
-ENVIRONMENT = {
-    "PATH": os.environ["PATH"],
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "PYTHONPATH": sysconfig.get_path("purelib"),
-}
-
-
-@pytest.fixture(scope="module")
-def python_of_user() -> str:
-    """An interpreter that the ordinary user can run this checkout with."""
-    if os.geteuid() != 0:
-        return sys.executable
-    for python in (sys.executable, "/usr/bin/python3"):
-        try:
-            code = "import sys, faasd.sandbox.sandboxes; sys.exit(sys.version_info < (3, 11))"
-            done = subprocess.run(
-                [python, "-c", code], user=UID, group=UID, extra_groups=[], cwd=ROOT, check=False,
-                stderr=subprocess.DEVNULL, env=ENVIRONMENT,
-            )  # fmt: skip
-        except OSError:
-            continue
-        if done.returncode == 0:
-            return python
-    pytest.skip(
-        "no Python >= 3.11 that another user can run with this checkout (closed home directory?)"
-    )
-
-
 @pytest.fixture
 def state_dir() -> Iterator[Path]:
     """A directory of the ordinary user's; pytest's own are closed to others."""
@@ -99,15 +66,12 @@ def state_dir() -> Iterator[Path]:
     "walls", [{}, {"pid_namespaces": False}], ids=["namespaces", "no-namespaces"]
 )
 def test_an_ordinary_users_sandboxes_keep_the_same_promises(
-    python_of_user: str, state_dir: Path, token: str, walls: dict[str, Any]
+    state_dir: Path, token: str, walls: dict[str, Any]
 ) -> None:
     """Timeouts, memory, process caps and signals, without any privilege."""
     argument = json.dumps({"state_dir": str(state_dir), "token": token, "walls": walls})
-    identity = {"user": UID, "group": UID, "extra_groups": []} if os.geteuid() == 0 else {}
-    done = subprocess.run(
-        [python_of_user, "-c", SCENARIO, argument], cwd=ROOT, capture_output=True, check=False,
-        env=ENVIRONMENT, timeout=patient(60), **identity,
-    )  # fmt: skip
+    python = python_of(is_ordinary=True)
+    done = run_python(python, "-c", SCENARIO, argument, is_ordinary=True)
     assert done.returncode == 0, done.stderr.decode()
     assert done.stderr == b""
     found = json.loads(done.stdout)
