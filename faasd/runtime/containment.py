@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -110,6 +111,11 @@ def contain_handler(policy: dict[str, Any]) -> None:
     _limit_data(policy)  # Again: it is counted from what this process has now.
     if policy["processes_rlimit"] is not None:
         rlimits.lower("NPROC", policy["processes_rlimit"])
+    if policy["cpu_time_s"] is not None:
+        # Behind the daemon's watch over the whole tree: for each process, and only to the second.
+        limit_s = math.ceil(policy["cpu_time_s"]) + 1
+        rlimits.lower("CPU", limit_s + 1)
+        rlimits.set_soft("CPU", limit_s)  # SIGXCPU, which says why; a second later SIGKILL.
     policy["file_walls"].close_in_handler(policy)
     process.drop_capabilities()  # Those of root, or of the user namespace: they were for the above.
     if policy["system_calls"]:

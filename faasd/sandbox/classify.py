@@ -28,6 +28,7 @@ class Facts:
     report: dict[str, Any] | None = None  # The sandbox's last frame.
     result_json: str | None = None
     end_word: str | None = None
+    cpu_s: float = 0.0  # Of all its processes, at the last look.
     oom_kills: int = 0
     memory_peak_bytes: int | None = None
     is_over_memory: bool = False  # As the memory watch, or the kernel's own peak, has it.
@@ -52,7 +53,7 @@ class Verdict:
 
 def classify(facts: Facts) -> Verdict:
     """Say how an attempt ended. What we decided comes first, then the kernel's word, then the sandbox's own."""
-    if facts.end_word not in (None, "timeout", "oom", "output-limit", "crashed"):
+    if facts.end_word not in (None, "timeout", "cpu-time", "oom", "output-limit", "crashed"):
         return _failed(str(facts.end_word), "Stopped", _stop_message(str(facts.end_word)))
     if (
         facts.oom_kills
@@ -64,6 +65,8 @@ def classify(facts: Facts) -> Verdict:
     if facts.end_word == "timeout":
         limit = format_duration(facts.limits.timeout_s)
         return _failed("timeout", "Timeout", f"still running at its time limit of {limit}")
+    if facts.end_word == "cpu-time" or _is_over_rlimit_cpu(facts):
+        return _failed("timeout", "CpuTimeout", _cpu_time_message(facts))
     if facts.end_word == "output-limit":
         limit = format_size(facts.limits.output_limit_bytes)
         return _failed(
@@ -113,6 +116,21 @@ def _is_memory_error(facts: Facts) -> bool:
         return False
     error = facts.report.get("error")
     return isinstance(error, dict) and error.get("type") == "MemoryError"
+
+
+def _is_over_rlimit_cpu(facts: Facts) -> bool:
+    """Whether the kernel ended it behind the back of our watch, which is there for all its processes."""
+    if facts.limits.cpu_time_s is None or facts.status is None:
+        return False
+    return os.WIFSIGNALED(facts.status) and os.WTERMSIG(facts.status) == signal.SIGXCPU
+
+
+def _cpu_time_message(facts: Facts) -> str:
+    limit_s = facts.limits.cpu_time_s or 0.0
+    message = f"used more processor time than its cpu_time of {format_duration(limit_s)}"
+    if facts.cpu_s > limit_s:
+        message += f" ({facts.cpu_s:.2f} s, of all its processes)"
+    return f"{message}; raise cpu_time if it needs more"
 
 
 def _oom_message(facts: Facts) -> str:

@@ -71,6 +71,9 @@ def zygote_policy(
         "file_size_bytes": limits.file_size_bytes,
         "data_bytes": _data_bytes(function, walls),
         "memory_bytes": limits.memory_bytes,
+        # Of the import; an attempt has its own group. A command's zygote runs nothing of the function's.
+        "cpu": None if module is None else limits.cpu,
+        "processes": None if module is None else limits.processes,
         "code_dir": function.code_dir,
         "code_version": function.code_version,
         "module": module,
@@ -127,6 +130,7 @@ def attempt_policy(
     return {
         "open_files": limits.open_files,
         "processes_rlimit": processes_rlimit,
+        "cpu_time_s": limits.cpu_time_s,
         "data_bytes": _data_bytes(function, walls),
         "payload_bytes_max": limits.payload_limit_bytes,
         "frame_bytes_max": frame_bytes_max(function),

@@ -23,6 +23,7 @@ from faasd.sandbox import policy
 from faasd.sandbox.attempt_io import AttemptIo
 from faasd.sandbox.cgroup_slot import CgroupSlot
 from faasd.sandbox.classify import Facts, Verdict, classify, describe_status
+from faasd.sandbox.cpu_watch import CpuWatch, cpu_s_of_tree
 from faasd.sandbox.failures import failures_in_lines, failures_in_report
 from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.hints import with_hint
@@ -80,6 +81,7 @@ class Supervision:
         self._gone_or_wanted: asyncio.Future[None] = self._loop.create_future()
         self._pidfd = -1
         self._tree: WatchedTree | None = None
+        self._cpu_watch: CpuWatch | None = None
         self.ended_by_itself = (
             False  # And not because we, or the kernel for want of memory, ended it.
         )
@@ -174,6 +176,13 @@ class Supervision:
             if pid > 0:
                 self._memory_watch.add(self._tree)
 
+        if limits.cpu_time_s is not None:
+            self._cpu_watch = CpuWatch(limits.cpu_time_s, self._cpu_s, lambda: self.end("cpu-time"))
+
+    def _cpu_s(self) -> float:
+        used_s = self._slot.cpu_s() if self._slot is not None else None
+        return cpu_s_of_tree(process.pid_of_pidfd(self._pidfd)) if used_s is None else used_s
+
     def _on_oom_event(self) -> None:
         assert self._slot is not None
         assert self._slot.oom_fd is not None
@@ -229,6 +238,7 @@ class Supervision:
             result_json=self._io.result_json,
             end_word=self._wanted.result() if self._wanted.done() else None,
             oom_kills=self._slot.oom_kills() if self._slot is not None else 0,
+            cpu_s=self._cpu_watch.used_s if self._cpu_watch is not None else 0.0,
             memory_peak_bytes=peak,
             is_over_memory=self._is_over_memory(usage),
             has_data_limit=self._slot is None,
@@ -287,6 +297,8 @@ class Supervision:
 
     async def _close(self) -> None:
         """Let go of everything; when we were interrupted, the tree goes first."""
+        if self._cpu_watch is not None:
+            self._cpu_watch.stop()
         if self._pidfd >= 0:
             if not self._gone.done():
                 await self._kill_until_gone()

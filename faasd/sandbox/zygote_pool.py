@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import os
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -17,7 +17,7 @@ from faasd.model.attempt import OutputLine
 from faasd.model.function import Function
 from faasd.model.walls import refusal
 from faasd.sandbox import leftovers, policy
-from faasd.sandbox.cgroup_slot import CgroupSlots
+from faasd.sandbox.cgroup_slot import CgroupSlots, SlotLimits
 from faasd.sandbox.file_rules import Premises, given_paths
 from faasd.sandbox.landmarks import Landmarks
 from faasd.sandbox.memory_watch import MemoryWatch
@@ -31,6 +31,8 @@ __all__ = ["ZygoteLease", "ZygotePool"]
 #: A failed import is not tried again for so long: a burst of attempts shares one failure.
 _FAILURE_KEPT_S = 1.0
 _ASKED_MAX = 1000
+#: Sandboxes that a zygote has forked and that are not in a group of their own yet.
+_FORKS_UNDERWAY = 256
 
 
 @dataclass
@@ -240,7 +242,7 @@ class ZygotePool:
 
     def _key(
         self, function: Function, walls: Walls, root: RootZygote
-    ) -> tuple[str, dict[str, object]]:
+    ) -> tuple[str, dict[str, Any]]:
         premises = self._landmarks.premises
         asked = policy.zygote_policy(function, walls, os.environ, premises)
         asked["env"] = {**asked["env"], MARK: root.mark}
@@ -263,7 +265,7 @@ class ZygotePool:
         return self._clock.monotonic() - failed_at >= _FAILURE_KEPT_S
 
     def _start(
-        self, function: Function, root: RootZygote, key: str, asked: dict[str, object]
+        self, function: Function, root: RootZygote, key: str, asked: dict[str, Any]
     ) -> _Entry:
         previous = self._entries.get(key)
         if previous is not None:
@@ -272,7 +274,7 @@ class ZygotePool:
         slot = None
         if self._slots is not None:
             try:
-                slot = self._slots.make(f"z{number}", function.limits.memory_bytes, None, None)
+                slot = self._slots.make(f"z{number}", _slot_limits(function, asked))
             except OSError as error:
                 raise SandboxError(f"cannot make a cgroup for a zygote: {error}") from error
         start = ZygoteStart(function, asked, key, number, root, slot, self._watch, self._clock)
@@ -320,6 +322,14 @@ class ZygotePool:
         ending = asyncio.create_task(_end(zygote))
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)
+
+
+def _slot_limits(function: Function, asked: Mapping[str, Any]) -> SlotLimits:
+    """Return the caps of a zygote, which runs a handler's module as well: its import, its threads afterwards."""
+    if asked["module"] is None:
+        return SlotLimits(function.limits.memory_bytes)
+    processes = int(asked["processes"]) + _FORKS_UNDERWAY
+    return SlotLimits(function.limits.memory_bytes, processes, asked["cpu"])
 
 
 def _is_of(entry: _Entry, zygote: Zygote) -> bool:

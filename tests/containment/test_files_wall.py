@@ -16,7 +16,9 @@ import pytest
 from tests.containment.probing import probe, world
 
 AS = pytest.mark.parametrize(
-    "is_ordinary", [False, True] if os.geteuid() == 0 else [True], ids=lambda o: "ordinary" if o else "root"
+    "is_ordinary",
+    [False, True] if os.geteuid() == 0 else [True],
+    ids=lambda o: "ordinary" if o else "root",
 )
 REFUSED = {"EACCES", "EPERM", "EROFS"}
 
@@ -64,7 +66,9 @@ UNWRITABLE = {
 }
 
 
-@pytest.fixture(params=[False, True] if os.geteuid() == 0 else [True], ids=lambda o: "ordinary" if o else "root")
+@pytest.fixture(
+    params=[False, True] if os.geteuid() == 0 else [True], ids=lambda o: "ordinary" if o else "root"
+)
 def is_ordinary(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
@@ -80,11 +84,23 @@ def test_what_was_given_can_be_used_and_nothing_else(
     is_ordinary: bool, without: tuple[str, ...]
 ) -> None:
     """Every try by itself; by a mount namespace's view or not."""
-    allowed = {**{f"r {n}": c for n, c in READABLE.items()}, **{f"w {n}": c for n, c in WRITABLE.items()}}
-    denied = {**{f"r {n}": c for n, c in UNREADABLE.items()}, **{f"w {n}": c for n, c in UNWRITABLE.items()}}
+    allowed = {
+        **{f"r {n}": c for n, c in READABLE.items()},
+        **{f"w {n}": c for n, c in WRITABLE.items()},
+    }
+    denied = {
+        **{f"r {n}": c for n, c in UNREADABLE.items()},
+        **{f"w {n}": c for n, c in UNWRITABLE.items()},
+    }
     if without:  # Landlock does not look at these.
-        denied = {n: c for n, c in denied.items() if n not in ("w a mode", "w times", "w an attribute")}
-    found = tried({**{f"+{n}": c for n, c in allowed.items()}, **{f"-{n}": c for n, c in denied.items()}}, is_ordinary, *without)
+        denied = {
+            n: c for n, c in denied.items() if n not in ("w a mode", "w times", "w an attribute")
+        }
+    found = tried(
+        {**{f"+{n}": c for n, c in allowed.items()}, **{f"-{n}": c for n, c in denied.items()}},
+        is_ordinary,
+        *without,
+    )
     assert {n: e for n, e in found.items() if n[0] == "+" and e != "ok"} == {}
     assert {n: e for n, e in found.items() if n[0] == "-" and e not in REFUSED} == {}
 
@@ -134,7 +150,9 @@ def test_a_file_cannot_be_brought_to_where_more_is_allowed(is_ordinary: bool) ->
 
 def test_device_nodes_cannot_be_made(is_ordinary: bool) -> None:
     """Nor used where somebody else made them: what holds private directories takes none."""
-    code = "import stat; os.mknod(os.environ['TMPDIR'] + '/n', 0o600 | stat.S_IFCHR, os.makedev(1, 3))"
+    code = (
+        "import stat; os.mknod(os.environ['TMPDIR'] + '/n', 0o600 | stat.S_IFCHR, os.makedev(1, 3))"
+    )
     assert tried({"node": code}, is_ordinary)["node"] in REFUSED
 
 

@@ -52,6 +52,7 @@ async def main():
 asyncio.run(main())
 """
 
+
 @pytest.fixture
 def state_dir() -> Iterator[Path]:
     """A directory of the ordinary user's; pytest's own are closed to others."""

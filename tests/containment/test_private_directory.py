@@ -48,7 +48,10 @@ def test_it_is_tmp_and_what_python_and_the_shell_take_for_it(is_ordinary: bool) 
 def test_its_size_is_tmp_size_together_with_shared_memory(is_ordinary: bool) -> None:
     """ENOSPC is what programs know how to handle; without the mount there is no such bound."""
     steps = [
-        {"tmp": FILL.replace("{path}", "/tmp/a"), "then shm": "open('/dev/shm/b', 'wb').write(b'x' * 65536)"},
+        {
+            "tmp": FILL.replace("{path}", "/tmp/a"),
+            "then shm": "open('/dev/shm/b', 'wb').write(b'x' * 65536)",
+        },
         {"shm": FILL.replace("{path}", "/dev/shm/a")},
         {"many": "for n in range(100_000): open(f'/tmp/{n}', 'w').close()"},
     ]
@@ -62,9 +65,7 @@ def test_its_size_is_tmp_size_together_with_shared_memory(is_ordinary: bool) -> 
 
 
 @pytest.mark.parametrize("without", [(), ("mounts",)], ids=["all", "no-mounts"])
-def test_nothing_is_left_for_the_next_attempt(
-    is_ordinary: bool, without: tuple[str, ...]
-) -> None:
+def test_nothing_is_left_for_the_next_attempt(is_ordinary: bool, without: tuple[str, ...]) -> None:
     """Whatever was left, however it was locked, and however much it was; one slot serves all of them."""
     leave = [
         "os.mkdir(t + '/d'); open(t + '/d/f', 'w').close(); os.chmod(t + '/d', 0)",
@@ -74,7 +75,9 @@ def test_nothing_is_left_for_the_next_attempt(
         "for n in range(700): open(t + f'/{n}', 'w').close()",
         "os.setxattr(t, 'user.note', b'x')",
     ]
-    look = {"look": "t = os.environ['TMPDIR']; out = [os.listdir(t), os.listxattr(t), oct(os.stat(t).st_mode)]"}
+    look = {
+        "look": "t = os.environ['TMPDIR']; out = [os.listdir(t), os.listxattr(t), oct(os.stat(t).st_mode)]"
+    }
     steps = [look]
     for code in leave:
         steps += [{"leave": f"t = os.environ['TMPDIR']\n{code}"}, look]
@@ -117,7 +120,9 @@ def test_neighbours_do_not_meet(is_ordinary: bool, functions: int) -> None:
 
 def test_more_attempts_than_slots_wait_for_one(is_ordinary: bool) -> None:
     """None is lost, and none gets a directory that is not its own."""
-    step = {"alone": "out = os.listdir('/tmp'); open('/tmp/x', 'wb').write(b'x' * 40 * 2**20); time.sleep(0.01)"}
+    step = {
+        "alone": "out = os.listdir('/tmp'); open('/tmp/x', 'wb').write(b'x' * 40 * 2**20); time.sleep(0.01)"
+    }
     assert played([step] * 8, is_ordinary, at_once=True, slots=2) == [{"alone": []}] * 8
 
 
@@ -163,7 +168,9 @@ def test_what_programs_expect_works(is_ordinary: bool) -> None:
         "numpy": "import numpy; out = int(numpy.ones(10).sum())",
         "PIL": "from PIL import Image; Image.new('RGB', (9, 9)).save('/tmp/x.jpg')",
     }.items():
-        uses[module] = f"try:\n    import {module}\nexcept ImportError:\n    pass\nelse:\n    {code}"
+        uses[module] = (
+            f"try:\n    import {module}\nexcept ImportError:\n    pass\nelse:\n    {code}"
+        )
     [found] = played([uses], is_ordinary)
     expected = {"multiprocessing": 3, "threads": 45, "sqlite": 1}
     for name, value in found.items():

@@ -25,7 +25,10 @@ OWN = {
     "random": "open('/proc/sys/kernel/random/boot_id').read()",
 }
 #: Seen from where they are not hidden: a PID namespace of its own shows them all the same.
-FIRST = {"first": "open('/proc/1/environ').read()", "pids": "out = len([n for n in os.listdir('/proc') if n.isdigit()])"}
+FIRST = {
+    "first": "open('/proc/1/environ').read()",
+    "pids": "out = len([n for n in os.listdir('/proc') if n.isdigit()])",
+}
 REFUSED = {"ENOENT", "EACCES", "EPERM"}
 
 
@@ -72,7 +75,10 @@ def test_without_the_walls_the_daemon_can_be_looked_into(is_ordinary: bool) -> N
 def test_ones_own_can_be_read_and_not_written(is_ordinary: bool) -> None:
     """What programs look up about themselves and the host."""
     assert set(tried(OWN, is_ordinary).values()) == {"ok"}
-    written = {"name": "open('/proc/self/comm', 'w').write('x')", "map": "open('/proc/self/uid_map', 'w')"}
+    written = {
+        "name": "open('/proc/self/comm', 'w').write('x')",
+        "map": "open('/proc/self/uid_map', 'w')",
+    }
     assert set(tried(written, is_ordinary).values()) <= {"EACCES", "EROFS"}
     control = tried(written, is_ordinary, "mounts", "landlock")
     assert control["name"] == "ok"
