@@ -26,8 +26,7 @@ __all__ = [
 ]
 
 _OWN_DIR = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-#: What a zygote without a user namespace of its own keeps: to give its sandboxes theirs.
-_CAP_SYS_CHROOT, _CAP_SYS_ADMIN = 18, 21
+_CAP_SYS_CHROOT, _CAP_SYS_ADMIN, _CAP_SETFCAP = 18, 21, 31
 #: Zero would not stop a core dump where the host pipes them to a program; this stops both kinds.
 _CORE_BYTES = 1
 
@@ -123,9 +122,12 @@ def contain_handler(policy: dict[str, Any]) -> None:
 
 
 def _drop_zygotes_capabilities(policy: dict[str, Any]) -> None:
-    """Leave no more than what forking sandboxes takes; with user namespaces that is nothing."""
-    if "user" in policy["namespaces"] or os.geteuid() != 0:
+    """Leave no more than what forking sandboxes takes: for an ordinary user's nothing."""
+    if os.geteuid() != 0:
         process.drop_capabilities()
+    elif "user" in policy["namespaces"]:
+        # The kernel asks for it of whoever makes a user namespace in which uid 0 stays uid 0.
+        process.keep_capabilities((_CAP_SETFCAP,))
     else:
         process.keep_capabilities((_CAP_SYS_CHROOT, _CAP_SYS_ADMIN))
 
