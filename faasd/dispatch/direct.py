@@ -19,7 +19,7 @@ from faasd.model.ids import new_id
 from faasd.model.invocation import NewEvent, NewInvocation
 from faasd.model.outcome import Outcome
 
-__all__ = ["DirectInvoker"]
+__all__ = ["NESTING_MAX", "DirectInvoker"]
 
 #: Callers that may wait for a slot at once; more are turned away rather than queued without end.
 WAITERS_MAX = 1000

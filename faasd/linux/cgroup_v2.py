@@ -115,6 +115,10 @@ class Group:
         """Open the directory, for a clone into it."""
         return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
+    def procs_fd(self) -> int:
+        """Open `cgroup.procs`; who writes "0" to it moves into the group, as if we did it."""
+        return os.open(f"{self.path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+
     def oom_kills(self) -> int:
         """Return how many processes the kernel has killed for want of memory."""
         for line in self.read("memory.events").splitlines():

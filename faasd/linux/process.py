@@ -9,6 +9,7 @@ import signal
 from collections.abc import Sequence
 
 __all__ = [
+    "be_dumpable",
     "become_subreaper",
     "die_with_parent",
     "drop_capabilities",
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
@@ -59,6 +61,11 @@ def has_hung_up(fd: int) -> bool:
 def become_subreaper() -> None:
     """Adopt orphaned descendants instead of leaving them to the host's init."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def be_dumpable() -> None:
+    """Own our files below /proc ourselves again, after a change of uid."""
+    _prctl(_PR_SET_DUMPABLE, 1)
 
 
 def forbid_new_privileges() -> None:

@@ -11,8 +11,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Callable
 
-from faasd.linux import clone, landlock, loopback, mounts, namespaces, process, rlimits, seccomp
-from faasd.runtime import system_call_filter
+from faasd.linux import (
+    clone,
+    landlock,
+    loopback,
+    mounts,
+    namespaces,
+    process,
+    rlimits,
+    seccomp,
+    users,
+)
+from faasd.runtime import report, system_call_filter
 from faasd.runtime.file_walls import FileWalls
 
 __all__ = [
@@ -58,6 +68,11 @@ def fork(
     flags = sum(_FLAGS[name] for name in (*policy["namespaces"], *besides))
     into = cgroup_fds[0] if policy["cgroup"] == "v2" and cgroup_fds else None
     uid, gid = os.geteuid(), os.getegid()  # Asked here: in the child they are unmapped at first.
+    identity = policy.get("identity")
+    if identity is not None and identity["uid"] != uid:
+        return _fork_another_user(policy, identity, flags, into, cgroup_fds)
+    if identity is not None:
+        into = None  # The group is the daemon's; `cgroup.procs`, which that opened, lets us in.
     pid, pidfd = clone.fork(flags, into, is_plain=is_plain)
     if pid == 0:
         try:
@@ -65,9 +80,63 @@ def fork(
                 namespaces.map_ourselves(uid, gid)
             if policy["cgroup"] == "v1":
                 join_cgroups(cgroup_fds)
+            elif identity is not None:
+                join_cgroups(cgroup_fds[1:])
         except OSError as error:
             policy["failure"] = f"cannot enter its namespaces and cgroups: {error}"
     return pid, pidfd
+
+
+def _fork_another_user(
+    policy: dict[str, Any],
+    identity: dict[str, Any],
+    flags: int,
+    into: int | None,
+    cgroup_fds: Sequence[int],
+) -> tuple[int, int]:
+    """Fork a process that is another user from its first moment on; for the root zygote of a daemon that is root.
+
+    In a user namespace that user may be there alone, and only its creator's side may say who that is: the
+    child waits for it. It is as contained as if a daemon of that user had forked it.
+    """
+    gate, opener = os.pipe()
+    try:
+        pid, pidfd = clone.fork(flags, into)
+    except OSError:
+        os.close(gate)
+        os.close(opener)
+        raise
+    if pid == 0:
+        os.close(opener)
+        _become(policy, identity, gate, cgroup_fds)
+        return pid, pidfd
+    os.close(gate)
+    try:
+        if "user" in policy["namespaces"]:
+            namespaces.map_child(pid, identity["uid"], [identity["gid"], *identity["groups"]])
+        os.write(opener, b"x")
+    except OSError:
+        os.close(opener)  # It sees that without a word, and ends.
+        os.close(pidfd)
+        os.waitpid(pid, 0)
+        raise
+    os.close(opener)
+    return pid, pidfd
+
+
+def _become(
+    policy: dict[str, Any], identity: dict[str, Any], gate: int, cgroup_fds: Sequence[int]
+) -> None:
+    try:
+        is_mapped = os.read(gate, 1)
+        os.close(gate)
+        if not is_mapped:
+            os._exit(1)
+        if policy["cgroup"] == "v1":
+            join_cgroups(cgroup_fds)  # While we are root still.
+        users.become(identity["uid"], identity["gid"], identity["groups"])
+    except OSError as error:
+        policy["failure"] = f"cannot become user {identity['name']!r}: {error}"
 
 
 def _raise_failure_of_fork(policy: dict[str, Any]) -> None:
@@ -76,7 +145,7 @@ def _raise_failure_of_fork(policy: dict[str, Any]) -> None:
 
 
 def join_cgroups(procs_fds: Sequence[int]) -> None:
-    """Move ourselves into cgroups of version 1, given their open `cgroup.procs`."""
+    """Move ourselves into cgroups, given their open `cgroup.procs`."""
     for fd in procs_fds:
         os.write(fd, b"0")
 
@@ -84,6 +153,7 @@ def join_cgroups(procs_fds: Sequence[int]) -> None:
 def contain_zygote(policy: dict[str, Any]) -> None:
     """Close a zygote in before it imports the handler. What is set here, its sandboxes inherit."""
     _raise_failure_of_fork(policy)
+    _check_reading(policy)
     process.raise_oom_score(policy["oom_score"])  # The daemon must never be the victim.
     rlimits.lower("CORE", _CORE_BYTES)
     rlimits.lower("FSIZE", policy["file_size_bytes"])
@@ -102,11 +172,29 @@ def contain_zygote(policy: dict[str, Any]) -> None:
         system_call_filter.for_zygote(policy["network"], has_own_network=has_own_network).load()
 
 
+def _check_reading(policy: dict[str, Any]) -> None:
+    """See that another user can read what an import needs. Raises InitFailed."""
+    identity = policy.get("identity")
+    if identity is None:
+        return
+    needed = [policy["code_dir"]]
+    if policy["module"] is not None:
+        needed.append(os.path.realpath(os.__file__))  # Where the standard library is.
+    closed = users.closed_part(needed)
+    if closed is not None:
+        path, part = closed
+        hint = "chmod o+rx" if os.path.isdir(part) else "chmod o+r"
+        message = (
+            f"user {identity['name']!r} may not read {path}: {part} is closed to him; run: {hint} {part}, "
+            "or keep it elsewhere"
+        )
+        raise report.InitFailed({"type": "PermissionError", "message": message, "stack": []})
+
+
 def contain_handler(policy: dict[str, Any]) -> None:
     """Close in the process that runs the handler. The order is the argument."""
     _raise_failure_of_fork(policy)
     os.setsid()  # A group of its own, which a soft signal can reach as a whole.
-    rlimits.lower("NOFILE", policy["open_files"])
     _limit_data(policy)  # Again: it is counted from what this process has now.
     if policy["processes_rlimit"] is not None:
         rlimits.lower("NPROC", policy["processes_rlimit"])
@@ -116,6 +204,7 @@ def contain_handler(policy: dict[str, Any]) -> None:
         rlimits.lower("CPU", limit_s + 1)
         rlimits.set_soft("CPU", limit_s)  # SIGXCPU, which says why; a second later SIGKILL.
     policy["file_walls"].close_in_handler(policy)
+    rlimits.lower("NOFILE", policy["open_files"])  # Not before: the walls are many open files.
     process.drop_capabilities()  # Those of root, or of the user namespace: they were for the above.
     if policy["system_calls"]:
         system_call_filter.for_attempt().load()  # Last: it forbids what the above is made of.
@@ -147,6 +236,7 @@ def probe_walls(namespaces_found: Sequence[str]) -> dict[str, Any]:
         "mounts": has_mounts,
         "private_proc": has_mounts and _gives(names, "mnt", lambda: mounts.mount_proc("/proc")),
         "seccomp": seccomp.is_available(),
+        "user_namespaces": _can_be_others(namespaces_found),
         "network_namespace": _gives(names, "net", loopback.bring_up),
     }
 
@@ -184,6 +274,19 @@ def _python_paths() -> list[str]:
     # The directory of an editable installation of our own holds more than us; the rules name us apart.
     paths = prefixes.union(path for path in sys.path if path != _OWN_DIR)
     return sorted({os.path.abspath(path) for path in (*paths, program) if path})
+
+
+def _can_be_others(namespaces_found: Sequence[str]) -> bool:
+    """Whether other users can be forked into namespaces of theirs, and nest these as zygotes do."""
+    if os.geteuid() != 0 or not namespaces_found:
+        return False
+    names = ["user", "pid", "ipc", "uts"]
+    nobody = {"name": "nobody", "uid": 65534, "gid": 65534, "groups": [65534]}
+    outer = {"namespaces": names, "cgroup": None, "identity": nobody}
+    try:
+        return _forks(outer, lambda: _forks({**outer, "identity": None}, lambda: True))
+    except OSError:
+        return False
 
 
 def probe_namespaces() -> list[str]:

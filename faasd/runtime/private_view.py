@@ -47,7 +47,7 @@ class PrivateView:
         self._policy = policy
         self._read = read
         self._write = write
-        self._hidden = [os.path.realpath(path) for path in policy["files"]["hidden"]]
+        self._hidden: list[str] = [os.path.realpath(path) for path in policy["files"]["hidden"]]
         self._replaced = {"shm": "/dev/shm", "tmp": policy["tmp_at"]}
         self._replaced = {
             name: path
@@ -96,11 +96,11 @@ class PrivateView:
 
         A path in a slot's root lies below here too, so a rule on anything above would allow all of it.
         """
-        given = self._read + self._write
-        for path in (self._policy["files"]["hidden"][0], *self._hidden, *_PLACES):
-            if os.path.isdir(path) and not os.path.islink(path):
-                if not any(is_in(path, one) or is_in(one, path) for one in given):
-                    return path
+        given: list[str] = self._read + self._write
+        for path in (*self._hidden, *_PLACES):
+            is_apart = not any(is_in(path, one) or is_in(one, path) for one in given)
+            if is_apart and os.path.isdir(path) and not os.path.islink(path):
+                return path
         raise OSError("no directory to mount private directories on: all are in `read` or `write`")
 
     def _make_skeleton(self, place: str) -> dict[str, list[str]]:

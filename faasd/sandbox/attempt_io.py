@@ -95,6 +95,11 @@ class AttemptIo:
         while self.child_fds:
             os.close(self.child_fds.pop())
 
+    def give_pipes_to(self, uid: int, gid: int) -> None:
+        """Let another user open his output by name, as a shell's `>/dev/stderr` does. Raises OSError."""
+        for fd in self.child_fds[1:]:
+            os.fchown(fd, uid, gid)
+
     def begin(self, *frames: bytes) -> None:
         """Send the first frames and start to read."""
         for fd, name in self._pipes.items():

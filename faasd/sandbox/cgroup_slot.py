@@ -290,7 +290,8 @@ class _SlotV2:
 
     def __init__(self, group: cgroup_v2.Group) -> None:
         self._group = group
-        self.fds = [group.directory_fd()]
+        # The second is for sandboxes of another user, who may not be forked into our directory.
+        self.fds = [group.directory_fd(), group.procs_fd()]
 
     def close_fds(self) -> None:
         while self.fds:

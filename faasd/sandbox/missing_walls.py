@@ -127,7 +127,7 @@ def _cpu_cap(function: Function, walls: Walls) -> tuple[str, str] | None:
 
 def _user(function: Function, walls: Walls) -> tuple[str, str] | None:
     user = function.permissions.user
-    if user is None or walls.uid == 0:
+    if user is None or walls.uid == 0 or walls.identity is not None or walls.is_own_user:
         return None
     return (
         f"only root may start processes as user {user!r}, and the daemon is not root",

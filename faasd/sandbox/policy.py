@@ -7,13 +7,14 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from faasd.clock import to_iso
 from faasd.model.attempt import Attempt
 from faasd.model.function import Function
 from faasd.sandbox.file_rules import Premises, file_rules, tmp_at
+from faasd.sandbox.identity import Identity
 
 __all__ = [
     "Walls",
@@ -23,6 +24,7 @@ __all__ = [
     "environment",
     "event_json",
     "frame_bytes_max",
+    "walls_of_user",
     "zygote_key",
     "zygote_policy",
 ]
@@ -50,6 +52,28 @@ class Walls:
     network_namespace: bool = False
     private_proc: bool = False  # A /proc of the zygote's own, which shows its processes alone.
     python_paths: tuple[str, ...] = ()  # Where the interpreter and its modules are.
+    user_namespaces: bool = False  # For other users than the daemon's, which is root.
+    identity: Identity | None = None  # Of the function, where it is not the daemon's own user.
+    is_own_user: bool = False  # The function's `user` is the daemon's own.
+
+
+def walls_of_user(walls: Walls, identity: Identity) -> Walls:
+    """Return what this host builds around a function that runs as another user than a daemon that is root.
+
+    Everything as for a daemon of that user: without a user namespace of his own he could make no other.
+    """
+    if walls.user_namespaces:
+        names = ("user", "pid", "ipc", "uts")
+        return replace(walls, namespaces=names, uid=identity.uid, identity=identity)
+    return replace(
+        walls,
+        namespaces=(),
+        mounts=False,
+        private_proc=False,
+        network_namespace=False,
+        uid=identity.uid,
+        identity=identity,
+    )
 
 
 def zygote_policy(
@@ -79,7 +103,8 @@ def zygote_policy(
         "module": module,
         "attribute": attribute,
         # A command gets its environment with each attempt, so that commands can share a zygote.
-        "env": {} if module is None else environment(function, environ),
+        "env": {} if module is None else environment(function, environ, walls.identity),
+        "identity": walls.identity.to_json() if walls.identity is not None else None,
         "landlock": walls.landlock,
         "mounts": walls.mounts,
         "private_proc": walls.private_proc and walls.mounts,
@@ -158,9 +183,13 @@ def _handler_parts(function: Function) -> tuple[str | None, str | None]:
     return module.replace("/", "."), attribute
 
 
-def environment(function: Function, environ: Mapping[str, str]) -> dict[str, str]:
+def environment(
+    function: Function, environ: Mapping[str, str], identity: Identity | None = None
+) -> dict[str, str]:
     """Return a function's environment: little of ours, what it was given, and the reserved names last."""
     env = {"PATH": _PATH, "LANG": "C.UTF-8"}
+    if identity is not None:
+        env.update(USER=identity.name, LOGNAME=identity.name)
     if "TZ" in environ:
         env["TZ"] = environ["TZ"]
     given = function.permissions
@@ -182,11 +211,15 @@ def environment(function: Function, environ: Mapping[str, str]) -> dict[str, str
 
 
 def attempt_environment(
-    attempt: Attempt, environ: Mapping[str, str], tmp_dir: str, deadline_at: float
+    attempt: Attempt,
+    environ: Mapping[str, str],
+    tmp_dir: str,
+    deadline_at: float,
+    identity: Identity | None = None,
 ) -> dict[str, str]:
     """Return what is added to the zygote's environment for one attempt."""
     function, claim = attempt.function, attempt.claims[0]
-    env = environment(function, environ) if function.handler is None else {}
+    env = environment(function, environ, identity) if function.handler is None else {}
     given = {*function.permissions.env, *function.permissions.pass_env}
     env.update({name: tmp_dir for name in ("TMPDIR", "HOME") if name not in given})
     if function.permissions.secrets:

@@ -173,13 +173,13 @@ class ProcessSandboxes:
         and are refused by then if need be.
         """
         pool = self._the_pool()
-        pythons = {function.python: function for function in functions}
-        asked = {name: asyncio.create_task(pool.walls_of(one)) for name, one in pythons.items()}
+        kinds = {(one.python, one.permissions.user): one for one in functions}
+        asked = {kind: asyncio.create_task(pool.walls_of(one)) for kind, one in kinds.items()}
         if asked:
             await asyncio.wait(asked.values(), timeout=_ASK_TIMEOUT_S)
         found = {}
         for function in functions:
-            task = asked[function.python]
+            task = asked[function.python, function.permissions.user]
             if not task.done():
                 task.cancel()  # Only our waiting.
             elif task.exception() is None:
@@ -258,8 +258,7 @@ class ProcessSandboxes:
     ) -> Outcome:
         """Give the attempt a directory and a cgroup of its own, and take them away afterwards."""
         given = await self._read_secrets(attempt.function)
-        private_dir = lease.zygote.private_dir
-        workspace = await self._take_workspace(attempt, stop, private_dir)
+        workspace = await self._take_workspace(attempt, stop, lease)
         if isinstance(workspace, Outcome):
             return workspace
         workspaces = self._the_workspaces()
@@ -291,7 +290,7 @@ class ProcessSandboxes:
         return await asyncio.to_thread(secret_files.read_secrets, self._secrets_dir, names)
 
     async def _take_workspace(
-        self, attempt: Attempt, stop: asyncio.Future[str], private_dir: str | None
+        self, attempt: Attempt, stop: asyncio.Future[str], lease: ZygoteLease
     ) -> Workspace | Outcome:
         """Take an attempt's place; with a full disk, wait for room. An outcome when it is stopped.
 
@@ -300,7 +299,9 @@ class ProcessSandboxes:
         """
         while True:
             try:
-                return self._the_workspaces().take(attempt.function.limits, private_dir)
+                private_dir, identity = lease.zygote.private_dir, lease.walls.identity
+                limits = attempt.function.limits
+                return self._the_workspaces().take(limits, private_dir, identity)
             except OSError as error:
                 if error.errno not in _NO_SPACE:
                     raise

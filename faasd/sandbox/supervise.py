@@ -75,6 +75,8 @@ class Supervision:
         self._secrets = secrets
         self._masker = Masker(secrets) if secrets else None
         self._io = AttemptIo(attempt, services, clock, self.end, self._masker)
+        if walls.identity is not None:
+            self._io.give_pipes_to(walls.identity.uid, walls.identity.gid)
         self._wanted: asyncio.Future[str] = self._loop.create_future()
         self._hard_wanted: asyncio.Future[None] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
@@ -161,7 +163,9 @@ class Supervision:
     def _begin(self) -> None:
         limits = self._limits
         deadline_at = self._clock.now() + limits.timeout_s
-        env = policy.attempt_environment(self._attempt, os.environ, self._tmp_dir, deadline_at)
+        env = policy.attempt_environment(
+            self._attempt, os.environ, self._tmp_dir, deadline_at, self._walls.identity
+        )
         event = policy.event_json(self._attempt)
         header = policy.attempt_header(
             self._attempt, env, limits.timeout_s, len(event), self._secrets
@@ -181,7 +185,10 @@ class Supervision:
 
     def _cpu_s(self) -> float:
         used_s = self._slot.cpu_s() if self._slot is not None else None
-        return cpu_s_of_tree(process.pid_of_pidfd(self._pidfd)) if used_s is None else used_s
+        if used_s is not None:
+            return used_s
+        pid = process.pid_of_pidfd(self._pidfd)
+        return cpu_s_of_tree(pid) if pid is not None and pid > 0 else 0.0
 
     def _on_oom_event(self) -> None:
         assert self._slot is not None

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from faasd.model.limits import Limits
 from faasd.sandbox.cgroup_slot import CgroupSlot, CgroupSlots, SlotLimits
+from faasd.sandbox.identity import Identity
 
 __all__ = ["Workspace", "Workspaces"]
 
@@ -48,15 +49,21 @@ class Workspaces:
         self._to_remove: list[CgroupSlot] = []  # Touched by the janitor alone.
         self._janitor = ThreadPoolExecutor(1, thread_name_prefix="faasd-janitor")
 
-    def take(self, limits: Limits, private_dir: str | None) -> Workspace:
+    def take(
+        self, limits: Limits, private_dir: str | None, identity: Identity | None = None
+    ) -> Workspace:
         """Return a place for one attempt, its directory below `private_dir` if it is on disk. Raises OSError.
 
+        The directory belongs to another user where one is named.
         What is below one `private_dir` the attempts of one zygote have in turn, and no others.
         """
         # One more process for the sandbox's own first one.
         counts_cpu = limits.cpu_time_s is not None
         key = SlotLimits(limits.memory_bytes, limits.processes + 1, limits.cpu, counts_cpu)
-        tmp_dir, as_made = self._take_directory(private_dir) if private_dir else (None, None)
+        tmp_dir: str | None = None
+        as_made: os.stat_result | None = None
+        if private_dir is not None:
+            tmp_dir, as_made = self._take_directory(private_dir, identity)
         try:
             return Workspace(tmp_dir, self._take_group(key), key, as_made)
         except OSError:
@@ -67,12 +74,12 @@ class Workspaces:
     async def give_back(self, workspace: Workspace, *, ended_by_itself: bool) -> None:
         """Take a place back, once its attempt's processes are gone: keep what is as new, remove the rest."""
         tmp_dir, as_made = workspace.tmp_dir, workspace.as_made
-        if tmp_dir is not None and as_made is not None and _is_untouched(tmp_dir, as_made):
-            if self._directories_kept < _KEPT_MAX:
-                kept = self._directories.setdefault(os.path.dirname(tmp_dir), [])
-                kept.append((tmp_dir, as_made))
-                self._directories_kept += 1
-                tmp_dir = None
+        has_room = self._directories_kept < _KEPT_MAX
+        if has_room and tmp_dir and as_made and _is_untouched(tmp_dir, as_made):
+            kept = self._directories.setdefault(os.path.dirname(tmp_dir), [])
+            kept.append((tmp_dir, as_made))
+            self._directories_kept += 1
+            tmp_dir = None
         slot = workspace.slot
         if slot is not None and ended_by_itself and self._groups_kept < _KEPT_MAX and slot.renew():
             self._groups.setdefault(workspace.key, []).append(slot)
@@ -92,12 +99,16 @@ class Workspaces:
         await loop.run_in_executor(self._janitor, shutil.rmtree, self._tmp_root, True)
         self._janitor.shutdown()
 
-    def _take_directory(self, private_dir: str) -> tuple[str, os.stat_result]:
+    def _take_directory(
+        self, private_dir: str, identity: Identity | None
+    ) -> tuple[str, os.stat_result]:
         if kept := self._directories.get(private_dir):
             self._directories_kept -= 1
             return kept.pop()
         path = os.path.join(private_dir, str(next(self._numbers)))
         os.mkdir(path, 0o700)
+        if identity is not None:
+            os.chown(path, identity.uid, identity.gid)
         return path, os.lstat(path)
 
     def _take_group(self, key: SlotLimits) -> CgroupSlot | None:

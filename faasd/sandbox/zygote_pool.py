@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +20,7 @@ from faasd.model.walls import refusal
 from faasd.sandbox import leftovers, policy
 from faasd.sandbox.cgroup_slot import CgroupSlots, SlotLimits
 from faasd.sandbox.file_rules import Premises, given_paths
+from faasd.sandbox.identity import Identity, identity_of, is_own_user
 from faasd.sandbox.landmarks import Landmarks
 from faasd.sandbox.memory_watch import MemoryWatch
 from faasd.sandbox.missing_walls import missing_walls
@@ -105,6 +107,7 @@ class ZygotePool:
         self._endings: set[asyncio.Task[None]] = set()
         self._evictions: dict[str, asyncio.TimerHandle] = {}
         self._asked: dict[int, _Asked] = {}  # By the function's identity.
+        self._identities: dict[int, tuple[Function, Identity | None]] = {}  # Likewise.
 
     async def root(self, python: str) -> RootZygote:
         """Return an interpreter's root zygote, started anew if it has died. Raises SandboxError."""
@@ -122,7 +125,7 @@ class ZygotePool:
     async def zygote(self, function: Function) -> ZygoteLease:
         """Return the function's zygote for one use. Raises ZygoteInitFailed, FunctionRefused or SandboxError."""
         root = await self.root(function.python or sys.executable)
-        walls = self._walls(root)
+        walls = self._walls(root, function)
         reason = refusal(function.permissions.containment, missing_walls(function, walls))
         if reason is not None:  # Here, before anything of the function's is imported.
             raise FunctionRefused(f"function {function.name!r} is refused: {reason}")
@@ -150,7 +153,7 @@ class ZygotePool:
             return None
         if entry.task.exception() or not entry.task.result().is_alive or not root.is_alive:
             return None
-        return self._lease(entry.task.result(), self._walls(root), is_cold=False)
+        return self._lease(entry.task.result(), self._walls(root, function), is_cold=False)
 
     def take_init_lines(self, function: Function) -> list[OutputLine]:
         """Return what the function's import printed, to the first who asks."""
@@ -177,12 +180,16 @@ class ZygotePool:
     async def retire(self, keep: Sequence[Function]) -> None:
         """End every zygote that no function in `keep` uses, each after its last attempt."""
         self._asked.clear()
+        self._identities.clear()
         wanted = set()
         for function in keep:
             task = self._roots.get(function.python or sys.executable)
             if task is not None and task.done() and not task.exception():
                 root = task.result()
-                wanted.add(self._key(function, self._walls(root), root)[0])
+                with contextlib.suppress(
+                    SandboxError
+                ):  # Of a user who is no more: it has no zygote.
+                    wanted.add(self._key(function, self._walls(root, function), root)[0])
         for key in set(self._entries) - wanted:
             entry = self._entries.pop(key)
             eviction = self._evictions.pop(key, None)
@@ -211,13 +218,13 @@ class ZygotePool:
 
     async def walls_of(self, function: Function) -> Walls:
         """Return what this host builds for the function's interpreter. Raises SandboxError."""
-        return self._walls(await self.root(function.python or sys.executable))
+        return self._walls(await self.root(function.python or sys.executable), function)
 
     def known_walls(self) -> dict[str, dict[str, Any]]:
         """Return, as JSON, what this host builds for each interpreter that has been started."""
         roots = {python: task for python, task in self._roots.items() if task.done()}
         return {
-            python: dataclasses.asdict(self._walls(task.result()))
+            python: dataclasses.asdict(self._walls_of_host(task.result()))
             for python, task in roots.items()
             if not task.cancelled() and not task.exception()
         }
@@ -229,7 +236,19 @@ class ZygotePool:
             eviction.cancel()
         return ZygoteLease(zygote, walls, is_cold, self)
 
-    def _walls(self, root: RootZygote) -> Walls:
+    def _walls(self, root: RootZygote, function: Function) -> Walls:
+        """Return what this host builds around a function. Raises SandboxError where its user cannot be had."""
+        walls = self._walls_of_host(root)
+        if function.permissions.user is None:
+            return walls
+        if walls.uid != 0:  # Where somebody else is wanted, the wall `user` is missing.
+            return replace(walls, is_own_user=is_own_user(function))
+        identity = self._identity(function)
+        if identity is not None:
+            return policy.walls_of_user(walls, identity)
+        return replace(walls, is_own_user=True)
+
+    def _walls_of_host(self, root: RootZygote) -> Walls:
         slots = self._slots
         return Walls(
             root.namespaces,
@@ -239,6 +258,14 @@ class ZygotePool:
             uid=root.uid,
             **{name: value for name, value in root.walls.items() if name not in self._without},
         )
+
+    def _identity(self, function: Function) -> Identity | None:
+        found = self._identities.get(id(function))
+        if found is None or found[0] is not function:
+            if len(self._identities) >= _ASKED_MAX:
+                self._identities.clear()
+            found = self._identities[id(function)] = (function, identity_of(function))
+        return found[1]
 
     def _key(
         self, function: Function, walls: Walls, root: RootZygote
@@ -277,7 +304,10 @@ class ZygotePool:
                 slot = self._slots.make(f"z{number}", _slot_limits(function, asked))
             except OSError as error:
                 raise SandboxError(f"cannot make a cgroup for a zygote: {error}") from error
-        start = ZygoteStart(function, asked, key, number, root, slot, self._watch, self._clock)
+        identity = self._walls(root, function).identity
+        start = ZygoteStart(
+            function, asked, key, number, root, slot, self._watch, self._clock, identity
+        )
         entry = _Entry(asyncio.create_task(start.run(), name=function.name), start.lines)
 
         def on_done(task: asyncio.Task[Zygote]) -> None:

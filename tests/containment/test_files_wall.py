@@ -7,8 +7,6 @@ tried without both for the control.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import pytest

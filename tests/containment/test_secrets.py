@@ -19,7 +19,15 @@ from tests.containment.bench import FUNCTIONS, WALLS, Bench, an_attempt
 
 PASSWORD = "hunter2 and more"
 KEY = "-----BEGIN KEY-----\nMIIBOgIBAAJBAK\nj34GkxFhD90vcN\n-----END KEY-----\n"
-GIVEN = Permissions(secrets=("smtp-password", "key"))
+
+
+def given(*names: str, **others: Any) -> Permissions:
+    """Willing to run with what walls there are: one of the benches leaves walls off."""
+    return Permissions(secrets=names, containment="best-effort", **others)
+
+
+GIVEN = given("smtp-password", "key")
+NOTHING = given()
 
 
 @pytest.fixture
@@ -42,6 +50,7 @@ async def secret_bench(
     request: pytest.FixtureRequest, tmp_path: Path, secrets_dir: Path
 ) -> AsyncIterator[Bench]:
     """With every wall, and with none that the kernel keeps for us."""
+    descriptors = len(os.listdir("/proc/self/fd"))
     sandboxes = ProcessSandboxes(
         tmp_path / "state", secrets_dir=secrets_dir, **WALLS[request.param]
     )
@@ -50,18 +59,22 @@ async def secret_bench(
         yield Bench(sandboxes)
     finally:
         await sandboxes.stop()
+    assert not (tmp_path / "state" / "tmp").exists()
+    assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
-async def run(bench: Bench, handler: str, **given: Any) -> Any:
+async def run(bench: Bench, handler: str, **changes: Any) -> Any:
     """Return the result of one of our handlers."""
-    outcome = await bench.run(f"secret_handlers:{handler}", **{"permissions": GIVEN, **given})
+    outcome = await bench.run(f"secret_handlers:{handler}", **{"permissions": GIVEN, **changes})
     assert outcome.word == "ok", outcome.error
     return json.loads(outcome.result_json or "")
 
 
-def a_command(*command: str, permissions: Permissions = GIVEN, **limits: Any) -> Function:
-    kept = Limits(timeout_s=20.0, **limits)
-    return Function("cmd", command=command, code_dir="/", limits=kept, permissions=permissions)
+def a_command(*command: str, permissions: Permissions = GIVEN) -> Function:
+    limits = Limits(timeout_s=20.0)
+    return Function(
+        "cmd", command=command, code_dir=str(FUNCTIONS), limits=limits, permissions=permissions
+    )
 
 
 async def test_a_handler_reads_the_secrets_that_it_names(secret_bench: Bench) -> None:
@@ -89,7 +102,7 @@ async def test_a_command_and_its_children_read_them_there(secret_bench: Bench) -
 
 async def test_without_secrets_there_is_no_directory_of_them(secret_bench: Bench) -> None:
     """The control, and what a function sees of the daemon's own credentials: nothing."""
-    env = await run(secret_bench, "environment", permissions=Permissions())
+    env = await run(secret_bench, "environment", permissions=NOTHING)
     assert "CREDENTIALS_DIRECTORY" not in env
     assert "CREDENTIALS_DIRECTORY" in await run(secret_bench, "environment")
 
@@ -126,6 +139,20 @@ async def test_a_secret_that_cannot_be_had_is_not_the_handlers_failure(
     assert f"{secrets_dir}/key does not exist" in outcome.error.message
 
 
+async def test_limits_of_files_hold_for_secrets_too(secret_bench: Bench) -> None:
+    """Few descriptors are no hindrance; a file size below the secret's is refused by name."""
+    few = await run(secret_bench, "files", open_files=20)
+    assert sorted(few) == ["key", "smtp-password"]
+    outcome = await secret_bench.run(
+        "secret_handlers:read", permissions=GIVEN, file_size_bytes=len(PASSWORD) - 1
+    )
+    assert outcome.word == "sandbox-failed"
+    assert outcome.error is not None
+    assert "the secret 'smtp-password' is larger than the function's file_size" in str(
+        outcome.error
+    )
+
+
 async def test_secrets_are_masked_in_output_and_errors(secret_bench: Bench) -> None:
     """However they were printed, and not in the results, which are data."""
     outcome = await secret_bench.run("secret_handlers:leak", permissions=GIVEN, line_limit_bytes=50)
@@ -147,7 +174,7 @@ async def test_secrets_are_masked_in_output_and_errors(secret_bench: Bench) -> N
 
 async def test_what_is_no_secret_of_its_own_is_not_masked(secret_bench: Bench) -> None:
     """The control: the same handler prints the same text, which now is nobody's secret."""
-    permissions = Permissions(secrets=("key",))
+    permissions = given("key")
     command = a_command("sh", "-c", f"echo {PASSWORD} >&2", permissions=permissions)
     await secret_bench.run_attempt(an_attempt(command))
     assert secret_bench.services.texts("stderr") == [PASSWORD]
@@ -165,7 +192,7 @@ async def test_a_handler_starts_with_exactly_its_own_descriptors(
     secret_bench: Bench, names: tuple[str, ...]
 ) -> None:
     """Input, output, errors, its channel, and a memory file for each secret."""
-    found = await run(secret_bench, "descriptors", permissions=Permissions(secrets=names))
+    found = await run(secret_bench, "descriptors", permissions=given(*names))
     low = {number: found.pop(number) for number in ("0", "1", "2")}
     assert low == {"0": "/dev/null", "1": "pipe", "2": "pipe"}
     assert sorted(found.values()) == ["/memfd"] * len(names) + ["socket"]
@@ -177,7 +204,7 @@ async def test_a_command_starts_with_exactly_its_own_descriptors(
 ) -> None:
     """Its event is a memory file as well, and it has no channel."""
     script = str(FUNCTIONS / "secret_handlers.py")
-    command = a_command(sys.executable, "-I", script, permissions=Permissions(secrets=names))
+    command = a_command(sys.executable, "-I", script, permissions=given(*names))
     outcome = await secret_bench.run_attempt(an_attempt(command))
     found = json.loads(outcome.result_json or "")
     low = {number: found.pop(number) for number in ("0", "1", "2")}
@@ -191,6 +218,7 @@ async def test_the_variables_of_the_daemon_do_not_arrive(
     """Not by inheritance, and not through /proc: neither its secrets nor what would load code into us."""
     injected = {
         "LD_LIBRARY_PATH": str(tmp_path),
+        "LD_PRELOAD": str(tmp_path / "injected.so"),
         "PYTHONPATH": str(tmp_path),
         "PYTHONSTARTUP": str(tmp_path / "start.py"),
         "PYTHONHOME": "",
@@ -203,14 +231,14 @@ async def test_the_variables_of_the_daemon_do_not_arrive(
     await sandboxes.start()
     try:
         bench = Bench(sandboxes)
-        env = await run(bench, "environment", permissions=Permissions())
+        env = await run(bench, "environment", permissions=NOTHING)
         assert not set(injected) & set(env)
-        passed = Permissions(pass_env=("AWS_SECRET_ACCESS_KEY",))
+        passed = given(pass_env=("AWS_SECRET_ACCESS_KEY",))
         env = await run(bench, "environment", permissions=passed)
         assert (
             env["AWS_SECRET_ACCESS_KEY"] == "of-the-daemon"
         )  # The control: what is passed arrives.
-        command = a_command("env", permissions=Permissions())
+        command = a_command("env", permissions=NOTHING)
         outcome = await bench.run_attempt(an_attempt(command))
         assert not set(injected) & {line.split("=")[0] for line in _lines(outcome.result_json)}
     finally:

@@ -25,11 +25,12 @@ FUNCTIONS = """
 
 def test_a_crash_loop_is_held_back_explained_and_resumed_by_hand(tmp_path: Path) -> None:
     """Nothing is lost meanwhile, a direct invoke gets the reason, and mending it lets everything run."""
-    mended = tmp_path / "mended"
+    mended = tmp_path / "given" / "mended"
+    mended.parent.mkdir()
     config = write_project(
         tmp_path,
         FUNCTIONS,
-        f'[defaults]\nenv = {{ MENDED = "{mended}" }}\nread = ["{tmp_path}"]\ncontainment = "best-effort"\n',
+        f'[defaults]\nenv = {{ MENDED = "{mended}" }}\nread = ["{mended.parent}"]\ncontainment = "best-effort"\n',
     )
     daemon = DaemonProcess(config)
     with daemon.running():

@@ -168,7 +168,8 @@ def descriptors():
     for name in os.listdir(listing):
         if int(name) != listing:
             try:
-                found[name] = os.readlink(f"/proc/self/fd/{name}").partition(":")[0]
+                what = os.readlink(f"/proc/self/fd/{name}")
+                found[name] = what if what.startswith("anon_inode") else what.partition(":")[0]
             except OSError:
                 continue  # The listing's own copy.
     os.close(listing)

@@ -13,7 +13,7 @@ import pytest
 from faasd.clock import FakeClock
 from faasd.dispatch.breaker import BreakerPolicy
 from faasd.dispatch.breakers import Breakers
-from faasd.dispatch.direct import DirectInvoker
+from faasd.dispatch.direct import NESTING_MAX, DirectInvoker
 from faasd.dispatch.dispatcher import Dispatcher
 from faasd.dispatch.run_attempt import Spine
 from faasd.dispatch.running import Running
@@ -66,6 +66,7 @@ class Rig:
     invoker: DirectInvoker
     intake: Intake
     store: Any
+    slots: Slots
 
     async def enqueue(self, queue: str, *bodies: Any) -> None:
         await self.intake.accept_many([NewEvent("", queue, "queue", queue, one) for one in bodies])
@@ -124,7 +125,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     made.append(Dispatcher(spine, slots, running, set(), {}))
     invoker.attach(spine, services, made[0])
     made[0].start()
-    yield Rig(clock, sandboxes, breakers, made[0], running, invoker, intake, store)
+    yield Rig(clock, sandboxes, breakers, made[0], running, invoker, intake, store, slots)
     await made[0].stop()
     await running.wait_until_none(5.0)
     await store.close()
@@ -244,3 +245,21 @@ async def test_another_function_goes_on_meanwhile(rig: Rig) -> None:
     await rig.enqueue("in", "good")
     await rig.settled()
     assert any("good" in events[0] for events in rig.sandboxes.ran)
+
+
+async def test_invokes_from_inside_sandboxes_are_bounded_as_a_whole(rig: Rig) -> None:
+    """They need no slot of their own, so a function that invokes itself could fill the host with attempts."""
+    rig.sandboxes.word = lambda _events: "ok"
+    rig.sandboxes.gate.clear()
+
+    async def invoke() -> str:
+        return (await rig.invoker.invoke(NewEvent("f", "", "function", "f", 1)))[1].word
+
+    bound = NESTING_MAX * rig.slots.total
+    tasks = [asyncio.create_task(invoke()) for _ in range(bound)]
+    await rig.until(lambda: len(rig.sandboxes.ran) == bound)
+    with pytest.raises(Conflict, match="without end"):
+        await invoke()
+    rig.sandboxes.gate.set()
+    assert set(await asyncio.gather(*tasks)) == {"ok"}
+    assert await invoke() == "ok"  # The control: with room again it runs.
