@@ -121,6 +121,7 @@ _PHRASES: Sequence[tuple[re.Pattern[str], int]] = [
     (re.compile(text, re.IGNORECASE), number)
     for text, number in (
         (r"permission denied|\bEACCES\b", errno.EACCES),
+        (r"no such file or directory|directory nonexistent|\bENOENT\b", errno.ENOENT),
         (r"operation not permitted|\bEPERM\b", errno.EPERM),
         (r"read-only file ?system|\bEROFS\b", errno.EROFS),
         (r"no space left on device|\bENOSPC\b", errno.ENOSPC),

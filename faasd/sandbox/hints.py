@@ -145,7 +145,7 @@ def _no_space(failure: Failure, given: Given) -> str | None:
     """A full private directory is its quota; a full disk is nobody's wall."""
     size = format_size(given.function.limits.tmp_size_bytes)
     if failure.path is not None:
-        if not _is_in(failure.path, given.own):
+        if not _is_own(failure.path, given):
             return None
         where = f"the private temporary directory, where {_quoted(failure.path)} is,"
         return f"{where} is full: its quota (wall 'tmp-quota') is tmp_size = {size}; raise `tmp_size` to allow more"
@@ -157,7 +157,7 @@ def _no_space(failure: Failure, given: Given) -> str | None:
 
 def _across(failure: Failure, given: Given) -> str | None:
     paths = [path for path in (failure.path, failure.other_path) if path is not None]
-    if len(paths) == 2 and (_is_in(paths[0], given.own) != _is_in(paths[1], given.own)):
+    if len(paths) == 2 and (_is_own(paths[0], given) != _is_own(paths[1], given)):
         return (
             f"{_quoted(paths[0])} and {_quoted(paths[1])} are on different file systems, because the private temporary "
             "directory is one of its own; use shutil.move (mv), or make the temporary file beside the final one"
@@ -227,11 +227,12 @@ def _not_there(failure: Failure, given: Given) -> str | None:
         return None
     places = [one for one in given.own if one in ("/tmp", "/dev/shm")]
     place = next((one for one in places if _is_in(failure.path, (one,))), None)
-    if place is None:
+    if place is None or not _is_own(failure.path, given):
         return None
+    read, write = (_setting(kind, failure.path, given) for kind in ("read", "write"))
     return (
-        f"each attempt has a {place} of its own, empty at first, so {_quoted(failure.path)} of the host is not in it; "
-        f"keep such files elsewhere and give the function that place with `read` or `write`"
+        f"each attempt has a {place} of its own, empty at first; if {_quoted(failure.path)} is meant to be the host's, "
+        f"give it to the function: {read} to read it, {write} to write there"
     )
 
 
@@ -242,7 +243,7 @@ def _file(failure: Failure, given: Given) -> str | None:
         return f"{_quoted(path)} belongs to faasd itself (wall 'files'); no setting opens it to a function"
     if failure.errno == errno.EROFS:
         return _read_only(path, given)
-    if "files" in given.missing or _is_in(path, (*given.writable, *given.own)):
+    if "files" in given.missing or (_is_in(path, given.writable) or _is_own(path, given)):
         return _own_permissions(path, given)
     if _is_in(path, ("/proc",)) and not _is_in(path, given.readable):
         return (
@@ -325,6 +326,16 @@ def _setting(kind: str, path: str, given: Given) -> str:
     # What does not exist yet cannot be in a list; the directory that it is made in can.
     place = path if kind == "read" or directory in _TOO_MUCH else directory
     return f"{kind} = [{', '.join(_quoted(one) for one in dict.fromkeys([*present, place]))}]"
+
+
+def _is_own(path: str, given: Given) -> bool:
+    """Whether a path is in the attempt's own directories, and not in something given that is shown within them."""
+    listed = (*given.readable, *given.writable)
+    return _depth(path, given.own) > _depth(path, listed)
+
+
+def _depth(path: str, places: Iterable[str]) -> int:
+    return max((len(one) for one in places if _is_in(path, (one,))), default=0)
 
 
 def _is_in(path: str, places: Iterable[str]) -> bool:

@@ -57,7 +57,10 @@ def identity_of(function: Function) -> Identity | None:
 def is_own_user(function: Function) -> bool:
     """Whether the function's `user` is the daemon's own."""
     name = function.permissions.user
-    return name is not None and pwd.getpwnam(name).pw_uid == os.geteuid()
+    try:
+        return name is not None and pwd.getpwnam(name).pw_uid == os.geteuid()
+    except KeyError:
+        return False
 
 
 def open_way_to(private_dir: str, identity: Identity) -> None:

@@ -19,8 +19,9 @@ from faasd.model.limits import Limits
 from faasd.model.permissions import Permissions, Ports
 from faasd.model.walls import WALLS, MissingWall
 from faasd.sandbox.cgroup_slot import CgroupSlots, find_cgroups
+from faasd.sandbox.identity import identity_of, is_own_user
 from faasd.sandbox.missing_walls import missing_walls
-from faasd.sandbox.policy import Walls
+from faasd.sandbox.policy import Walls, walls_of_user
 from faasd.sandbox.zygote_process import BOOTSTRAP
 
 __all__ = ["WallReport", "inspect_functions", "inspect_host", "walls_from_json"]
@@ -81,11 +82,20 @@ def inspect_functions(
                     found[python] = _probe(python, cgroups.found)
                 except (OSError, SandboxError, WireError) as error:
                     found[python] = str(error)
-            walls = found[python]
-            answers[function.name] = (
-                walls if isinstance(walls, str) else missing_walls(function, walls)
-            )
+            answers[function.name] = _judge(function, found[python])
     return answers
+
+
+def _judge(function: Function, walls: Walls | str) -> tuple[MissingWall, ...] | str:
+    if isinstance(walls, str) or function.permissions.user is None:
+        return walls if isinstance(walls, str) else missing_walls(function, walls)
+    try:
+        identity = identity_of(function) if os.geteuid() == 0 else None
+    except SandboxError as error:
+        return str(error)
+    if identity is not None and walls.uid == 0:
+        return missing_walls(function, walls_of_user(walls, identity))
+    return missing_walls(function, dataclasses.replace(walls, is_own_user=is_own_user(function)))
 
 
 def walls_from_json(value: Mapping[str, Any]) -> Walls:

@@ -173,13 +173,13 @@ class ProcessSandboxes:
         and are refused by then if need be.
         """
         pool = self._the_pool()
-        pythons = {function.python: function for function in functions}
-        asked = {name: asyncio.create_task(pool.walls_of(one)) for name, one in pythons.items()}
+        kinds = {(one.python, one.permissions.user): one for one in functions}
+        asked = {kind: asyncio.create_task(pool.walls_of(one)) for kind, one in kinds.items()}
         if asked:
             await asyncio.wait(asked.values(), timeout=_ASK_TIMEOUT_S)
         found = {}
         for function in functions:
-            task = asked[function.python]
+            task = asked[function.python, function.permissions.user]
             if not task.done():
                 task.cancel()  # Only our waiting.
             elif task.exception() is None:

@@ -241,10 +241,12 @@ class ZygotePool:
         walls = self._walls_of_host(root)
         if function.permissions.user is None:
             return walls
+        if walls.uid != 0:  # Where somebody else is wanted, the wall `user` is missing.
+            return replace(walls, is_own_user=is_own_user(function))
         identity = self._identity(function)
         if identity is not None:
             return policy.walls_of_user(walls, identity)
-        return replace(walls, is_own_user=is_own_user(function))
+        return replace(walls, is_own_user=True)
 
     def _walls_of_host(self, root: RootZygote) -> Walls:
         slots = self._slots

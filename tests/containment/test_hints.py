@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,13 @@ def hint_of(outcome: Outcome) -> str:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A directory that nobody was given."""
-    (tmp_path / "place").mkdir(mode=0o755)
-    (tmp_path / "place" / "x").write_text("content")
-    return tmp_path / "place"
+def place() -> Iterator[Path]:
+    """A directory that nobody was given, and not in /tmp, which may be the attempt's own."""
+    path = Path(tempfile.mkdtemp(prefix="faasd-test-", dir="/var/tmp"))
+    path.chmod(0o755)
+    (path / "x").write_text("content")
+    yield path
+    shutil.rmtree(path)
 
 
 async def test_a_file_that_was_not_given_names_path_and_setting(bench: Bench, place: Path) -> None:
@@ -79,12 +83,10 @@ async def test_what_a_child_says_on_stderr_is_read_too(bench: Bench, place: Path
     ],
 )
 async def test_a_command_gets_its_hint_from_its_last_lines(
-    bench: Bench, place: Path, script: str, setting: str
+    bench: Bench, place: Path, tmp_path: Path, script: str, setting: str
 ) -> None:
     """Each program in its own words."""
-    code_dir = place.parent / "code"
-    code_dir.mkdir()
-    command = a_command("sh", "-c", script.format(place=place), code_dir=code_dir)
+    command = a_command("sh", "-c", script.format(place=place), code_dir=tmp_path)
     said = hint_of(await bench.run_attempt(an_attempt(command)))
     assert setting.format(place=place) in said
 
@@ -180,6 +182,21 @@ async def test_renaming_out_of_the_private_directory_says_what_to_do(
     if "tmp-quota" in outcome.degraded:
         pytest.skip("the private directory is on the same file system here, so rename works")
     assert "shutil.move" in hint_of(outcome)
+
+
+async def test_the_hosts_tmp_is_not_in_sight_and_the_hint_says_so(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """A file that is plainly there is not found, which nobody would guess."""
+    (tmp_path / "x").write_text("content")
+    event = {"path": str(tmp_path / "x")}
+    outcome = await bench.run("refused:read", event)
+    if "tmp-quota" in outcome.degraded or not str(tmp_path).startswith("/tmp/"):
+        pytest.skip("this host's /tmp is the attempts' too, or pytest's directories are elsewhere")
+    assert "each attempt has a /tmp of its own" in hint_of(outcome)
+    assert f'read = ["{tmp_path}/x"]' in hint_of(outcome)
+    given = Permissions(read=(str(tmp_path / "x"),))
+    assert (await bench.run("refused:read", event, permissions=given)).word == "ok"
 
 
 async def test_a_full_private_directory_names_its_size(bench: Bench) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from faasd.model.function import Function
 from faasd.model.permissions import Permissions
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.containment.bench import Bench, an_attempt
+from tests.containment.ordinary import UID, python_of, run_python
 
 MODULE = """\
 print("imported")
@@ -102,3 +107,54 @@ async def test_the_daemon_hears_of_missing_walls_by_function(
     found = await without_files.sandboxes.missing_walls([strict, broken])
     assert list(found) == ["f"]
     assert "files" in [one.wall for one in found["f"] if one.refuses]
+
+
+SCENARIO = """
+import asyncio, dataclasses, json, sys
+from faasd.sandbox.sandboxes import ProcessSandboxes
+from faasd.model.permissions import Permissions
+from tests.containment.bench import Bench
+
+async def main():
+    given = json.loads(sys.argv[1])
+    found = {}
+    for name, without in (("whole", ()), ("lacking", ("landlock",))):
+        sandboxes = ProcessSandboxes(given["state_dir"], without=without)
+        await sandboxes.start()
+        bench = Bench(sandboxes)
+        bench.containment = "strict"
+        outcome = await bench.run("refused:read", {"path": given["path"]})
+        found[name] = [outcome.word, outcome.error.type, outcome.error.message, outcome.error.hint]
+        outcome = await bench.run("echo", 1, permissions=Permissions(user="root"))
+        found[name + "-user"] = [outcome.word, outcome.error and outcome.error.message]
+        await sandboxes.stop()
+    print(json.dumps(found))
+
+asyncio.run(main())
+"""
+
+
+def test_an_ordinary_users_daemon_refuses_and_hints_as_roots_does() -> None:
+    """And has one wall less to give: only root may start processes as somebody else."""
+    python = python_of(is_ordinary=True)
+    # Not one of pytest's, which are closed to others, and not below /tmp, which may be the attempt's own.
+    directory = Path(tempfile.mkdtemp(prefix="faasd-test-", dir="/var/tmp"))
+    try:
+        (directory / "x").write_text("content")
+        (directory / "state").mkdir()
+        if os.geteuid() == 0:
+            for path in (directory, directory / "x", directory / "state"):
+                os.chown(path, UID, UID)
+        argument = {"state_dir": str(directory / "state"), "path": str(directory / "x")}
+        done = run_python(python, "-c", SCENARIO, json.dumps(argument), is_ordinary=True)
+    finally:
+        shutil.rmtree(directory)
+    assert done.returncode == 0, done.stderr.decode()
+    found = json.loads(done.stdout)
+    word, kind, _, said = found["whole"]
+    assert (word, kind) == ("error", "PermissionError")
+    assert f'set read = ["{directory}/x"]' in said
+    assert found["lacking"][:2] == ["sandbox-failed", "FunctionRefused"]
+    assert "the wall 'files'" in found["lacking"][2]
+    assert found["whole-user"][0] == "sandbox-failed"
+    assert "the wall 'user' cannot be built" in found["whole-user"][1]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,17 +31,27 @@ FUNCTIONS = """
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """One function of each kind, and a file that neither was given."""
-    (tmp_path / "private").write_text("content")
+    """One function of each kind."""
     return write_project(tmp_path, FUNCTIONS)
 
 
-def test_a_refused_functions_events_wait_until_the_wall_is_there(project: Path) -> None:
+@pytest.fixture
+def private() -> Iterator[str]:
+    """A file that no function was given, and not in /tmp, which may be the attempt's own."""
+    with tempfile.NamedTemporaryFile("w", dir="/var/tmp") as file:
+        file.write("content")
+        file.flush()
+        yield file.name
+
+
+def test_a_refused_functions_events_wait_until_the_wall_is_there(
+    project: Path, private: str
+) -> None:
     """Nothing is lost and nothing runs; at the next start, on a host with the wall, it is all done."""
     daemon = DaemonProcess(project, without=("landlock",))
     with daemon.running():
         [id_] = [one["id"] for one in daemon.client.enqueue_many("letters", [{"body": 1}])]
-        outcome = daemon.client.invoke("bold", {"path": str(project.parent / "private")})
+        outcome = daemon.client.invoke("bold", {"path": private})
         assert (outcome["outcome"], outcome["result"]) == ("ok", "content")
         assert "files" in outcome["degraded"]
         found = daemon.invocation(id_)
@@ -85,9 +97,11 @@ def test_who_asks_hears_of_the_refusal(project: Path) -> None:
         assert "function_refused" in daemon.log()
 
 
-def test_with_every_wall_nobody_is_refused_and_an_error_carries_its_hint(project: Path) -> None:
+def test_with_every_wall_nobody_is_refused_and_an_error_carries_its_hint(
+    project: Path, private: str
+) -> None:
     """The control; and the hint is kept with the attempt, shown with the invocation and told by `why`."""
-    path = str(project.parent / "private")
+    path = private
     with DaemonProcess(project).running() as daemon:
         assert daemon.cli("check").returncode == 0
         assert daemon.client.invoke("caller", {})["result"] == "ran"

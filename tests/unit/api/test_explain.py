@@ -54,6 +54,10 @@ def test_one_between_two_attempts_says_which_comes_and_why() -> None:
         ({"function_paused_since": NOW - 60}, "function 'resize' is paused since 2025-06-15"),
         ({"queue_paused_since": NOW - 60}, "queue 'images' is paused since"),
         (
+            {"function_refused": "no Landlock; use Linux 5.13"},
+            "It waits. Function 'resize' is refused on this host",
+        ),
+        (
             {"running": 2},
             "function's concurrency is 2, and so many attempts of 'resize' are running",
         ),
@@ -68,6 +72,14 @@ def test_one_between_two_attempts_says_which_comes_and_why() -> None:
 def test_a_due_one_says_what_holds_it_back(facts: dict[str, Any], reason: str) -> None:
     """Each has another remedy, so they must not be one sentence."""
     assert reason in said(row(group_key="k"), **facts)
+
+
+def test_the_hint_of_the_last_error_is_told() -> None:
+    """It names the one setting to change, which is what was asked for."""
+    invocation = row(
+        state="dead", attempts=1, error=ErrorRecord("PermissionError", "no", (), "set read = [1]")
+    )
+    assert "The last error was PermissionError: no. Hint: set read = [1]." in said(invocation)
 
 
 def test_a_skipped_tick_names_the_tick_that_was_in_its_way() -> None:

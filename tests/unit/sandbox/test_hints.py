@@ -126,6 +126,8 @@ def test_the_hosts_tmp_is_not_the_attempts() -> None:
     """Only where the attempt has one of its own."""
     missing = Failure(errno.ENOENT, "/tmp/socket")
     assert "each attempt has a /tmp of its own" in said(missing)
+    assert 'read = ["/srv/in", "/tmp/socket"]' in said(missing)
+    assert said(missing, readable=("/tmp/socket",)) == ""
     assert said(missing, is_in_memory=False, private="/var/lib/x") == ""
 
 

@@ -173,5 +173,6 @@ def test_only_a_function_without_network_gets_a_network_namespace() -> None:
     """Its zygote does; the attempts share it."""
     for network, names in ((True, []), (Ports(bind=(80,)), []), (False, ["net"])):
         function = Function("f", "m:h", permissions=Permissions(network=network))
-        assert zygote_policy(function, FULL, {})["zygote_namespaces"] == names
-        assert zygote_policy(function, BARE, {})["zygote_namespaces"] == []
+        assert zygote_policy(function, NO_MOUNTS, {})["zygote_namespaces"] == names
+        without = replace(NO_MOUNTS, network_namespace=False)
+        assert zygote_policy(function, without, {})["zygote_namespaces"] == []
