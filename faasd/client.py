@@ -16,6 +16,7 @@ import os
 import socket as sockets
 
 from faasd import errors
+from faasd.http_answer import Answer, Interrupted, RequestFailed
 from faasd.model.config_glance import glance_daemon_table
 from faasd.model.ids import new_id
 from faasd.model.paths import find_config, places
@@ -28,12 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Client", "RequestFailed", "daemon_paths", "find_socket", "quote"]
 
 _CONNECT_TIMEOUT_S = 5.0
-_HEAD_BYTES_MAX = 64 * 2**10
-_READ_BYTES = 64 * 2**10
-
-
-class RequestFailed(errors.FaasdError):
-    """The daemon refused a request for a reason that has no class of its own."""
+#: Far longer than a commit takes on a busy disk; a script must not hang for ever in an enqueue.
+_ENQUEUE_ANSWER_S = 20.0
 
 
 def find_socket(socket: str | None = None, config: str | None = None) -> str:
@@ -154,12 +151,14 @@ class Client:
         body: Any = None,
         *,
         query: Mapping[str, object] | None = None,
+        answer_s: float | None = None,
     ) -> Any:
         """Send one request and return the JSON value of its answer.
 
+        `answer_s` is how long the daemon may stay silent; None is for ever, as an invocation may need.
         Raises DaemonUnreachable when nobody answers, the error that the daemon names, or RequestFailed.
         """
-        with self._open(method, path, body, query) as answer:
+        with self._open(method, path, body, query, answer_s) as answer:
             return json.loads(b"".join(answer.chunks()))
 
     def stream(
@@ -194,20 +193,25 @@ class Client:
     def _request_again(self, method: str, path: str, body: Any) -> Any:
         """Send a request that may be repeated, once more if the daemon went away before it answered."""
         try:
-            return self.request(method, path, body)
-        except _Interrupted:
-            return self.request(method, path, body)
+            return self.request(method, path, body, answer_s=_ENQUEUE_ANSWER_S)
+        except Interrupted:
+            return self.request(method, path, body, answer_s=_ENQUEUE_ANSWER_S)
 
     def _open(
-        self, method: str, path: str, body: Any, query: Mapping[str, object] | None
-    ) -> _Answer:
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        query: Mapping[str, object] | None,
+        answer_s: float | None = None,
+    ) -> Answer:
         data = b"" if body is None else _encode(body)
         target = path + _query_text(query)
         head = (
             f"{method} {target} HTTP/1.1\r\nHost: faasd\r\nConnection: close\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
         )
-        answer = _Answer(self._connect(), self.socket_path)
+        answer = Answer(self._connect(), self.socket_path, answer_s)
         try:
             answer.begin(head.encode("ascii") + data)
             if answer.status >= 400:
@@ -223,7 +227,6 @@ class Client:
             # A backlog that stays full for seconds is a daemon that does not answer.
             connection.settimeout(_CONNECT_TIMEOUT_S)
             connection.connect(self.socket_path)
-            connection.settimeout(None)
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
             connection.close()
             raise errors.DaemonUnreachable(
@@ -242,90 +245,6 @@ class Client:
                 f"a member of the socket's group"
             ) from error
         return connection
-
-
-class _Interrupted(errors.DaemonUnreachable):
-    """The daemon went away before it had answered."""
-
-
-class _Answer:
-    """One answer being read: status and headers first, then the body as it comes."""
-
-    def __init__(self, connection: sockets.socket, path: str) -> None:
-        self.status = 0
-        self._connection = connection
-        self._path = path
-        self._buffer = b""
-        self._length: int | None = None
-        self._is_chunked = False
-
-    def __enter__(self) -> _Answer:  # noqa: PYI034 - `Self` would need typing.
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def begin(self, request: bytes) -> None:
-        """Send the request and read the head of the answer."""
-        try:
-            self._connection.sendall(request)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # It may have answered before it had read everything, as with 413; read that.
-        while b"\r\n\r\n" not in self._buffer:
-            if len(self._buffer) > _HEAD_BYTES_MAX:
-                raise RequestFailed(
-                    f"what answers on {self._path} is no faasd: its header does not end"
-                )
-            self._receive()
-        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").split("\r\n")
-        parts = first.split(" ", 2)
-        if len(parts) < 2 or not parts[0].startswith("HTTP/1.") or not parts[1].isdigit():
-            raise RequestFailed(f"what answers on {self._path} is no faasd: it says {first[:80]!r}")
-        self.status = int(parts[1])
-        headers = {name.lower(): value.strip() for name, _, value in _split(lines)}
-        self._is_chunked = headers.get("transfer-encoding", "").lower() == "chunked"
-        length = headers.get("content-length", "")
-        self._length = int(length) if length.isdigit() else None
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the body in pieces until it is complete."""
-        if self._is_chunked:
-            while size := int(self._line().split(b";")[0], 16):
-                yield from self._exactly(size)
-                self._line()
-        elif self._length is not None:
-            yield from self._exactly(self._length)
-        else:
-            raise RequestFailed(f"what answers on {self._path} is no faasd: no length is given")
-
-    def _line(self) -> bytes:
-        while b"\r\n" not in self._buffer:
-            self._receive()
-        line, _, self._buffer = self._buffer.partition(b"\r\n")
-        return line
-
-    def _exactly(self, size: int) -> Iterator[bytes]:
-        while size:
-            if not self._buffer:
-                self._receive()
-            piece, self._buffer = self._buffer[:size], self._buffer[size:]
-            size -= len(piece)
-            yield piece
-
-    def _receive(self) -> None:
-        try:
-            data = self._connection.recv(_READ_BYTES)
-        except ConnectionResetError:
-            data = b""
-        if not data:
-            raise _Interrupted(
-                f"the daemon at {self._path} went away before it had answered; see its log"
-            )
-        self._buffer += data
 
 
 def quote(text: str) -> str:
@@ -350,10 +269,6 @@ def _encode(body: Any) -> bytes:
         return json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
     except (TypeError, ValueError) as error:
         raise errors.InvalidSetting(f"the event cannot be written as JSON: {error}") from error
-
-
-def _split(lines: list[str]) -> list[tuple[str, str, str]]:
-    return [line.partition(":") for line in lines]
 
 
 def _json_or_none(data: bytes) -> Any:

@@ -16,6 +16,7 @@ from faasd.api.server import ApiServer
 from faasd.api.services import ApiServices
 from faasd.clock import Clock
 from faasd.config.loader import Loaded, load
+from faasd.dispatch.breakers import Breakers
 from faasd.dispatch.direct import DirectInvoker
 from faasd.dispatch.dispatcher import Dispatcher
 from faasd.dispatch.recovery import LeaseRenewal, recover
@@ -32,6 +33,7 @@ from faasd.logs import configure, get_logger
 from faasd.model.invocation import FINAL_STATES
 from faasd.model.pattern import validate as pattern_problems
 from faasd.model.trigger import ScheduleTrigger
+from faasd.model.walls import MissingWall, refusal
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from faasd.store.invocation_logs import LogBudget
 from faasd.store.open import Store, open_store
@@ -104,7 +106,6 @@ class Daemon:
                     pid=os.getpid(),
                     walls=self._sandboxes.walls(),
                 )
-                await self._tell_missing_walls()
                 await self._stop_asked.wait()
             finally:
                 self._state = "stopping"
@@ -117,46 +118,42 @@ class Daemon:
     def _hidden_paths(self) -> list[str]:
         """Return what no function may reach, besides the state directory."""
         settings = self._settings
-        secrets_dir: Path | None = settings.secrets_dir  # None: nobody wrote one.
-        secrets_dir = secrets_dir or self._config_path.parent / "secrets"
-        return [str(path) for path in (settings.socket, self._config_path, secrets_dir)]
+        return [str(path) for path in (settings.socket, self._config_path)]
 
     async def _build(self, stack: contextlib.AsyncExitStack) -> None:
         """Make every part and tie them together; nothing runs yet. The store's lock is taken first."""
         settings = self._settings
-        store = await open_store(
-            settings.state_dir,
-            self._clock,
-            LogBudget(function_bytes=settings.log_bytes_per_function),
-            lock_wait_s=LOCK_WAIT_S,
-        )
-        stack.push_async_callback(store.close)
-        self._store: Store = store
+        store = self._store = await self._open_store(stack)
         self._registry = Registry(self._functions)
         self._slots = Slots(settings.slots)
         self._running = Running(self._slots, self._slot_freed, self._attempt_ended)
         paused = {name for kind, name in await store.pauses.load() if kind == "function"}
+        self._missing_walls: dict[str, tuple[MissingWall, ...]] = {}
+        self._refused: dict[str, str] = {}
         self._intake = Intake(self._registry, store.invocations, self._clock, self._events_accepted)
         self._invoker = DirectInvoker(
-            self._intake.prepare, self._slots, self._running, store.pauses, paused
+            self._intake.prepare,
+            self._slots,
+            self._running,
+            store.pauses,
+            paused,
+            self._refused,
         )
         services = SandboxServices(self._intake, self._invoker, store.logs, self._clock)
-        self._sandboxes = ProcessSandboxes(
-            settings.state_dir,
-            self._clock,
-            hidden=self._hidden_paths(),
-            slots=settings.slots,
-        )
+        self._sandboxes = self._make_sandboxes()
         self._spine = Spine(
             sandboxes=self._sandboxes,
             services=services,
             store=store.invocations,
             logs=store.logs,
             catalog=self._registry,
+            breakers=Breakers(self._clock, _noise, self._breaker_moved),
             clock=self._clock,
-            noise=lambda: random.uniform(-1.0, 1.0),
+            noise=_noise,
         )
-        self._dispatcher = Dispatcher(self._spine, self._slots, self._running, paused)
+        self._dispatcher = Dispatcher(
+            self._spine, self._slots, self._running, paused, self._refused
+        )
         self._invoker.attach(self._spine, services, self._dispatcher)
         self._leases = LeaseRenewal(self._spine, self._running, self._dispatcher)
         self._schedules = CronTriggers(self._intake, store.cursors, self._clock)
@@ -165,9 +162,28 @@ class Daemon:
         )
         self._api = ApiServer(self._api_services(), settings.socket, group=settings.socket_group)
 
+    async def _open_store(self, stack: contextlib.AsyncExitStack) -> Store:
+        budget = LogBudget(function_bytes=self._settings.log_bytes_per_function)
+        store: Store = await open_store(
+            self._settings.state_dir, self._clock, budget, lock_wait_s=LOCK_WAIT_S
+        )
+        stack.push_async_callback(store.close)
+        return store
+
+    def _make_sandboxes(self) -> ProcessSandboxes:
+        settings = self._settings
+        return ProcessSandboxes(
+            settings.state_dir,
+            self._clock,
+            hidden=self._hidden_paths(),
+            secrets_dir=settings.secrets_dir,
+            slots=settings.slots,
+        )
+
     async def _start(self) -> None:
         """Leftovers end, what they held returns, then the doors open: none may find a half-started daemon."""
         await self._sandboxes.start()
+        await self._look_for_missing_walls()
         lanes = self._registry.lanes()
         await self._store.invocations.known_queues([(one.queue, one.function) for one in lanes])
         await recover(self._spine)
@@ -180,10 +196,21 @@ class Daemon:
         self._keep_vital(self._tidying)
         self._dispatcher.wake()  # For what an enqueue without us left in the store until now.
 
-    async def _tell_missing_walls(self) -> None:
-        """Say loudly which walls functions are promised and this host does not build."""
-        for wall, names in (await self._sandboxes.missing_walls(self._functions)).items():
-            _log.warning("wall_missing", wall=wall, functions=names, remedy="see `faasd doctor`")
+    async def _look_for_missing_walls(self) -> None:
+        """Refuse what may not run here, and say loudly which walls functions are promised and do not get."""
+        self._missing_walls.update(await self._sandboxes.missing_walls(self._functions))
+        names: dict[str, list[str]] = {}
+        for function in self._functions:
+            missing = self._missing_walls.get(function.name, ())
+            for one in missing:
+                names.setdefault(one.wall, []).append(function.name)
+            reason = refusal(function.permissions.containment, missing)
+            if reason is not None:
+                self._refused[function.name] = reason
+                _log.error("function_refused", function=function.name, reason=reason)
+        for wall, functions in names.items():
+            remedy = "see `faasd doctor`"
+            _log.warning("wall_missing", wall=wall, functions=functions, remedy=remedy)
 
     def _keep_vital(self, task: asyncio.Task[None]) -> None:
         """Stop with an error when this task breaks: a supervisor can restart us, but not see half of us gone."""
@@ -254,6 +281,9 @@ class Daemon:
         self._running.stop(replaced, "cancelled")
         self._dispatcher.wake(queues)
 
+    def _breaker_moved(self) -> None:
+        self._dispatcher.wake()
+
     def _slot_freed(self, queue: str) -> None:
         self._dispatcher.slot_freed(queue)
         self._invoker.slot_freed()
@@ -285,6 +315,8 @@ class Daemon:
             version=faasd.__version__,
             started_at=self._clock.now(),
             status=self._status,
+            missing_walls=self._missing_walls,
+            refused=self._refused,
             wake=self._dispatcher.wake,
             state_dir=str(self._settings.state_dir),
             config_path=str(self._config_path),
@@ -297,9 +329,17 @@ class Daemon:
             "running": len(self._running.attempts()),
             "slots": self._slots.total,
             "functions": len(self._functions),
-            "problems": [str(problem) for problem in self._problems],
+            "problems": [
+                *[str(problem) for problem in self._problems],
+                *[f"function {name!r} is refused: {why}" for name, why in self._refused.items()],
+            ],
             "walls": self._sandboxes.walls(),
         }
+
+
+def _noise() -> float:
+    """Return a random number in [-1, 1]: jitter."""
+    return random.uniform(-1.0, 1.0)
 
 
 def _report(event: str, /, **fields: Any) -> None:

@@ -16,7 +16,10 @@ FaasdError
 │   ├── StateDirectoryInUse
 │   └── StoreFull         disk full or file too large; nothing was written
 ├── SandboxError          ours, not the handler's: outcome `sandbox-failed`
+│   ├── FunctionRefused   a wall that the function is promised cannot be built on this host
+│   ├── SecretError       a secret that a function names cannot be handed over
 │   └── ZygoteInitFailed  theirs: the handler's module could not be imported
+├── SecretNotGiven        a handler asked for a secret that its function does not name
 ├── WireError             the other end of a channel broke the protocol
 └── DaemonUnreachable     no daemon answers on the socket
 """
@@ -29,6 +32,7 @@ __all__ = [
     "DaemonUnreachable",
     "EventRefused",
     "FaasdError",
+    "FunctionRefused",
     "InvalidSetting",
     "LeaseLost",
     "NotAccepting",
@@ -36,6 +40,8 @@ __all__ = [
     "PayloadTooLarge",
     "SandboxError",
     "SchemaTooNew",
+    "SecretError",
+    "SecretNotGiven",
     "StateDirectoryInUse",
     "StoreError",
     "StoreFull",
@@ -112,6 +118,20 @@ class StoreFull(StoreError):
 
 class SandboxError(FaasdError):
     """A sandbox could not be made or kept; faasd's fault or the host's, never the handler's."""
+
+
+class SecretError(SandboxError):
+    """A secret that a function names is missing, open to others, or cannot be read."""
+
+
+class SecretNotGiven(FaasdError, KeyError):
+    """A handler asked for a secret that its function does not name."""
+
+    __str__ = Exception.__str__  # KeyError's shows the repr of its text.
+
+
+class FunctionRefused(SandboxError):
+    """A strict function is promised a wall that this host cannot build, so it does not run."""
 
 
 class ZygoteInitFailed(FaasdError):

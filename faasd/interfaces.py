@@ -19,6 +19,7 @@ from faasd.model.retry import DeadLetter, Done, RetryAt
 __all__ = [
     "Accept",
     "AttemptServices",
+    "BreakerStatus",
     "Catalog",
     "FileDrops",
     "FileLedger",
@@ -422,6 +423,22 @@ class FileDrops(Protocol):
         """Say in sentences what each watch that could see this path thinks of it; empty if none could."""
 
 
+@dataclass(frozen=True)
+class BreakerStatus:
+    """Where a function's crash-loop breaker stands: `state` is closed, open or half-open.
+
+    `deaths` in a row have been counted, `outcome` is how the last one ended. While it is open,
+    `retry_at` is when one attempt is let through; half-open, that attempt runs.
+    """
+
+    state: str = "closed"
+    deaths: int = 0
+    openings: int = 0  # In a row, without a closing between them.
+    opened_at: float | None = None
+    retry_at: float | None = None
+    outcome: str | None = None
+
+
 class Invoker(Protocol):
     """Direct invokes."""
 
@@ -430,7 +447,8 @@ class Invoker(Protocol):
     ) -> tuple[str, Outcome]:
         """Run one event now and wait; returns (invocation id, outcome). Cancelling the task cancels the attempt.
 
-        Raises EventRefused, or Conflict when the function is paused.
+        Raises EventRefused, FunctionRefused, or Conflict when the function is paused or held back by its
+        breaker.
         """
 
     async def cancel(self, ids: Sequence[str], reason: str) -> list[str]:
@@ -440,7 +458,10 @@ class Invoker(Protocol):
         """Hold a function's queue: accepted events wait. Raises NotFound. Returns whether it changed."""
 
     async def resume(self, function: str) -> bool:
-        """Let it run again."""
+        """Let it run again: end its pause and close its breaker. Returns whether that changed anything."""
+
+    def breaker(self, function: str) -> BreakerStatus:
+        """Return where the function's crash-loop breaker stands."""
 
     def running(self) -> list[Attempt]:
         """Return the attempts that run now."""

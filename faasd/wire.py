@@ -90,6 +90,8 @@ class FrameReader:
                 fds = array.array("i")
                 fds.frombytes(packed[: len(packed) - len(packed) % _FD_BYTES])
                 self.fds.extend(fds)
+        if len(self.fds) > 2 * _FDS_MAX:  # They would fill our table, and nobody says what for.
+            raise WireError(f"{len(self.fds)} descriptors came that no frame has spoken of")
         if flags & socket.MSG_CTRUNC:
             raise WireError("more descriptors came at once than a frame may bring")
         if not data:

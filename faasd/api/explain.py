@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from faasd.clock import to_iso
-from faasd.interfaces import QueueCounts, ScheduleStatus
+from faasd.interfaces import BreakerStatus, QueueCounts, ScheduleStatus
 from faasd.model.attempt import AttemptRecord
 from faasd.model.function import Function
 from faasd.model.invocation import Invocation
@@ -36,7 +36,9 @@ class InvocationFacts:
     function: Function | None = None
     running: int = 0  # Attempts of the function that run now.
     function_paused_since: float | None = None
+    function_refused: str | None = None  # Why it may not run on this host.
     queue_paused_since: float | None = None
+    breaker: BreakerStatus | None = None
     ahead: Sequence[Invocation] = ()
     overlapped: Invocation | None = None
     first: Invocation | None = None
@@ -61,6 +63,8 @@ def explain_function(
     *,
     now: float,
     paused_since: float | None,
+    breaker: BreakerStatus | None = None,
+    refused: str | None = None,
     running: int,
     queues: Sequence[QueueCounts],
     schedules: Sequence[ScheduleStatus],
@@ -68,11 +72,15 @@ def explain_function(
 ) -> list[str]:
     """Say whether a function can run, what is in its way, and what became of its last invocation."""
     said = []
+    if refused is not None:
+        said.append(_refused(function.name, refused))
     if paused_since is not None:
         said.append(
             f"Function {function.name!r} is paused since {to_iso(paused_since)}: what is accepted for it "
             f"waits; `faasd functions resume {function.name}` lets it run."
         )
+    if breaker is not None and breaker.state != "closed":
+        said.append(_breaker(breaker, function.name))
     most = f" of {function.concurrency}" if function.concurrency else ""
     are = "attempt of it is" if running == 1 and not most else "attempts of it are"
     said.append(f"{running}{most} {are} running now.")
@@ -178,11 +186,15 @@ def _waiting(facts: InvocationFacts) -> list[str]:
 def _held_back(facts: InvocationFacts, function: Function) -> list[str]:
     invocation = facts.invocation
     said = []
+    if facts.function_refused is not None:
+        said.append(f"It waits. {_refused(function.name, facts.function_refused)}")
     if facts.function_paused_since is not None:
         said.append(
             f"It waits because function {function.name!r} is paused since "
             f"{to_iso(facts.function_paused_since)}; `faasd functions resume {function.name}` lets it run."
         )
+    if facts.breaker is not None and facts.breaker.state != "closed":
+        said.append(f"It waits: {_breaker(facts.breaker, function.name, starts=False)}")
     if facts.queue_paused_since is not None:
         since = to_iso(facts.queue_paused_since)
         said.append(f"It waits because queue {invocation.queue!r} is paused since {since}.")
@@ -245,9 +257,32 @@ def _ended(facts: InvocationFacts) -> list[str]:
     return said
 
 
+def _breaker(breaker: BreakerStatus, name: str, *, starts: bool = True) -> str:
+    head = "Function" if starts else "function"
+    if breaker.state == "half-open":
+        now = "one attempt is trying now, and the others wait for how it ends"
+    else:
+        now = f"one attempt is tried at {to_iso(breaker.retry_at)}, and until then all wait"
+    return (
+        f"{head} {name!r} is held back by its breaker since {to_iso(breaker.opened_at)}, because "
+        f"{breaker.deaths} attempts in a row died, the last as {breaker.outcome}; {now}. "
+        f"`faasd functions resume {name}` lets it run now."
+    )
+
+
 def _error(invocation: Invocation) -> str:
     error = invocation.error
-    return _sentence(f"The last error was {error.type}: {error.message}") if error else ""
+    if error is None:
+        return ""
+    said = _sentence(f"The last error was {error.type}: {error.message}")
+    return f"{said} {_sentence(f'Hint: {error.hint}')}" if error.hint else said
+
+
+def _refused(name: str, reason: str) -> str:
+    return _sentence(
+        f"Function {name!r} is refused on this host, and what is accepted for it waits: {reason}. "
+        "Once that is done, start faasd again"
+    )
 
 
 def _sentence(text: str) -> str:

@@ -35,6 +35,7 @@ _STATUSES: dict[type[Exception], tuple[int, int | None]] = {
     errors.NotFound: (404, None),
     errors.PayloadTooLarge: (413, None),
     errors.NotAccepting: (503, 5),
+    errors.FunctionRefused: (409, None),
     errors.EventRefused: (400, None),
     errors.InvalidSetting: (400, None),
     errors.Conflict: (409, None),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from faasd.interfaces import (
     Pauses,
     Schedules,
 )
+from faasd.model.walls import MissingWall
 
 __all__ = ["ApiServices"]
 
@@ -28,7 +29,8 @@ class ApiServices:
 
     `status` returns what the daemon wants to tell beside what is here; its `state` is `starting`,
     `ready` or `stopping` and decides `/readyz`. `wake` makes the dispatcher look at the store now;
-    it must not block.
+    it must not block. `missing_walls` says by function which walls it lacks on this host, `refused` why it
+    therefore does not run.
     """
 
     accept: Accept
@@ -46,4 +48,6 @@ class ApiServices:
     wake: Callable[[], None]
     state_dir: str
     config_path: str | None = None
+    missing_walls: Mapping[str, Sequence[MissingWall]] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)

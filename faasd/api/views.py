@@ -10,12 +10,22 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from faasd.api.policy_words import policy_words
 from faasd.clock import to_iso
-from faasd.interfaces import FileRow, LogLine, QueueCounts, ScheduleStatus, WatchStatus
+from faasd.interfaces import (
+    BreakerStatus,
+    FileRow,
+    LogLine,
+    QueueCounts,
+    ScheduleStatus,
+    WatchStatus,
+)
 from faasd.model.attempt import AttemptRecord, OutputLine
 from faasd.model.function import Function
 from faasd.model.invocation import Acceptance, Invocation
 from faasd.model.outcome import ErrorRecord, Outcome
+from faasd.model.permissions import Ports
+from faasd.model.walls import WALLS, MissingWall
 
 __all__ = [
     "acceptance_view",
@@ -26,15 +36,13 @@ __all__ = [
     "invocation_details",
     "invocation_view",
     "log_view",
+    "missing_wall_view",
     "outcome_view",
     "output_view",
     "queue_view",
     "schedule_view",
     "watch_view",
 ]
-
-#: Limits that no setting changes and no wall keeps so far: to show them would be to promise them.
-_NOT_YET = ("cpu", "tmp_size_bytes")
 
 
 def invocation_view(invocation: Invocation, attempts: Sequence[AttemptRecord]) -> dict[str, Any]:
@@ -61,6 +69,7 @@ def invocation_view(invocation: Invocation, attempts: Sequence[AttemptRecord]) -
         "memory_peak_bytes": last.memory_peak_bytes if last else None,
         "error": _error(invocation.error),
         "reason": invocation.reason,
+        "quarantined": invocation.is_quarantined,
         "parent_id": invocation.parent_id,
     }
 
@@ -137,7 +146,12 @@ def queue_view(
 
 
 def function_view(
-    function: Function, outcomes: dict[str, int], running: int, paused_since: float | None
+    function: Function,
+    outcomes: dict[str, int],
+    running: int,
+    paused_since: float | None,
+    breaker: BreakerStatus,
+    refused: str | None = None,
 ) -> dict[str, Any]:
     """Return one row of the functions. `outcomes` counts the attempts of the last 24 hours."""
     return {
@@ -149,19 +163,30 @@ def function_view(
         "running": running,
         "outcomes_24h": outcomes,
         "paused_since": to_iso(paused_since),
+        "breaker": {
+            **vars(breaker),
+            "opened_at": to_iso(breaker.opened_at),
+            "retry_at": to_iso(breaker.retry_at),
+        },
+        "refused": refused,
         "code_version": function.code_version,
         "origin": function.origin,
     }
 
 
-def function_details(function: Function) -> dict[str, Any]:
+def function_details(function: Function, missing: Sequence[MissingWall] = ()) -> dict[str, Any]:
     """Return what a function may use and touch. Values of its environment stay out: they may be secrets."""
     limits, permissions, retry = function.limits, function.permissions, function.retry
     return {
         "python": function.python,
         "code_dir": function.code_dir,
-        "limits": {name: limit for name, limit in vars(limits).items() if name not in _NOT_YET},
+        "limits": dict(vars(limits)),
         "permissions": {
+            "read": list(permissions.read),
+            "write": list(permissions.write),
+            "network": _network(permissions.network),
+            "secrets": list(permissions.secrets),
+            "user": permissions.user,
             "env": sorted(permissions.env),
             "pass_env": list(permissions.pass_env),
             "containment": permissions.containment,
@@ -173,7 +198,14 @@ def function_details(function: Function) -> dict[str, Any]:
         "on_success": [f"{to.kind}:{to.name}" for to in function.on_success],
         "on_failure": [f"{to.kind}:{to.name}" for to in function.on_failure],
         "queues": [lane.queue for lane in function.lanes()],
+        "policy": policy_words(function, missing),
+        "missing_walls": [missing_wall_view(one) for one in missing],
     }
+
+
+def missing_wall_view(missing: MissingWall) -> dict[str, Any]:
+    """Return a wall that a function lacks on this host."""
+    return {**vars(missing), "refuses": missing.refuses, "meaning": WALLS[missing.wall].meaning}
 
 
 def schedule_view(status: ScheduleStatus) -> dict[str, Any]:
@@ -208,6 +240,12 @@ def log_view(line: LogLine) -> dict[str, Any]:
 def output_view(line: OutputLine) -> dict[str, Any]:
     """Return one captured line of the attempt that is being waited for."""
     return {**vars(line), "at": to_iso(line.at)}
+
+
+def _network(network: bool | Ports) -> bool | dict[str, list[int]]:
+    if isinstance(network, Ports):
+        return {"connect": list(network.connect), "bind": list(network.bind)}
+    return network
 
 
 def _triggers(function: Function) -> list[dict[str, Any]]:

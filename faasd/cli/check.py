@@ -14,9 +14,11 @@ import click
 from faasd.cli.command import command, config_in_force, json_option
 from faasd.cli.exits import FAILED, complain
 from faasd.cli.output import print_json
+from faasd.cli.walls_here import Judged, judge
+from faasd.model.declaration import Problem
 
 if TYPE_CHECKING:
-    from faasd.model.declaration import Problem
+    from faasd.model.function import Function
 
 __all__ = ["check"]
 
@@ -25,24 +27,53 @@ __all__ = ["check"]
 @json_option
 @click.pass_context
 def check(context: click.Context, as_json: bool) -> None:
-    """Check the configuration and the functions, all of it."""
+    """Check the configuration and the functions, all of it.
+
+    A function with `containment = "strict"` that is promised a wall which this host cannot build is an error, too.
+    """
     path = config_in_force(context)
     # Imported here: the daemon's libraries would make every other command a tenth of a second slower.
     loaded = asyncio.run(importlib.import_module("faasd.daemon").load_config(Path(path)))
-    warnings = [problem for problem in loaded.problems if problem.is_warning]
+    problems = [*loaded.problems, *_wall_problems(loaded.functions, path)]
+    warnings = [problem for problem in problems if problem.is_warning]
+    errors = [problem for problem in problems if not problem.is_warning]
     names = [function.name for function in loaded.functions]
     if as_json:
-        found = {"errors": _views(loaded.errors), "warnings": _views(warnings)}
+        found = {"errors": _views(errors), "warnings": _views(warnings)}
         print_json({"config": path, "functions": names, **found})
     else:
-        if not loaded.errors:
+        if not errors:
             print(f"{path}: no error found; functions: {', '.join(names) or 'none'}")
         for warning in warnings:
             print(f"faasd: {warning}", file=sys.stderr)
-        for error in loaded.errors:
+        for error in errors:
             complain(str(error))
-    if loaded.errors:
+    if errors:
         context.exit(FAILED)
+
+
+def _wall_problems(functions: Sequence[Function], config: str) -> list[Problem]:
+    """Return an error for each function that is refused here, a warning for each that runs without a wall."""
+    if not functions:
+        return []
+    found = []
+    for one in judge(functions, config)[0]:
+        name = one.function.name
+        if one.refusal is not None:
+            found.append(_problem(one, f"function {name!r} is refused: {one.refusal}"))
+        elif one.lacks:
+            walls = "; ".join(map(str, one.lacks))
+            message = f"function {name!r} runs without what it is promised: {walls}"
+            found.append(_problem(one, message, is_warning=True))
+    return found
+
+
+def _problem(judged: Judged, message: str, *, is_warning: bool = False) -> Problem:
+    path, _, line = judged.function.origin.rpartition(":")
+    at_line = int(line) if path and line.isdigit() else None
+    place = path if at_line is not None else judged.function.origin
+    name = judged.function.name
+    return Problem(place, message, at_line, function=name, is_warning=is_warning)
 
 
 def _views(problems: Sequence[Problem]) -> list[dict[str, Any]]:

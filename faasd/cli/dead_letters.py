@@ -31,7 +31,7 @@ def list_dead_letters(context: click.Context, /, *, as_json: bool, **narrow: Any
         ("ID", "id"),
         ("FUNCTION", "function"),
         ("QUEUE", "queue"),
-        ("OUTCOME", "outcome"),
+        ("OUTCOME", _outcome),
         ("ATTEMPTS", "attempts"),
         ("ENDED", time_text("ended_at")),
         ("ERROR", _error),
@@ -121,6 +121,10 @@ def _print_ids(ids: list[str], as_json: bool) -> None:
         print(*ids, sep="\n")
     else:
         click.echo("no dead letter matches", err=True)
+
+
+def _outcome(row: Mapping[str, Any]) -> str:
+    return f"{row['outcome']}, quarantined" if row.get("quarantined") else str(row["outcome"])
 
 
 def _error(row: Mapping[str, Any]) -> str:

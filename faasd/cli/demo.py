@@ -200,7 +200,7 @@ class _Demo:
         walls = degraded(invocations)
         if walls:
             self._console.print(
-                f"  [yellow]note[/] this host does not build every wall at its best: {', '.join(walls)}; "
+                f"  [yellow]note[/] walls that this host lacks, or builds less well: {', '.join(walls)}; "
                 f"see `faasd doctor`"
             )
         if not self._missing:

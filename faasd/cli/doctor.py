@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 import platform
@@ -16,36 +17,39 @@ import click
 from faasd.cli.command import command, config_of, json_option
 from faasd.cli.exits import FAILED, complain
 from faasd.cli.output import Columns, print_json, print_rows
+from faasd.cli.walls_here import Judged, judge
 from faasd.client import Client, daemon_paths, find_socket
 from faasd.errors import FaasdError
+from faasd.model.paths import find_config
+from faasd.model.walls import WALLS
 
 __all__ = ["doctor"]
 
 #: RETURNING, which the store's claims are written with.
 _SQLITE_MIN = (3, 35)
+#: Walls that a function gets only when a setting asks for them.
+_BY_SETTING = {"network", "cpu-cap", "user"}
 
 
 @command(examples=("faasd doctor", "faasd doctor --json"))
 @json_option
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Tell which walls this host can build, and how to get more.
+    """Tell which walls this host can build, what each function asks for, and how to get more.
 
-    Ends with exit code 1 when something that is required is missing.
+    Ends with exit code 0 only when every configured function gets every wall that it is promised, or something that
+    keeps the same promise, and nothing else that is required is missing.
     """
     walls = _walls()
+    functions, found_by = _functions(context)
     checks = _checks(config_of(context))
+    rows = [_function_row(one) for one in functions]
     if as_json:
-        print_json({"walls": walls, "checks": checks})
+        value = {"walls": walls, "functions": rows, "found_by": found_by, "checks": checks}
+        print_json(value)
     else:
-        wall_columns: Columns = [
-            ("WALL", "wall"),
-            ("AVAILABLE", "available"),
-            ("HOW", "how"),
-            ("REMEDY", "remedy"),
-        ]
-        print_rows(walls, wall_columns, as_json=False, nothing="no wall is known")
-        print()
+        _print_walls(walls)
+        _print_functions(rows, found_by)
         columns: Columns = [
             ("CHECK", "check"),
             ("OK", "ok"),
@@ -53,10 +57,13 @@ def doctor(context: click.Context, as_json: bool) -> None:
             ("REMEDY", "remedy"),
         ]
         print_rows(checks, columns, as_json=False, nothing="nothing was checked")
-    missing = [str(one["wall"]) for one in walls if one["required"] and not one["available"]]
-    missing += [str(one["check"]) for one in checks if one["required"] and not one["ok"]]
+    missing = [str(one["check"]) for one in checks if one["required"] and not one["ok"]]
     if missing:
         complain(f"missing on this host: {', '.join(missing)}")
+    unenforced = [one for one in functions if one.lacks or one.problem is not None]
+    for one in unenforced:
+        complain(_unenforced(one))
+    if missing or unenforced:
         context.exit(FAILED)
 
 
@@ -69,10 +76,77 @@ def _walls() -> list[dict[str, Any]]:
             "available": one.available,
             "how": one.how,
             "remedy": one.remedy,
-            "required": getattr(one, "required", False),
+            "meaning": WALLS[one.wall].meaning,
+            "instead": WALLS[one.wall].instead,
+            "refuses": WALLS[one.wall].refuses,
         }
         for one in inspect_host()
     ]
+
+
+def _functions(context: click.Context) -> tuple[list[Judged], str | None]:
+    """Judge the functions of the configuration, if there is one; its mistakes are for `faasd check`."""
+    path = find_config(config_of(context))
+    if path is None:
+        return [], None
+    # Imported here: the daemon's libraries would make every other command a tenth of a second slower.
+    load_config = importlib.import_module("faasd.daemon").load_config
+    loaded = asyncio.run(load_config(Path(path).absolute()))
+    return judge(loaded.functions, path) if loaded.functions else ([], None)
+
+
+def _function_row(judged: Judged) -> dict[str, Any]:
+    return {
+        "function": judged.function.name,
+        "containment": judged.function.permissions.containment,
+        "verdict": judged.verdict,
+        "asks_for": list(judged.asks_for),
+        "missing": [{**vars(one), "refuses": one.refuses} for one in judged.missing],
+        "problem": judged.problem,
+    }
+
+
+def _print_walls(walls: list[dict[str, Any]]) -> None:
+    columns: Columns = [
+        ("WALL", "wall"),
+        ("AVAILABLE", "available"),
+        ("STRICT", lambda row: "refuses" if row["refuses"] else "goes on"),
+        ("HOW", "how"),
+    ]
+    print_rows(walls, columns, as_json=False, nothing="no wall is known")
+    for one in walls:
+        if not one["available"]:
+            print(f"\n{one['wall']}: without it, this is what is left: {one['instead']}")
+            print(f"  To get it: {one['remedy']}.")
+    print()
+
+
+def _print_functions(rows: list[dict[str, Any]], found_by: str | None) -> None:
+    if not rows:
+        return
+    print(f"Functions, with the walls as {found_by} finds them:\n")
+    columns: Columns = [
+        ("FUNCTION", "function"),
+        ("CONTAINMENT", "containment"),
+        ("VERDICT", "verdict"),
+        (
+            "BESIDES THE USUAL WALLS",
+            lambda row: ", ".join(sorted(_BY_SETTING & set(row["asks_for"]))),
+        ),
+        ("MISSING", lambda row: ", ".join(one["wall"] for one in row["missing"])),
+    ]
+    print_rows(rows, columns, as_json=False, nothing="")
+    print()
+
+
+def _unenforced(judged: Judged) -> str:
+    name = judged.function.name
+    if judged.problem is not None:
+        return f"function {name!r}: {judged.problem}"
+    if judged.refusal is not None:
+        return f"function {name!r} is refused: {judged.refusal}"
+    walls = "; ".join(map(str, judged.lacks))
+    return f"function {name!r} is not enforced, and runs as best-effort: {walls}"
 
 
 def _checks(config: str | None) -> list[Mapping[str, Any]]:

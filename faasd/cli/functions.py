@@ -9,7 +9,7 @@ import click
 
 from faasd.cli.command import client_of, json_option, noun
 from faasd.cli.completing import names_of
-from faasd.cli.output import Columns, print_fields, print_json, print_rows, time_text
+from faasd.cli.output import Columns, print_fields, print_json, print_rows, printable, time_text
 from faasd.client import quote
 
 __all__ = ["functions"]
@@ -33,6 +33,8 @@ def list_functions(context: click.Context, as_json: bool) -> None:
         ("RUNNING", "running"),
         ("LAST 24 HOURS", _outcomes),
         ("PAUSED SINCE", time_text("paused_since")),
+        ("BREAKER", _breaker),
+        ("REFUSED", lambda row: "yes" if row.get("refused") else "-"),
     ]
     print_rows(rows, columns, as_json=as_json, nothing="there is no function; see `faasd check`")
 
@@ -42,9 +44,19 @@ def list_functions(context: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def show_function(context: click.Context, name: str, as_json: bool) -> None:
-    """Show a function's triggers, limits and permissions."""
+    """Show a function's triggers, limits and permissions.
+
+    What it may touch and use on this host is said in sentences, and so is each wall that is missing here.
+    """
     value = client_of(context).request("GET", f"/api/v1/functions/{quote(name)}")
-    print_fields(value, as_json=as_json)
+    if as_json:
+        print_json(value)
+        return
+    shown = {key: one for key, one in value.items() if key not in ("policy", "missing_walls")}
+    print_fields(shown, as_json=False)
+    print("\nWhat it may touch and use here:")
+    for sentence in value["policy"]:
+        print(f"  {printable(sentence)}")
 
 
 @functions.verb("pause", examples=("faasd functions pause thumbnail",))
@@ -64,7 +76,10 @@ def pause(context: click.Context, name: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def resume(context: click.Context, name: str, as_json: bool) -> None:
-    """Let a paused function run again."""
+    """Let a paused function run again, and close its breaker.
+
+    The breaker holds a function back whose sandboxes died one after another; `faasd why NAME` says how.
+    """
     _set_paused(context, name, "resume", as_json)
 
 
@@ -82,6 +97,13 @@ def _triggers(row: Mapping[str, Any]) -> str:
         f"{one['trigger']} {one.get('expression') or one.get('path') or one['name']}"
         for one in row["triggers"]
     )
+
+
+def _breaker(row: Mapping[str, Any]) -> str:
+    breaker = row["breaker"]
+    if breaker["state"] == "open":
+        return f"open until {time_text('retry_at')(breaker)}"
+    return "" if breaker["state"] == "closed" else str(breaker["state"])
 
 
 def _outcomes(row: Mapping[str, Any]) -> str:

@@ -147,6 +147,8 @@ def print_invocation(value: Mapping[str, Any], *, as_json: bool) -> None:
         print(f"error  {printable(value['error']['type'])}: {printable(value['error']['message'])}")
         for line in "\n".join(value["error"]["stack"]).splitlines():
             print(f"  {printable(line)}")
+        if value["error"].get("hint"):
+            print(f"hint   {printable(value['error']['hint'])}")
     for record in value["attempt_records"]:
         print(f"\nattempt {record['number']}")
         rest = {name: one for name, one in record.items() if name not in ("number", "log_tail")}

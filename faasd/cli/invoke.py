@@ -77,4 +77,5 @@ def _failure(name: str, outcome: Mapping[str, Any]) -> str:
         f"function {name!r} ended as {outcome['outcome']}: {error['type']}: {error['message']}"
     ]
     lines += [str(frame) for frame in error["stack"]]
+    lines += [f"hint: {error['hint']}"] if error.get("hint") else []
     return "\n".join([*lines, f"see `faasd invocations show {outcome['id']}`"])

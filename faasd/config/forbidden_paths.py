@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from faasd.config.assemble import Assembled
 from faasd.config.settings import DaemonSettings
@@ -13,15 +12,12 @@ from faasd.model.declaration import Problem
 __all__ = ["forbidden_paths"]
 
 
-def forbidden_paths(
-    everything: Sequence[Assembled], daemon: DaemonSettings, base_dir: Path
-) -> list[Problem]:
+def forbidden_paths(everything: Sequence[Assembled], daemon: DaemonSettings) -> list[Problem]:
     """Return a problem for each path in `read`, `write` and a files trigger that reaches what it must not."""
-    secrets_dir: Path | None = daemon.secrets_dir  # None: nobody wrote one.
     places = {
         "the state directory": os.path.realpath(daemon.state_dir),
         "the daemon's socket": os.path.realpath(daemon.socket),
-        "the secrets": os.path.realpath(secrets_dir or base_dir / "secrets"),
+        "the secrets": os.path.realpath(daemon.secrets_dir),
     }
     problems = []
     for one in everything:

@@ -19,6 +19,7 @@ from faasd.config.cross_checks import cross_check
 from faasd.config.document import Document, read_document
 from faasd.config.drafting import Discover, Drafting
 from faasd.config.forbidden_paths import forbidden_paths
+from faasd.config.host_checks import host_check
 from faasd.config.positions import Positions
 from faasd.config.settings import DaemonSettings, explicit
 from faasd.config.sources import find_sources
@@ -26,14 +27,14 @@ from faasd.config.trigger_values import CheckPattern, CheckSchedule
 from faasd.config.validate import validate
 from faasd.model.declaration import Problem
 from faasd.model.function import Function
-from faasd.model.paths import places
+from faasd.model.paths import places, secrets_place
 from faasd.model.suggest import did_you_mean
 
 __all__ = ["CodeVersion", "Discover", "Loaded", "load"]
 
 #: The kernel's limit for the path of a Unix socket (unix(7)), without its final zero.
 SOCKET_PATH_BYTES_MAX = 107
-_PLACES = ("state_dir", "socket")
+_PLACES = ("state_dir", "socket", "secrets_dir")
 
 #: (file or directory, directories that do not count) → version.
 CodeVersion = Callable[[str, Sequence[str]], str]
@@ -85,7 +86,8 @@ async def load(
     problems += [*daemon_problems, *source_problems, *drafting.problems]
     problems += [problem for one in assembled for problem in one.problems]
     problems += cross_check(assembled, drafting.left_out)
-    problems += forbidden_paths(assembled, daemon, document.base_dir)
+    problems += forbidden_paths(assembled, daemon)
+    problems += host_check(assembled, str(daemon.secrets_dir))
     left_out = {problem.function for problem in problems if not problem.is_warning}
     # A bad setting of [defaults] is nobody's own, and still keeps out whoever inherits it.
     left_out |= {one.function.name for one in assembled if one.problems}
@@ -124,7 +126,12 @@ def _daemon(document: Document, environ: Mapping[str, str]) -> tuple[DaemonSetti
             hint = did_you_mean(settings.socket_group, groups)
             message = f"there is no group {settings.socket_group!r} on this host{hint}"
             problems.append(report(("socket_group",), message))
-    where = {"state_dir": Path(state_dir), "socket": Path(socket)}
+    secrets_dir = secrets_place(str(document.path), written, environ)
+    where = {
+        "state_dir": Path(state_dir),
+        "socket": Path(socket),
+        "secrets_dir": Path(secrets_dir),
+    }
     return settings.model_copy(update=where), problems
 
 

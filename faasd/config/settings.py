@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,8 +18,9 @@ from faasd.config.values import Destinations, Duration, Location, Names, Network
 from faasd.errors import InvalidSetting
 from faasd.model.function import Function
 from faasd.model.limits import Limits
-from faasd.model.permissions import Permissions, Ports
+from faasd.model.permissions import RESERVED_VARIABLES, Permissions, Ports
 from faasd.model.retry import RetryPolicy
+from faasd.secret_files import name_problem
 
 __all__ = [
     "DaemonSettings",
@@ -40,7 +42,28 @@ def _check_env(value: dict[str, str]) -> dict[str, str]:
     for name in value:
         if not _ENV_NAME.fullmatch(name):
             raise InvalidSetting(f"expected the name of an environment variable, not {name!r}")
+    _check_reserved(value)
     return value
+
+
+def _check_reserved(names: Iterable[str]) -> None:
+    for name in names:
+        if name in RESERVED_VARIABLES:
+            hint = "; name what it gets in `secrets`" if name == "CREDENTIALS_DIRECTORY" else ""
+            raise InvalidSetting(f"{name} is set by faasd, and cannot be given{hint}")
+
+
+def _check_pass_env(value: tuple[str, ...]) -> tuple[str, ...]:
+    _check_reserved(value)
+    return value
+
+
+def _check_secrets(value: tuple[str, ...]) -> tuple[str, ...]:
+    for name in value:
+        problem = name_problem(name)
+        if problem is not None:
+            raise InvalidSetting(problem)
+    return tuple(dict.fromkeys(value))
 
 
 def _check_handler(value: str | None) -> str | None:
@@ -259,7 +282,9 @@ class DefaultSettings(Settings):
         example={"LANG": "C.UTF-8"},
         default_text="none",
     )
-    pass_env: Annotated[tuple[str, ...], Names("a variable's name")] = setting(
+    pass_env: Annotated[
+        tuple[str, ...], Names("a variable's name"), AfterValidator(_check_pass_env)
+    ] = setting(
         (), "The daemon's own environment variables that the handler gets too.", example=["TZ"]
     )
     read: Annotated[tuple[str, ...], Names("a path")] = setting(
@@ -283,7 +308,9 @@ class DefaultSettings(Settings):
         example=[443, 5432],
         default_text="true",
     )
-    secrets: Annotated[tuple[str, ...], Names("a secret's name")] = setting(
+    secrets: Annotated[
+        tuple[str, ...], Names("a secret's name"), AfterValidator(_check_secrets)
+    ] = setting(
         (),
         "Secrets that it gets: names of files in `secrets_dir` or of systemd credentials.",
         example=["smtp-password"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from faasd.dispatch.dispatcher import Dispatcher
@@ -11,18 +11,21 @@ from faasd.dispatch.run_attempt import Spine
 from faasd.dispatch.running import Running
 from faasd.dispatch.services import SandboxServices
 from faasd.dispatch.slots import Slots
-from faasd.errors import Conflict, NotAccepting, NotFound, SandboxError
-from faasd.interfaces import Pauses
+from faasd.errors import Conflict, FunctionRefused, NotAccepting, NotFound, SandboxError
+from faasd.interfaces import BreakerStatus, Pauses
 from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.function import Function
 from faasd.model.ids import new_id
 from faasd.model.invocation import NewEvent, NewInvocation
 from faasd.model.outcome import Outcome
 
-__all__ = ["DirectInvoker"]
+__all__ = ["NESTING_MAX", "DirectInvoker"]
 
 #: Callers that may wait for a slot at once; more are turned away rather than queued without end.
 WAITERS_MAX = 1000
+#: Invokes from inside sandboxes need no free slot, so they have a bound of their own: so many attempts for
+#: each slot. Without it, a function that invokes itself is a fork bomb made of attempts.
+NESTING_MAX = 8
 
 
 class DirectInvoker:
@@ -35,13 +38,15 @@ class DirectInvoker:
         running: Running,
         pauses: Pauses,
         paused: set[str],
+        refused: Mapping[str, str],
     ) -> None:
-        """`prepare` is intake's check of one event; `paused` is shared with the dispatcher."""
+        """`prepare` is intake's check of one event; `paused` and `refused` are shared with the dispatcher."""
         self._prepare = prepare
         self._slots = slots
         self._running = running
         self._pauses = pauses
         self._paused = paused
+        self._refused = refused
         self._freed = asyncio.Event()
         self._waiting = 0
         self._closed = False
@@ -67,23 +72,34 @@ class DirectInvoker:
     ) -> tuple[str, Outcome]:
         """Run one event now and wait. Cancelling the task cancels the attempt.
 
-        Raises EventRefused, or Conflict when the function is paused or too many callers wait.
+        Raises EventRefused, FunctionRefused, or Conflict when the function is paused or held back by its
+        breaker, or when too many callers wait. A caller is told so at once: its event was promised nothing.
         """
         spine, services = self._attached()
         new = self._prepare(event)
         function = self._function(new.function)
+        if function.name in self._refused:
+            raise FunctionRefused(
+                f"function {function.name!r} is refused: {self._refused[function.name]}"
+            )
         if function.name in self._paused:
             raise Conflict(
                 f"function {function.name!r} is paused; `faasd functions resume {function.name}`"
             )
+        spine.breakers.check(function.name)
         async with self._slot(function, is_nested=event.trigger == "function"):
-            claim = await spine.store.begin(new, function.limits.timeout_s + 60.0)
-            attempt = Attempt(
-                new_id(), function, (claim,), started_at=spine.clock.now(), is_sync=True
-            )
-            if on_output is not None:
-                services.listen(attempt, on_output)
-            task = self._running.start(attempt, "", spine)
+            spine.breakers.check(function.name)  # Again: others have run while it waited.
+            spine.breakers.reserve(function.name)
+            try:
+                claim = await spine.store.begin(new, function.limits.timeout_s + 60.0)
+                attempt = Attempt(
+                    new_id(), function, (claim,), started_at=spine.clock.now(), is_sync=True
+                )
+                if on_output is not None:
+                    services.listen(attempt, on_output)
+                task = self._running.start(attempt, "", spine)
+            finally:
+                spine.breakers.release(function.name)
         try:
             ended = await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -112,8 +128,13 @@ class DirectInvoker:
         return await self._set_paused(function, True)
 
     async def resume(self, function: str) -> bool:
-        """Let it run again. Raises NotFound."""
-        return await self._set_paused(function, False)
+        """Let it run again: end its pause and close its breaker. Raises NotFound."""
+        changed = await self._set_paused(function, False)
+        return self._attached()[0].breakers.close(function) or changed
+
+    def breaker(self, function: str) -> BreakerStatus:
+        """Return where the function's crash-loop breaker stands."""
+        return self._attached()[0].breakers.status(function)
 
     def running(self) -> list[Attempt]:
         """Return the attempts that run now."""
@@ -136,6 +157,11 @@ class DirectInvoker:
         """
         if self._waiting >= WAITERS_MAX:
             raise Conflict(f"cannot invoke {function.name!r}: {WAITERS_MAX} callers wait already")
+        if is_nested and self._slots.running >= NESTING_MAX * self._slots.total:
+            raise Conflict(
+                f"cannot invoke {function.name!r} from inside a sandbox: {self._slots.running} attempts run "
+                f"already, {NESTING_MAX} for each slot; does a function invoke itself without end?"
+            )
         self._waiting += 1
         self._slots.reserved += 0 if is_nested else 1
         try:

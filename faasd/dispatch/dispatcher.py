@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from faasd.dispatch.batching import ripe_at
@@ -33,12 +33,23 @@ class _Attention:
 class Dispatcher:
     """One loop over lanes. It sleeps until it is woken or the next thing is due; it never polls."""
 
-    def __init__(self, spine: Spine, slots: Slots, running: Running, paused: set[str]) -> None:
-        """`paused` holds names of functions; whoever changes it calls `wake`."""
+    def __init__(
+        self,
+        spine: Spine,
+        slots: Slots,
+        running: Running,
+        paused: set[str],
+        refused: Mapping[str, str],
+    ) -> None:
+        """`paused` holds names of functions; whoever changes it calls `wake`.
+
+        `refused` says by name why a function may not run on this host: its events wait.
+        """
         self._spine = spine
         self._slots = slots
         self._running = running
         self._paused = paused
+        self._refused = refused
         self._attention: dict[str, _Attention] = {}
         self._no_room: set[str] = set()  # Queues that had work looked for and no slot to run it.
         self._woken = asyncio.Event()
@@ -122,8 +133,26 @@ class Dispatcher:
     async def _feed(self, lane: Lane) -> float | None:
         """Start what this lane has due and room for; return when to look again, None for when woken."""
         function = self._spine.catalog.get(lane.function)
-        if function is None or function.name in self._paused:
+        if function is None or function.name in self._paused or function.name in self._refused:
             return None
+        if self._spine.breakers.is_open(function.name):
+            return await self._feed_trial(lane, function)
+        return await self._feed_freely(lane, function)
+
+    async def _feed_trial(self, lane: Lane, function: Function) -> float | None:
+        """With an open breaker: one attempt at one event when the pause is over, and nothing else."""
+        breakers = self._spine.breakers
+        if not breakers.may_begin(function.name):
+            return breakers.next_look_at(function.name)
+        breakers.reserve(function.name)
+        try:
+            return await self._feed_freely(lane, function, is_trial=True)
+        finally:
+            breakers.release(function.name)
+
+    async def _feed_freely(
+        self, lane: Lane, function: Function, *, is_trial: bool = False
+    ) -> float | None:
         room = self._slots.free_for(function, lane)
         if room == 0:
             self._no_room.add(lane.queue)
@@ -135,7 +164,8 @@ class Dispatcher:
                 return self._rate_frees_at(lane)
             room = min(room, free) if not lane.is_batch else room
         if lane.is_batch:
-            return await self._feed_batch(lane, function)
+            return await self._feed_batch(lane, function, 1 if is_trial else lane.batch_size)
+        room = 1 if is_trial else room
         claims = await self._spine.store.claim(lane, room, lane.visibility_timeout_s)
         for claim in claims:
             self._start(lane, function, (claim,))
@@ -143,14 +173,13 @@ class Dispatcher:
             return self._spine.clock.now()
         return await self._next_due_at(lane)
 
-    async def _feed_batch(self, lane: Lane, function: Function) -> float | None:
+    async def _feed_batch(self, lane: Lane, function: Function, count: int) -> float | None:
         due_count, oldest_at, next_at = await self._spine.store.waiting_since(lane.queue)
         now = self._spine.clock.now()
         ripe = ripe_at(lane, due_count, oldest_at, now)
         if ripe is None or ripe > now:
             candidates = [at for at in (ripe, next_at) if at is not None]
             return min(candidates, default=None)
-        count = lane.batch_size
         rate = self._slots.rate_of(lane)
         if rate is not None:
             count = min(count, rate.free(self._spine.clock.monotonic()))

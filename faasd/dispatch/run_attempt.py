@@ -9,6 +9,7 @@ from typing import Protocol
 
 from faasd.clock import Clock
 from faasd.dispatch.batching import outcomes_by_member
+from faasd.dispatch.breakers import Breakers
 from faasd.dispatch.conclude import conclude
 from faasd.errors import StoreError
 from faasd.interfaces import (
@@ -49,6 +50,7 @@ class Spine:
     store: InvocationStore
     logs: InvocationLogs
     catalog: Catalog
+    breakers: Breakers
     clock: Clock
     noise: Callable[[], float]
 
@@ -58,6 +60,7 @@ async def run_attempt(
 ) -> tuple[Outcome, list[Settled]]:
     """Run one leased attempt and record what became of it. When this returns, it is on disk."""
     outcome = await spine.sandboxes.run(attempt, spine.services, stop)
+    spine.breakers.ended(attempt, outcome)  # Before the slot is free: another must not slip in.
     finishes = _conclude_all(attempt, outcome, spine)
     writing = asyncio.ensure_future(_finish_until_written(finishes, spine.store, slot))
     await asyncio.sleep(0)  # Until the writer has it.

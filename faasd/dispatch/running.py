@@ -49,6 +49,7 @@ class Running:
         slot = _HeldSlot(self._slots, attempt.function.name, queue, self._on_freed)
         stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._stops[attempt.id] = (attempt, stop)
+        spine.breakers.began(attempt)
         task = asyncio.create_task(self._run(attempt, queue, spine, stop, slot))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -101,6 +102,8 @@ class Running:
             )
         finally:
             del self._stops[attempt.id]
+            if ended.outcome is None:
+                spine.breakers.ended(attempt, None)
             slot.free()
             self._on_ended(ended)
         return ended

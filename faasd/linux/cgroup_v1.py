@@ -62,6 +62,18 @@ class Group:
         """Cap processor time per wall time."""
         self._write("cpu.cfs_quota_us", max(1000, round(cores * 100_000)))
 
+    def cpu_s(self) -> float:
+        """Return the processor time used in a group of the controller cpuacct."""
+        return int(self._read("cpuacct.usage")) / 1e9
+
+    def forget_cpu(self) -> None:
+        """Count processor time anew."""
+        self._write("cpuacct.usage", 0)
+
+    def can_limit_cpu(self) -> bool:
+        """Whether this kernel was built with bandwidth control."""
+        return os.path.exists(f"{self.path}/cpu.cfs_quota_us")
+
     def procs_fd(self) -> int:
         """Open `cgroup.procs`; who writes "0" to it moves into the group."""
         return os.open(f"{self.path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)

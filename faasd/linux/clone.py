@@ -13,13 +13,14 @@ import platform
 import signal
 import sys
 
-__all__ = ["NEWIPC", "NEWNS", "NEWPID", "NEWUSER", "NEWUTS", "fork"]
+__all__ = ["NEWIPC", "NEWNET", "NEWNS", "NEWPID", "NEWUSER", "NEWUTS", "fork"]
 
 NEWNS = 0x00020000
 NEWUTS = 0x04000000
 NEWIPC = 0x08000000
 NEWUSER = 0x10000000
 NEWPID = 0x20000000
+NEWNET = 0x40000000
 _PIDFD = 0x00001000
 _INTO_CGROUP = 0x200000000
 #: clone3 came after the system call tables were unified, so every architecture but alpha says 435.

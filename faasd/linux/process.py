@@ -6,15 +6,17 @@ import ctypes
 import os
 import select
 import signal
+from collections.abc import Sequence
 
 __all__ = [
-    "CAP_SETFCAP",
+    "be_dumpable",
     "become_subreaper",
     "die_with_parent",
     "drop_capabilities",
     "forbid_new_privileges",
     "has_ended",
     "has_hung_up",
+    "keep_capabilities",
     "pid_of_pidfd",
     "raise_oom_score",
     "send_signal",
@@ -22,11 +24,12 @@ __all__ = [
 ]
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
-CAP_SETFCAP = 31
 _CAPABILITY_VERSION_3 = 0x20080522
+_OOM_SCORE_MAX = 1000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _call_prctl = _libc.prctl
@@ -60,6 +63,11 @@ def become_subreaper() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
+def be_dumpable() -> None:
+    """Own our files below /proc ourselves again, after a change of uid."""
+    _prctl(_PR_SET_DUMPABLE, 1)
+
+
 def forbid_new_privileges() -> None:
     """Make set-uid programs and file capabilities powerless for us and all descendants."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
@@ -71,21 +79,32 @@ def set_name(name: str) -> None:
     _call_prctl(_PR_SET_NAME, ctypes.addressof(text), 0, 0, 0)
 
 
-def drop_capabilities(keep: int | None = None) -> None:
-    """Give up every capability of this process, but for the one with the number `keep`. Raises OSError."""
+def drop_capabilities() -> None:
+    """Give up every capability of this process. Raises OSError."""
+    keep_capabilities(())
+
+
+def keep_capabilities(numbers: Sequence[int]) -> None:
+    """Give up every capability of this process but these, which it must have. Raises OSError.
+
+    With no_new_privs root gets none of them back from exec either.
+    """
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    sets = (ctypes.c_uint32 * 6)()  # Effective, permitted, inheritable; then their upper halves.
-    if keep is not None:
-        sets[0] = sets[1] = 1 << keep
+    mask = sum(1 << number for number in numbers)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    # Effective, permitted, inheritable; then the same of those above 31.
+    sets = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
     if _libc.capset(header, sets) != 0:
         error = ctypes.get_errno()
         raise OSError(error, f"capset: {os.strerror(error)}")
 
 
 def raise_oom_score(adjustment: int) -> None:
-    """Offer ourselves to the OOM killer before others. Raising needs no privilege."""
-    with open("/proc/self/oom_score_adj", "w") as file:
-        file.write(str(adjustment))
+    """Offer ourselves to the OOM killer so much sooner than our parent. Raising needs no privilege."""
+    with open("/proc/self/oom_score_adj", "r+") as file:
+        inherited = int(file.read())
+        file.seek(0)
+        file.write(str(min(_OOM_SCORE_MAX, inherited + adjustment)))
 
 
 def send_signal(pidfd: int, signal_number: int) -> bool:
@@ -104,10 +123,13 @@ def has_ended(pidfd: int) -> bool:
     return bool(poll.poll(0))
 
 
-def pid_of_pidfd(pidfd: int) -> int:
-    """Return the pid, as our own PID namespace counts, of a process that may live in another; -1 once reaped."""
+def pid_of_pidfd(pidfd: int) -> int | None:
+    """Return the pid, as our own PID namespace counts, of a process that may live in another.
+
+    -1 once it is reaped, 0 when our namespace does not hold it, None for a descriptor that is no pidfd.
+    """
     with open(f"/proc/self/fdinfo/{pidfd}") as file:
         for line in file:
             if line.startswith("Pid:"):
                 return int(line.split()[1])
-    return -1
+    return None

@@ -7,6 +7,7 @@ hand: `Context(function_name="thumbnail")`.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from faasd import errors
@@ -67,6 +68,7 @@ class Context:
         memory_bytes: int = 256 * 2**20,
         function_version: str = "$LATEST",
         client_context: ClientContext | None = None,
+        secrets: Mapping[str, str | bytes] | None = None,
         services: Services | None = None,
     ) -> None:
         self.function_name = function_name
@@ -87,6 +89,7 @@ class Context:
         self.scheduled_for = scheduled_for
         self.deadline = time.time() + timeout_s
         self._deadline_monotonic = time.monotonic() + timeout_s
+        self._secrets = dict(secrets or {})
         self._services = services
 
     def get_remaining_time_in_millis(self) -> int:
@@ -96,6 +99,30 @@ class Context:
     def log(self, message: object) -> None:
         """Print, as Lambda's context does."""
         print(message)  # noqa: T201 - output is the point.
+
+    def secret(self, name: str) -> str:
+        """Return a secret as text, without the newline at its end that editors leave.
+
+        Raises SecretNotGiven, which is a KeyError, when the function's `secrets` does not name it.
+        """
+        try:
+            text = self.secret_bytes(name).decode()
+        except UnicodeDecodeError:
+            # Not chained: the error that it would show holds the secret.
+            message = f"the secret {name!r} is not UTF-8 text; use context.secret_bytes({name!r})"
+            raise ValueError(message) from None
+        return text[:-1].removesuffix("\r") if text.endswith("\n") else text
+
+    def secret_bytes(self, name: str) -> bytes:
+        """Return a secret exactly as its file holds it. Raises SecretNotGiven."""
+        value = self._secrets.get(name)
+        if value is None:
+            given = ", ".join(sorted(self._secrets)) or "none"
+            raise errors.SecretNotGiven(
+                f"the function {self.function_name!r} is not given the secret {name!r} (given: {given}); "
+                f'add it to the function\'s settings: secrets = ["{name}"]'
+            )
+        return value.encode() if isinstance(value, str) else value
 
     def enqueue(
         self,

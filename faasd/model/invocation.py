@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from faasd.model.outcome import ErrorRecord
-from faasd.model.retry import Spent
+from faasd.model.retry import QUARANTINED, Spent
 
 __all__ = [
     "FINAL_STATES",
@@ -156,3 +156,8 @@ class Invocation:
     error: ErrorRecord | None
     result_json: str | None
     reason: str | None  # A sentence: why it is dead, skipped or cancelled.
+
+    @property
+    def is_quarantined(self) -> bool:
+        """Whether it is, or was until it was dropped, a dead letter because it killed its sandboxes."""
+        return self.state in ("dead", "dropped") and (self.reason or "").startswith(QUARANTINED)

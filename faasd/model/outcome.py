@@ -7,6 +7,7 @@ from typing import Any
 
 __all__ = [
     "CHARGED",
+    "KILLED",
     "NEVER_RAN",
     "OUTCOME_MEANINGS",
     "REASON_MEANINGS",
@@ -43,6 +44,8 @@ REASON_MEANINGS = {
 
 #: Outcomes that spend one of the function's attempts.
 CHARGED = frozenset({"error", "timeout", "oom", "crashed", "output-limit", "init-error"})
+#: Charged outcomes in which the sandbox died with the event in its hands.
+KILLED = frozenset({"crashed", "oom"})
 #: Outcomes that are not the function's doing and spend none; each has its own cap.
 UNCHARGED = frozenset({"lost", "drained", "sandbox-failed"})
 NEVER_RAN = frozenset(REASON_MEANINGS)
@@ -50,20 +53,23 @@ NEVER_RAN = frozenset(REASON_MEANINGS)
 
 @dataclass(frozen=True)
 class ErrorRecord:
-    """What went wrong, as it is stored and shown."""
+    """What went wrong, as it is stored and shown. `hint` says which setting would have allowed it."""
 
     type: str
     message: str
     stack: tuple[str, ...] = ()  # Frames of the handler's own code, outermost first.
+    hint: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready object."""
-        return {"type": self.type, "message": self.message, "stack": list(self.stack)}
+        stack = list(self.stack)
+        return {"type": self.type, "message": self.message, "stack": stack, "hint": self.hint}
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> ErrorRecord:
         """Read what `to_json` wrote."""
-        return ErrorRecord(value["type"], value["message"], tuple(value.get("stack", ())))
+        stack = tuple(value.get("stack", ()))
+        return ErrorRecord(value["type"], value["message"], stack, value.get("hint"))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-__all__ = ["CONFIG_NAME", "SOCKET_NAME", "config_candidates", "find_config", "places"]
+__all__ = [
+    "CONFIG_NAME",
+    "SOCKET_NAME",
+    "config_candidates",
+    "find_config",
+    "places",
+    "secrets_place",
+]
 
 CONFIG_NAME = "faasd.toml"
 SOCKET_NAME = "faasd.sock"
@@ -39,6 +46,14 @@ def places(
         return state_dir, _below(path, socket)
     runtime_dir = state_dir if state else _runtime_dir(is_system, env) or state_dir
     return state_dir, os.path.join(runtime_dir, SOCKET_NAME)
+
+
+def secrets_place(config_path: str, daemon: Mapping[str, str], environ: Mapping[str, str]) -> str:
+    """Return the directory of secrets: the setting, systemd's for credentials, or `secrets` beside the file."""
+    path = os.path.abspath(config_path)
+    if daemon.get("secrets_dir"):
+        return _below(path, daemon["secrets_dir"])
+    return environ.get("CREDENTIALS_DIRECTORY") or _below(path, "secrets")
 
 
 def _runtime_dir(is_system: bool, env: Mapping[str, str]) -> str | None:

@@ -4,7 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["Permissions", "Ports"]
+__all__ = ["RESERVED_VARIABLES", "Permissions", "Ports"]
+
+#: Environment variables that faasd sets itself, whatever a function is given.
+RESERVED_VARIABLES = frozenset(
+    {
+        "AWS_EXECUTION_ENV",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "AWS_LAMBDA_LOG_GROUP_NAME",
+        "CREDENTIALS_DIRECTORY",
+        "FAASD_ATTEMPT",
+        "FAASD_DEADLINE",
+        "FAASD_FUNCTION",
+        "FAASD_INVOCATION_ID",
+        "FAASD_PATH",
+        "FAASD_SANDBOX_OF",
+        "FAASD_SCHEDULED_FOR",
+        "FAASD_TRIGGER",
+        "LAMBDA_TASK_ROOT",
+        "_HANDLER",
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from faasd.model.outcome import CHARGED, Outcome
+from faasd.model.outcome import CHARGED, KILLED, Outcome
 
 __all__ = [
     "DRAINED_MAX",
     "LOST_MAX",
+    "QUARANTINED",
+    "QUARANTINE_DEATHS",
     "SANDBOX_FAILED_MAX",
     "DeadLetter",
     "Done",
@@ -23,6 +25,10 @@ __all__ = [
 LOST_MAX = 5
 SANDBOX_FAILED_MAX = 10
 DRAINED_MAX = 100
+#: An event that has killed so many sandboxes is put aside, whatever attempts the function has left for it.
+QUARANTINE_DEATHS = 5
+#: How the reason of such a dead letter begins.
+QUARANTINED = "quarantined"
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class Spent:
     lost: int = 0
     sandbox_failed: int = 0
     drained: int = 0
+    died: int = 0  # Charged ones in which the sandbox died: crashed and oom.
 
     def plus(self, outcome_word: str) -> Spent:
         """Return the counts after one more attempt with this outcome."""
@@ -66,6 +73,7 @@ class Spent:
             self.lost + (outcome_word == "lost"),
             self.sandbox_failed + (outcome_word == "sandbox-failed"),
             self.drained + (outcome_word == "drained"),
+            self.died + (outcome_word in KILLED),
         )
 
 
@@ -105,13 +113,19 @@ def decide(
     if outcome.word in ("ok", "cancelled"):
         return Done()
     if outcome.word == "lost":  # The handler may be what killed the host, so this is capped too.
-        return _uncharged(spent.lost, LOST_MAX, now, "the daemon or host died under it")
+        reason = f"{QUARANTINED}: the daemon or host died under it"
+        return _uncharged(spent.lost, LOST_MAX, now, reason)
     if outcome.word == "drained":
         return _uncharged(spent.drained, DRAINED_MAX, now, "it was drained")
     if outcome.word == "sandbox-failed":
         delay = min(2.0 ** min(spent.sandbox_failed - 1, 10), 60.0)
-        reason = "its sandbox could not be made"
+        reason = f"{QUARANTINED}: its sandbox could not be made or kept"
         return _uncharged(spent.sandbox_failed, SANDBOX_FAILED_MAX, now + delay, reason)
+    if spent.died >= QUARANTINE_DEATHS or 2 <= spent.died == spent.attempts >= policy.attempts:
+        reason = (
+            f"{QUARANTINED}: {spent.died} of its {spent.attempts} attempts killed their sandbox"
+        )
+        return DeadLetter(f"{reason}; the last ended as {outcome.word}")
     if spent.attempts >= policy.attempts:
         times = "attempt" if spent.attempts == 1 else "attempts"
         return DeadLetter(f"{spent.attempts} {times} used up; the last ended as {outcome.word}")

@@ -7,6 +7,8 @@ import os
 import signal
 from typing import Any, Callable
 
+from faasd.runtime.os_errors import os_errors
+
 __all__ = ["run"]
 
 
@@ -45,10 +47,14 @@ def _why_not(name: str, error: OSError) -> dict[str, Any]:
                 else "there is no such file"
             )
     elif isinstance(error, PermissionError):
+        # access(2) asks for its mode alone, of which the file wall knows nothing.
         kind, reason = "CommandNotExecutable", "it is not executable; try chmod +x"
+        if os.access(name, os.X_OK):
+            reason = "it may not be run: it was not given, or its file system allows no programs"
     elif error.errno == errno.ENOEXEC:
         kind, reason = (
             "CommandNotExecutable",
             "it is no program; does its first line (#!) name its interpreter?",
         )
-    return {"type": kind, "message": f"cannot run the command {name!r}: {reason}", "stack": []}
+    message = f"cannot run the command {name!r}: {reason}"
+    return {"type": kind, "message": message, "stack": [], "os_errors": os_errors(error)}

@@ -5,12 +5,24 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any, Callable
 
-from faasd.linux import clone, landlock, mounts, namespaces, process, rlimits
+from faasd.linux import (
+    clone,
+    landlock,
+    loopback,
+    mounts,
+    namespaces,
+    process,
+    rlimits,
+    seccomp,
+    users,
+)
+from faasd.runtime import report, system_call_filter
 from faasd.runtime.file_walls import FileWalls
 
 __all__ = [
@@ -19,32 +31,50 @@ __all__ = [
     "fork",
     "fork_and",
     "join_cgroups",
+    "namespaces_of_attempts",
     "probe_namespaces",
     "probe_walls",
 ]
 
 _OWN_DIR = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_FLAGS = {"pid": clone.NEWPID, "ipc": clone.NEWIPC, "uts": clone.NEWUTS, "user": clone.NEWUSER}
+#: What a zygote of root's keeps, in its user namespace if it has one: to give its sandboxes their namespaces.
+_CAP_SYS_CHROOT, _CAP_SYS_ADMIN = 18, 21
+#: Zero would not stop a core dump where the host pipes them to a program; this stops both kinds.
+_CORE_BYTES = 1
+
+_FLAGS = {
+    "pid": clone.NEWPID,
+    "ipc": clone.NEWIPC,
+    "uts": clone.NEWUTS,
+    "user": clone.NEWUSER,
+    "net": clone.NEWNET,
+    "mnt": clone.NEWNS,
+}
 
 
 def fork(
     policy: dict[str, Any],
     cgroup_fds: Sequence[int],
     *,
+    besides: Sequence[str] = (),
     is_plain: bool = False,
-    has_mounts: bool = False,
 ) -> tuple[int, int]:
     """Fork a process into the policy's namespaces and cgroups; returns (pid, pidfd), or (0, -1) in the child.
 
     The child is itself in its user namespace, and in its cgroups, before anything else happens in it. Where
     that fails it returns all the same, as the child that it is, and `contain_zygote` or `contain_handler`
     raises: an exception from here would have it go on as a second copy of its parent.
-    `is_plain` is for a child that runs only our code; see `clone.fork`. `has_mounts` is for one that will make
-    mounts of its own.
+    `besides` names namespaces for this child that those it forks will share.
+    `is_plain` is for a child that runs only our code; see `clone.fork`.
     """
-    flags = sum(_FLAGS[name] for name in policy["namespaces"]) | clone.NEWNS * has_mounts
+    flags = sum(_FLAGS[name] for name in (*policy["namespaces"], *besides))
     into = cgroup_fds[0] if policy["cgroup"] == "v2" and cgroup_fds else None
     uid, gid = os.geteuid(), os.getegid()  # Asked here: in the child they are unmapped at first.
+    identity = policy.get("identity")
+    if identity is not None and identity["uid"] != uid:
+        return _fork_another_user(policy, identity, flags, into, cgroup_fds)
+    if identity is not None:
+        into = None  # The group is the daemon's; `cgroup.procs`, which that opened, lets us in.
     pid, pidfd = clone.fork(flags, into, is_plain=is_plain)
     if pid == 0:
         try:
@@ -52,9 +82,63 @@ def fork(
                 namespaces.map_ourselves(uid, gid)
             if policy["cgroup"] == "v1":
                 join_cgroups(cgroup_fds)
+            elif identity is not None:
+                join_cgroups(cgroup_fds[1:])
         except OSError as error:
             policy["failure"] = f"cannot enter its namespaces and cgroups: {error}"
     return pid, pidfd
+
+
+def _fork_another_user(
+    policy: dict[str, Any],
+    identity: dict[str, Any],
+    flags: int,
+    into: int | None,
+    cgroup_fds: Sequence[int],
+) -> tuple[int, int]:
+    """Fork a process that is another user from its first moment on; for the root zygote of a daemon that is root.
+
+    In a user namespace that user may be there alone, and only its creator's side may say who that is: the
+    child waits for it. It is as contained as if a daemon of that user had forked it.
+    """
+    gate, opener = os.pipe()
+    try:
+        pid, pidfd = clone.fork(flags, into)
+    except OSError:
+        os.close(gate)
+        os.close(opener)
+        raise
+    if pid == 0:
+        os.close(opener)
+        _become(policy, identity, gate, cgroup_fds)
+        return pid, pidfd
+    os.close(gate)
+    try:
+        if "user" in policy["namespaces"]:
+            namespaces.map_child(pid, identity["uid"], [identity["gid"], *identity["groups"]])
+        os.write(opener, b"x")
+    except OSError:
+        os.close(opener)  # It sees that without a word, and ends.
+        os.close(pidfd)
+        os.waitpid(pid, 0)
+        raise
+    os.close(opener)
+    return pid, pidfd
+
+
+def _become(
+    policy: dict[str, Any], identity: dict[str, Any], gate: int, cgroup_fds: Sequence[int]
+) -> None:
+    try:
+        is_mapped = os.read(gate, 1)
+        os.close(gate)
+        if not is_mapped:
+            os._exit(1)
+        if policy["cgroup"] == "v1":
+            join_cgroups(cgroup_fds)  # While we are root still.
+        users.become(identity["uid"], identity["gid"], identity["groups"])
+    except OSError as error:
+        policy["failure"] = f"cannot become user {identity['name']!r}: {error}"
 
 
 def _raise_failure_of_fork(policy: dict[str, Any]) -> None:
@@ -63,7 +147,7 @@ def _raise_failure_of_fork(policy: dict[str, Any]) -> None:
 
 
 def join_cgroups(procs_fds: Sequence[int]) -> None:
-    """Move ourselves into cgroups of version 1, given their open `cgroup.procs`."""
+    """Move ourselves into cgroups, given their open `cgroup.procs`."""
     for fd in procs_fds:
         os.write(fd, b"0")
 
@@ -71,31 +155,79 @@ def join_cgroups(procs_fds: Sequence[int]) -> None:
 def contain_zygote(policy: dict[str, Any]) -> None:
     """Close a zygote in before it imports the handler. What is set here, its sandboxes inherit."""
     _raise_failure_of_fork(policy)
+    _check_reading(policy)
     process.raise_oom_score(policy["oom_score"])  # The daemon must never be the victim.
-    rlimits.lower("CORE", 0)
+    rlimits.lower("CORE", _CORE_BYTES)
     rlimits.lower("FSIZE", policy["file_size_bytes"])
     _limit_data(policy)
     process.forbid_new_privileges()
+    if "net" in policy["zygote_namespaces"]:
+        loopback.bring_up()
     os.chdir(policy["code_dir"])
-    # Last: from here on nothing can be mounted, nor opened but what the function was given.
+    # From here on nothing can be mounted, nor opened but what the function was given.
     policy["file_walls"] = FileWalls(policy)
-    if "user" in policy["namespaces"]:
-        # A sandbox gets a user namespace of its own, with capabilities of its own to close itself in; to map
-        # root's uid there, its parent must have this one. Without such namespaces, a zygote that is root
-        # must keep what it needs to fork a sandbox.
-        process.drop_capabilities(keep=process.CAP_SETFCAP if os.geteuid() == 0 else None)
+    _drop_zygotes_capabilities(policy)
+    if policy["system_calls"]:
+        system_call_filter.for_attempt()  # Made here once, for all that is forked from here.
+        has_own_network = "net" in policy["zygote_namespaces"]
+        # Last: it forbids what the above is made of.
+        system_call_filter.for_zygote(policy["network"], has_own_network=has_own_network).load()
+
+
+def _check_reading(policy: dict[str, Any]) -> None:
+    """See that another user can read what an import needs. Raises InitFailed."""
+    identity = policy.get("identity")
+    if identity is None:
+        return
+    needed = [policy["code_dir"]]
+    if policy["module"] is not None:
+        needed.append(os.path.realpath(os.__file__))  # Where the standard library is.
+    closed = users.closed_part(needed)
+    if closed is not None:
+        path, part = closed
+        hint = "chmod o+rx" if os.path.isdir(part) else "chmod o+r"
+        message = (
+            f"user {identity['name']!r} may not read {path}: {part} is closed to him; run: {hint} {part}, "
+            "or keep it elsewhere"
+        )
+        raise report.InitFailed({"type": "PermissionError", "message": message, "stack": []})
 
 
 def contain_handler(policy: dict[str, Any]) -> None:
     """Close in the process that runs the handler. The order is the argument."""
     _raise_failure_of_fork(policy)
     os.setsid()  # A group of its own, which a soft signal can reach as a whole.
-    rlimits.lower("NOFILE", policy["open_files"])
     _limit_data(policy)  # Again: it is counted from what this process has now.
     if policy["processes_rlimit"] is not None:
         rlimits.lower("NPROC", policy["processes_rlimit"])
+    if policy["cpu_time_s"] is not None:
+        # Behind the daemon's watch over the whole tree: for each process, and only to the second.
+        limit_s = math.ceil(policy["cpu_time_s"]) + 1
+        rlimits.lower("CPU", limit_s + 1)
+        rlimits.set_soft("CPU", limit_s)  # SIGXCPU, which says why; a second later SIGKILL.
     policy["file_walls"].close_in_handler(policy)
-    process.drop_capabilities()  # Last: they came with the user namespace and were for the above.
+    rlimits.lower("NOFILE", policy["open_files"])  # Not before: the walls are many open files.
+    process.drop_capabilities()  # Those of root, or of the user namespace: they were for the above.
+    if policy["system_calls"]:
+        system_call_filter.for_attempt().load()  # Last: it forbids what the above is made of.
+
+
+def _drop_zygotes_capabilities(policy: dict[str, Any]) -> None:
+    """Leave no more than what forking sandboxes takes; with user namespaces for them that is nothing."""
+    if "user" in namespaces_of_attempts(policy) or os.geteuid() != 0:
+        process.drop_capabilities()
+    else:
+        process.keep_capabilities((_CAP_SYS_CHROOT, _CAP_SYS_ADMIN))
+
+
+def namespaces_of_attempts(policy: dict[str, Any]) -> list[str]:
+    """Return the namespaces of a zygote's sandboxes: its own, but a user namespace only where we are not root.
+
+    To nest one that holds uid 0, the zygote would have to keep CAP_SETFCAP while it imports the function's
+    module, which could then give a program of root's any capability, for whoever runs it on the host.
+    """
+    names: list[str] = policy["namespaces"]
+    return [name for name in names if name != "user" or os.geteuid() != 0]
 
 
 def _limit_data(policy: dict[str, Any]) -> None:
@@ -106,18 +238,20 @@ def _limit_data(policy: dict[str, Any]) -> None:
 def probe_walls(namespaces_found: Sequence[str]) -> dict[str, Any]:
     """Return what else this host lets us build: fields of faasd/sandbox/policy.py's Walls."""
     names = list(namespaces_found)
-    has_mounts = bool(names) and _has_mounts(names, _try_view)
+    has_mounts = _gives(names, "mnt", _try_view)
     return {
         "landlock": landlock.abi(),
         "python_paths": _python_paths(),
         "mounts": has_mounts,
-        "private_proc": has_mounts and _has_mounts(names, lambda: mounts.mount_proc("/proc")),
+        "private_proc": has_mounts and _gives(names, "mnt", lambda: mounts.mount_proc("/proc")),
+        "seccomp": seccomp.is_available(),
+        "user_namespaces": _can_be_others(namespaces_found),
+        "network_namespace": _gives(names, "net", loopback.bring_up),
     }
 
 
-def _has_mounts(names: list[str], attempt: Callable[[], None]) -> bool:
-    """Try something out in a mount namespace of its own."""
-    policy = {"namespaces": names, "cgroup": None}
+def _gives(names: list[str], kind: str, attempt: Callable[[], None]) -> bool:
+    """Try something out in one more namespace, of this kind, beside those that were found."""
 
     def works() -> bool:
         try:
@@ -127,7 +261,7 @@ def _has_mounts(names: list[str], attempt: Callable[[], None]) -> bool:
         return True
 
     try:
-        return _forks(policy, works, has_mounts=True)
+        return bool(names) and _forks({"namespaces": names, "cgroup": None}, works, (kind,))
     except OSError:
         return False
 
@@ -151,6 +285,19 @@ def _python_paths() -> list[str]:
     return sorted({os.path.abspath(path) for path in (*paths, program) if path})
 
 
+def _can_be_others(namespaces_found: Sequence[str]) -> bool:
+    """Whether other users can be forked into namespaces of theirs, and nest these as zygotes do."""
+    if os.geteuid() != 0 or not namespaces_found:
+        return False
+    names = ["user", "pid", "ipc", "uts"]
+    nobody = {"name": "nobody", "uid": 65534, "gid": 65534, "groups": [65534]}
+    outer = {"namespaces": names, "cgroup": None, "identity": nobody}
+    try:
+        return _forks(outer, lambda: _forks({**outer, "identity": None}, lambda: True))
+    except OSError:
+        return False
+
+
 def probe_namespaces() -> list[str]:
     """Return the namespaces that this host lets us nest twice, as zygote and sandbox need it; empty for none."""
     plain = ["pid", "ipc", "uts"]
@@ -165,17 +312,17 @@ def probe_namespaces() -> list[str]:
     return []
 
 
-def _forks(policy: dict[str, Any], then: Any, *, has_mounts: bool = False) -> bool:
-    pid, pidfd = fork_and(policy, then, has_mounts=has_mounts)
+def _forks(policy: dict[str, Any], then: Any, besides: Sequence[str] = ()) -> bool:
+    pid, pidfd = fork_and(policy, then, besides)
     os.close(pidfd)
     return os.waitpid(pid, 0)[1] == 0
 
 
-def fork_and(policy: dict[str, Any], then: Any, *, has_mounts: bool = False) -> tuple[int, int]:
+def fork_and(policy: dict[str, Any], then: Any, besides: Sequence[str] = ()) -> tuple[int, int]:
     """Fork a child that calls `then`, exits 0 when that is true and 1 otherwise."""
     pid = -1
     try:
-        pid, pidfd = fork(policy, (), has_mounts=has_mounts)
+        pid, pidfd = fork(policy, (), besides=besides)
         if pid == 0:
             os._exit(0 if "failure" not in policy and then() else 1)
     except OSError:

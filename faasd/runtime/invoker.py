@@ -17,7 +17,7 @@ import threading
 import types
 
 # Not through `signal`, which makes enums of all that was set before, 64 blocked signals among it.
-from _signal import SIG_IGN, pthread_sigmask  # type: ignore[import-not-found]
+from _signal import SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, getsignal, pthread_sigmask  # type: ignore[import-not-found]
 from _signal import signal as handle_signal
 from typing import Any, Callable, NoReturn
 
@@ -25,14 +25,14 @@ from faasd import wire
 from faasd.model.context import ClientContext, Context, SoftTimeout
 from faasd.model.event import decode_json, encode_json
 from faasd.model.units import format_size
-from faasd.runtime import command, containment, handler_loader, report
+from faasd.runtime import command, containment, handler_loader, report, secrets_in_memory
 from faasd.runtime.log_capture import capture_logging
 
 __all__ = ["Channel", "run"]
 
 #: Handlers that close the low descriptors, as daemons do, keep their channel.
 _CHANNEL_FD_MIN = 100
-_HEADER_BYTES_MAX = 2**20
+_HEADER_BYTES_MAX = 2 * 2**20  # Secrets are the most of it; see secret_files.SECRETS_BYTES_MAX.
 
 
 class Channel:
@@ -97,7 +97,7 @@ def run(policy: dict[str, Any], channel_fd: int, stdout: int, stderr: int) -> No
         event_text = channel.receive(header["event_bytes"])  # A batch may be larger than any reply.
         try:
             _start_afresh(header)
-            containment.contain_handler(policy)
+            _contain(policy, header)
         except (OSError, ValueError) as error:
             record = report.error_record(error, f"cannot close the sandbox in: {error}")
             channel.send({"op": "failed", "error": record})
@@ -113,6 +113,16 @@ def run(policy: dict[str, Any], channel_fd: int, stdout: int, stderr: int) -> No
     finally:
         _flush()
         os._exit(code)
+
+
+def _contain(policy: dict[str, Any], header: dict[str, Any]) -> None:
+    """Close this process in, with its secrets on this side of the walls."""
+    secrets = header["secrets"] = secrets_in_memory.values(header)
+    # Stored before, because the highest descriptor is limited then; linked after, where paths are its own.
+    fds = secrets_in_memory.store(secrets, is_command=policy["module"] is None)
+    containment.contain_handler(policy)
+    if fds:
+        secrets_in_memory.link(header["env"]["CREDENTIALS_DIRECTORY"], fds)
 
 
 def _report(
@@ -185,6 +195,7 @@ async def _await(coroutine: Any, soft_stop: _SoftStop) -> Any:
     # signal cancels the task, and the handler sees asyncio.CancelledError.
     task = asyncio.ensure_future(coroutine)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    soft_stop.adopt()
     try:
         return await task
     finally:
@@ -195,10 +206,25 @@ async def _await(coroutine: Any, soft_stop: _SoftStop) -> Any:
 class _SoftStop:
     """SIGTERM raises SoftTimeout, while the handler runs and not a moment longer."""
 
+    def __init__(self) -> None:
+        self._ours: list[Any] = [self._raise]
+        self._held_back = threading.local()  # The signal mask of each thread that forks.
+
+    def adopt(self) -> None:
+        """Take the present handler for ours as well."""
+        self._ours.append(getsignal(signal.SIGTERM))
+
     def arm(self) -> None:
         """From here on the signal raises; one that came earlier does so now."""
         handle_signal(signal.SIGTERM, self._raise)
-        pthread_sigmask(signal.SIG_SETMASK, ())
+        # What the handler forks must end when the handler says so, as elsewhere: a process of a pool that is
+        # told to terminate while it waits in C would never come to run our Python.
+        os.register_at_fork(
+            before=self._hold_back,
+            after_in_parent=self._let_through,
+            after_in_child=self._forget_in_child,
+        )
+        pthread_sigmask(SIG_SETMASK, ())
 
     def disarm(self) -> None:
         """From here on the signal is ignored: the report is on its way."""
@@ -206,6 +232,18 @@ class _SoftStop:
             handle_signal(signal.SIGTERM, SIG_IGN)
         except ValueError:
             pass  # A thread that the handler forked in; its main thread is elsewhere.
+
+    def _hold_back(self) -> None:
+        # A signal that reached the child before it had forgotten our handler would be lost.
+        self._held_back.mask = pthread_sigmask(SIG_BLOCK, (signal.SIGTERM,))
+
+    def _let_through(self) -> None:
+        pthread_sigmask(SIG_SETMASK, self._held_back.mask)
+
+    def _forget_in_child(self) -> None:
+        if getsignal(signal.SIGTERM) in self._ours:
+            handle_signal(signal.SIGTERM, SIG_DFL)
+        self._let_through()
 
     def _raise(self, _number: int, _frame: Any) -> None:
         raise SoftTimeout("the attempt's time is over")
@@ -222,6 +260,7 @@ def _context(header: dict[str, Any], channel: Channel) -> Context:
         timeout_s=header["remaining_s"],
         memory_bytes=header["memory_bytes"],
         client_context=ClientContext(**client) if client else None,
+        secrets=header["secrets"],
         services=channel,
     )
 

@@ -7,6 +7,8 @@ import os
 import traceback
 from typing import Any
 
+from faasd.runtime.os_errors import os_errors
+
 __all__ = ["InitFailed", "error_record", "unencodable"]
 
 _OWN_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -24,11 +26,12 @@ class InitFailed(Exception):
 
 
 def error_record(error: BaseException, message: str | None = None) -> dict[str, Any]:
-    """Return type, message and stack of an exception; none of them is unbounded, whatever it holds."""
+    """Return type, message, stack and OSErrors of an exception; none is unbounded, whatever it holds."""
     return {
         "type": type(error).__name__,
         "message": _cut(_text_of(error) if message is None else message, _MESSAGE_CHARS_MAX),
         "stack": _stack_of(error),
+        "os_errors": os_errors(error),
     }
 
 

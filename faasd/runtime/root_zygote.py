@@ -82,7 +82,7 @@ class RootZygote:
     def _fork(self, request: dict[str, Any], fds: list[int]) -> None:
         policy = request["policy"]
         try:
-            pid, pidfd = containment.fork(policy, fds[3:], has_mounts=policy["mounts"])
+            pid, pidfd = containment.fork(policy, fds[3:], besides=policy["zygote_namespaces"])
         except OSError as error:
             wire.send(
                 self._control, {"op": "fork-failed", "id": request["id"], "message": str(error)}

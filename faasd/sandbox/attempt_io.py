@@ -1,7 +1,8 @@
 """What goes in and out of one sandbox: its channel, its two output pipes, the status of its end.
 
 Everything that comes out is hostile: frames are bounded and checked, reading never waits, and garbage ends
-up as `broken_protocol`.
+up as `broken_protocol`. What comes too fast is read slower: a channel rests in proportion to the time that it
+has cost us, and is not read on while answers wait to be fetched; the sandbox then waits in its own `send`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,13 +22,24 @@ from faasd.interfaces import AttemptServices
 from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.event import decode_json
 from faasd.sandbox import policy
+from faasd.sandbox.classify import status_from
+from faasd.sandbox.masking import Masker
 from faasd.sandbox.output import FAR_OVER, Output
 
 __all__ = ["AttemptIo"]
 
 _READ_BYTES = 65536
+#: While each line is kept: it may be all newlines, and each of them is work.
+_LINES_READ_BYTES = 8192
 #: Requests of one sandbox that are served at once; with more, its channel is not read on.
 _REQUESTS_MAX = 16
+_ERROR_LINES_KEPT = 20
+#: Answers that the sandbox has not fetched; with more, no new request is taken.
+_OUTBOX_BYTES_MAX = 2**20
+#: How long a channel rests for each second that we have worked for it, how often, and in which portions.
+_REST_FACTOR = 4
+_REST_AFTER_S = 0.002
+_FRAMES_AT_ONCE = 100
 
 
 class AttemptIo:
@@ -38,13 +51,14 @@ class AttemptIo:
         services: AttemptServices,
         clock: Clock,
         on_breach: Callable[[str], None],
+        masker: Masker | None = None,
     ) -> None:
         self.report: dict[str, Any] | None = None
         self.result_json: str | None = None
         self.broken_protocol: str | None = None
         self.command_output = bytearray()
         self.command_output_is_cut = False
-        self.last_error_line = ""
+        self.error_lines: deque[str] = deque(maxlen=_ERROR_LINES_KEPT)
         self._attempt = attempt
         self._services = services
         self._clock = clock
@@ -52,12 +66,17 @@ class AttemptIo:
         self._limits = attempt.function.limits
         self._is_command = attempt.function.handler is None
         self._command_bytes = 0
-        self.output = Output(self._limits, clock, self._take_lines)
+        self.output = Output(self._limits, clock, self._take_lines, masker)
         self._loop = asyncio.get_running_loop()
         self._frames = wire.FrameReader(policy.frame_bytes_max(attempt.function))
         self._awaits_result = False
         self._progress: dict[str, Any] | None = None
         self._is_reading_channel = False
+        self._texts: deque[bytes] = deque()  # Frames that have come and are not taken yet.
+        self._is_finishing = False  # Nobody is left to be answered.
+        self._is_over = False  # The channel has ended, or is broken.
+        self._cost_s = 0.0  # What the channel has cost since its last rest.
+        self._rest: asyncio.Handle | None = None
         self._outbox = bytearray()
         self._requests: set[asyncio.Task[None]] = set()
         self._channel, channel = socket.socketpair()
@@ -76,12 +95,17 @@ class AttemptIo:
         while self.child_fds:
             os.close(self.child_fds.pop())
 
+    def give_pipes_to(self, uid: int, gid: int) -> None:
+        """Let another user open his output by name, as a shell's `>/dev/stderr` does. Raises OSError."""
+        for fd in self.child_fds[1:]:
+            os.fchown(fd, uid, gid)
+
     def begin(self, *frames: bytes) -> None:
         """Send the first frames and start to read."""
         for fd, name in self._pipes.items():
             if name != "status":
                 self._loop.add_reader(fd, self._read_pipe, fd)
-        self._resume_channel()
+        self._settle_reading()
         for frame in frames:
             self._write(frame)
 
@@ -94,12 +118,11 @@ class AttemptIo:
         for fd, name in list(self._pipes.items()):
             while name != "status" and fd in self._pipes and self._read_pipe(fd):
                 pass
-        while self._is_reading_channel and self._read_channel():
-            pass
+        self._finish_channel()
         self.output.finish()
         status = None
-        with contextlib.suppress(BlockingIOError, ValueError):
-            status = int(os.read(self._status_fd, 16) or b"none")
+        with contextlib.suppress(BlockingIOError):
+            status = status_from(os.read(self._status_fd, 16))
         if self._frames.is_within_frame or self._awaits_result:
             self.broken_protocol = self.broken_protocol or "its last frame is incomplete"
         return status
@@ -107,6 +130,7 @@ class AttemptIo:
     async def close(self) -> None:
         """Close every descriptor; requests that wait for another function are let go of."""
         self.close_child_fds()
+        self._is_over = True
         self._stop_channel()
         if self._outbox:
             self._loop.remove_writer(self._channel.fileno())
@@ -121,7 +145,7 @@ class AttemptIo:
     def _take_lines(self, lines: Sequence[OutputLine]) -> None:
         for line in lines:
             if line.stream == "stderr" and line.text.strip():
-                self.last_error_line = line.text
+                self.error_lines.append(line.text)
         self._services.output(self._attempt, lines)
 
     # Pipes.
@@ -129,7 +153,7 @@ class AttemptIo:
     def _read_pipe(self, fd: int) -> bool:
         """Read once; False when nothing is there, now or for ever."""
         try:
-            data = os.read(fd, _READ_BYTES)
+            data = os.read(fd, _READ_BYTES if self.output.is_truncated else _LINES_READ_BYTES)
         except BlockingIOError:
             return False
         if not data:
@@ -161,18 +185,55 @@ class AttemptIo:
 
     # The channel.
 
-    def _resume_channel(self) -> None:
-        if not self._is_reading_channel:
+    def _settle_reading(self) -> None:
+        """Go on with the channel, let it rest, or wait for answers to be given and fetched."""
+        is_busy = len(self._requests) >= _REQUESTS_MAX or len(self._outbox) > _OUTBOX_BYTES_MAX
+        if self._is_over or self._is_finishing or is_busy or self._rest is not None:
+            self._stop_reading()
+        elif self._cost_s > _REST_AFTER_S:
+            self._stop_reading()
+            rest_s, self._cost_s = self._cost_s * _REST_FACTOR, 0.0
+            self._rest = self._loop.call_later(rest_s, self._end_rest)
+        elif self._texts:
+            self._stop_reading()
+            self._rest = self._loop.call_soon(self._end_rest)
+        elif not self._is_reading_channel:
             self._is_reading_channel = True
             self._loop.add_reader(self._channel.fileno(), self._read_channel)
 
-    def _stop_channel(self) -> None:
+    def _end_rest(self) -> None:
+        self._rest = None
+        self._take_frames()
+        self._settle_reading()
+
+    def _stop_reading(self) -> None:
         if self._is_reading_channel:
             self._is_reading_channel = False
             self._loop.remove_reader(self._channel.fileno())
 
-    def _read_channel(self) -> bool:
+    def _stop_channel(self) -> None:
+        self._stop_reading()
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+
+    def _finish_channel(self) -> None:
+        """Take what has come before the end. Who asked for something then is gone, so nobody is answered."""
+        self._stop_channel()
+        self._is_finishing = True
+        while not self._is_over:
+            self._take_frames()
+            if not self._texts and not self._receive():
+                break
+
+    def _read_channel(self) -> None:
+        if self._receive():
+            self._take_frames()
+        self._settle_reading()
+
+    def _receive(self) -> bool:
         """Read once; False when nothing is there, now or for ever."""
+        began = self._clock.monotonic()
         try:
             data = self._channel.recv(_READ_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -180,20 +241,42 @@ class AttemptIo:
         except OSError:
             data = b""
         if not data:
-            self._stop_channel()
+            self._is_over = True
             return False
         try:
-            for text in self._frames.feed(data):
-                self._take_frame(text)
+            self._texts += self._frames.feed(data)
+        except WireError as error:
+            self._break(error)
+        self._cost_s += self._clock.monotonic() - began
+        return True
+
+    def _take_frames(self) -> None:
+        """Take some of the frames that have come, at most until there is something to wait for."""
+        began = self._clock.monotonic()
+        try:
+            for _ in range(min(len(self._texts), _FRAMES_AT_ONCE)):
+                if len(self._requests) >= _REQUESTS_MAX and not self._is_finishing:
+                    break
+                self._take_frame(self._texts.popleft())
             if self._progress is not None:
                 self._services.progress(self._attempt, self._progress)
                 self._progress = None
-        except (WireError, KeyError, ValueError, TypeError, RecursionError) as error:
-            self.broken_protocol = str(error)
-            self._stop_channel()  # It has nothing more to say that we would believe.
-            self._on_breach("crashed")
-            return False
-        return True
+        except (
+            WireError,
+            KeyError,
+            ValueError,
+            TypeError,
+            ArithmeticError,
+            RecursionError,
+        ) as error:
+            self._break(error)
+        self._cost_s += self._clock.monotonic() - began
+
+    def _break(self, error: Exception) -> None:
+        self.broken_protocol = str(error) or type(error).__name__
+        self._is_over = True  # It has nothing more to say that we would believe.
+        self._texts.clear()
+        self._on_breach("crashed")
 
     def _take_frame(self, text: bytes) -> None:
         if self._awaits_result:
@@ -224,11 +307,15 @@ class AttemptIo:
             raise WireError(f"a frame says {str(op)[:50]!r}")
 
     def _serve(self, op: str, request: dict[str, Any]) -> None:
+        if self._is_finishing:
+            return
         task = self._loop.create_task(self._reply(op, request))
         self._requests.add(task)
-        task.add_done_callback(self._requests.discard)
-        if len(self._requests) >= _REQUESTS_MAX:
-            self._stop_channel()
+        task.add_done_callback(self._answered)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._requests.discard(task)
+        self._settle_reading()
 
     async def _reply(self, op: str, request: dict[str, Any]) -> None:
         serve = self._services.enqueue if op == "enqueue" else self._services.invoke
@@ -242,8 +329,6 @@ class AttemptIo:
             reply = {"error": {"type": "InternalError", "message": f"the daemon failed to {op}"}}
         if self._channel.fileno() >= 0:
             self._write(wire.encode(reply))
-            if self.broken_protocol is None:
-                self._resume_channel()
 
     def _write(self, data: bytes) -> None:
         """Send, now or as soon as the sandbox reads; a sandbox that has gone is no error."""
@@ -265,3 +350,4 @@ class AttemptIo:
         del self._outbox[:sent]
         if not self._outbox:
             self._loop.remove_writer(self._channel.fileno())
+            self._settle_reading()

@@ -10,14 +10,23 @@ import contextlib
 import os
 import signal
 import time
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from faasd.linux import cgroup_v1, cgroup_v2
 
-__all__ = ["CgroupSlot", "CgroupSlots", "find_cgroups"]
+__all__ = ["CgroupSlot", "CgroupSlots", "SlotLimits", "find_cgroups"]
 
 #: What the kernel may still charge to an empty group that is used again: its own bookkeeping, per processor.
 _LEFT_BYTES_MAX = 2**20
+
+
+class SlotLimits(NamedTuple):
+    """What a group is made with; two with the same may stand in for each other."""
+
+    memory_bytes: int
+    processes: int | None = None
+    cpu: float | None = None
+    counts_cpu: bool = False  # So that it knows its `cpu_s`, where this host can.
 
 
 class CgroupSlot(Protocol):
@@ -34,6 +43,9 @@ class CgroupSlot(Protocol):
 
     def memory_peak_bytes(self) -> int | None:
         """The most memory that was charged."""
+
+    def cpu_s(self) -> float | None:
+        """The processor time that was used, of all processes that ever were in it; None where nobody counts."""
 
     def is_empty(self) -> bool:
         """Whether no process is in the group."""
@@ -55,9 +67,7 @@ class CgroupSlots(Protocol):
     caps_processes: bool
     caps_cpu: bool
 
-    def make(
-        self, name: str, memory_bytes: int, processes: int | None, cpu: float | None
-    ) -> CgroupSlot:
+    def make(self, name: str, limits: SlotLimits) -> CgroupSlot:
         """Make a group. Raises OSError."""
 
     def end_leftovers(self) -> int:
@@ -85,7 +95,7 @@ class _SlotsV1:
     def __init__(self, state_hash: str, instance: str) -> None:
         self._instance = instance
         self._roots: dict[str, str] = {}
-        for controller in ("memory", "pids", "cpu"):
+        for controller in ("memory", "pids", "cpu", "cpuacct"):
             own = cgroup_v1.own_group(controller)
             if own is None:
                 continue
@@ -99,22 +109,25 @@ class _SlotsV1:
             self.remove()
             raise OSError("no writable memory cgroup")
         self.caps_processes = "pids" in self._roots
-        self.caps_cpu = "cpu" in self._roots
+        self.caps_cpu = "cpu" in self._roots and cgroup_v1.Group(self._roots["cpu"]).can_limit_cpu()
 
-    def make(
-        self, name: str, memory_bytes: int, processes: int | None, cpu: float | None
-    ) -> CgroupSlot:
+    def make(self, name: str, limits: SlotLimits) -> CgroupSlot:
+        wanted = {
+            "memory": True,
+            "pids": bool(limits.processes),
+            "cpu": limits.cpu is not None and self.caps_cpu,
+            "cpuacct": limits.counts_cpu,
+        }
         groups: dict[str, cgroup_v1.Group] = {}
         try:
             for controller, root in self._roots.items():
-                if (controller == "cpu" and cpu is None) or (
-                    controller == "pids" and not processes
-                ):
-                    continue
-                group = cgroup_v1.Group(f"{root}/{self._instance}-{name}")
-                group.create()
-                groups[controller] = group
-            return _SlotV1(groups, memory_bytes, processes, cpu)
+                if wanted[controller]:
+                    group = cgroup_v1.Group(f"{root}/{self._instance}-{name}")
+                    # Some controllers are mounted together, cpu and cpuacct nearly always.
+                    if group.path not in [one.path for one in groups.values()]:
+                        group.create()
+                    groups[controller] = group
+            return _SlotV1(groups, limits)
         except OSError:
             for group in groups.values():
                 with contextlib.suppress(OSError):
@@ -135,27 +148,22 @@ class _SlotsV1:
 
 
 class _SlotV1:
-    def __init__(
-        self,
-        groups: dict[str, cgroup_v1.Group],
-        memory_bytes: int,
-        processes: int | None,
-        cpu: float | None,
-    ) -> None:
+    def __init__(self, groups: dict[str, cgroup_v1.Group], limits: SlotLimits) -> None:
         self._groups = groups
         self._memory = groups["memory"]
-        self._limits = (memory_bytes, processes, cpu)
+        self._limits = limits
         self._set_limits()
         self.oom_fd: int | None = self._memory.watch_oom()
-        self.fds = [group.procs_fd() for group in groups.values()]
+        by_path = {group.path: group for group in groups.values()}
+        self.fds = [group.procs_fd() for group in by_path.values()]
 
     def _set_limits(self) -> None:
-        memory_bytes, processes, cpu = self._limits
-        self._memory.limit_memory(memory_bytes)
-        if processes and "pids" in self._groups:
-            self._groups["pids"].limit_processes(processes)
-        if cpu is not None and "cpu" in self._groups:
-            self._groups["cpu"].limit_cpu(cpu)
+        limits = self._limits
+        self._memory.limit_memory(limits.memory_bytes)
+        if limits.processes and "pids" in self._groups:
+            self._groups["pids"].limit_processes(limits.processes)
+        if limits.cpu is not None and "cpu" in self._groups:
+            self._groups["cpu"].limit_cpu(limits.cpu)
 
     def close_fds(self) -> None:
         while self.fds:
@@ -169,6 +177,11 @@ class _SlotV1:
     def memory_peak_bytes(self) -> int | None:
         with contextlib.suppress(OSError):
             return self._memory.memory_peak_bytes()
+        return None
+
+    def cpu_s(self) -> float | None:
+        with contextlib.suppress(OSError, KeyError):
+            return self._groups["cpuacct"].cpu_s()
         return None
 
     def kill(self) -> bool:
@@ -194,6 +207,8 @@ class _SlotV1:
             if self._memory.memory_bytes() > _LEFT_BYTES_MAX:
                 return False  # Files that it wrote are cached at its expense.
             self._memory.forget_peak()
+            if "cpuacct" in self._groups:
+                self._groups["cpuacct"].forget_cpu()
             self._set_limits()  # A handler that runs as root may have changed them.
         except OSError:
             return False
@@ -241,17 +256,15 @@ class _SlotsV2:
             "cgroup.subtree_control", " ".join(f"+{n}" for n in names)
         )
 
-    def make(
-        self, name: str, memory_bytes: int, processes: int | None, cpu: float | None
-    ) -> CgroupSlot:
+    def make(self, name: str, limits: SlotLimits) -> CgroupSlot:
         group = cgroup_v2.Group(f"{self._root}/{self._instance}-{name}")
         group.create()
         try:
-            group.limit_memory(memory_bytes)
-            if processes:
-                group.limit_processes(processes)
-            if cpu is not None and self.caps_cpu:
-                group.limit_cpu(cpu)
+            group.limit_memory(limits.memory_bytes)
+            if limits.processes:
+                group.limit_processes(limits.processes)
+            if limits.cpu is not None and self.caps_cpu:
+                group.limit_cpu(limits.cpu)
             return _SlotV2(group)
         except OSError:
             group.remove()
@@ -277,7 +290,8 @@ class _SlotV2:
 
     def __init__(self, group: cgroup_v2.Group) -> None:
         self._group = group
-        self.fds = [group.directory_fd()]
+        # The second is for sandboxes of another user, who may not be forked into our directory.
+        self.fds = [group.directory_fd(), group.procs_fd()]
 
     def close_fds(self) -> None:
         while self.fds:
@@ -291,6 +305,11 @@ class _SlotV2:
     def memory_peak_bytes(self) -> int | None:
         with contextlib.suppress(OSError):
             return self._group.memory_peak_bytes()
+        return None
+
+    def cpu_s(self) -> float | None:
+        with contextlib.suppress(OSError):
+            return self._group.cpu_s()
         return None
 
     def kill(self) -> bool:

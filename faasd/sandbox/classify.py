@@ -12,7 +12,7 @@ from faasd.model.limits import Limits
 from faasd.model.outcome import ErrorRecord
 from faasd.model.units import format_duration, format_size
 
-__all__ = ["Facts", "Verdict", "classify", "describe_status"]
+__all__ = ["Facts", "Verdict", "classify", "describe_status", "error_from", "status_from"]
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,14 @@ class Facts:
     report: dict[str, Any] | None = None  # The sandbox's last frame.
     result_json: str | None = None
     end_word: str | None = None
+    cpu_s: float = 0.0  # Of all its processes, at the last look.
     oom_kills: int = 0
     memory_peak_bytes: int | None = None
     is_over_memory: bool = False  # As the memory watch, or the kernel's own peak, has it.
     has_data_limit: bool = False  # A MemoryError then means the cap.
     broken_protocol: str | None = None
     zygote_loss: str | None = None  # How the zygote ended under it.
+    zygote_breach: str | None = None  # What it sent that broke the protocol, for which we ended it.
     is_command: bool = False
     command_output: bytes = b""
     command_output_is_cut: bool = False
@@ -51,7 +53,7 @@ class Verdict:
 
 def classify(facts: Facts) -> Verdict:
     """Say how an attempt ended. What we decided comes first, then the kernel's word, then the sandbox's own."""
-    if facts.end_word not in (None, "timeout", "oom", "output-limit", "crashed"):
+    if facts.end_word not in (None, "timeout", "cpu-time", "oom", "output-limit", "crashed"):
         return _failed(str(facts.end_word), "Stopped", _stop_message(str(facts.end_word)))
     if (
         facts.oom_kills
@@ -63,11 +65,16 @@ def classify(facts: Facts) -> Verdict:
     if facts.end_word == "timeout":
         limit = format_duration(facts.limits.timeout_s)
         return _failed("timeout", "Timeout", f"still running at its time limit of {limit}")
+    if facts.end_word == "cpu-time" or _is_over_rlimit_cpu(facts):
+        return _failed("timeout", "CpuTimeout", _cpu_time_message(facts))
     if facts.end_word == "output-limit":
         limit = format_size(facts.limits.output_limit_bytes)
         return _failed(
             "output-limit", "OutputLimit", f"printed far more than its output_limit of {limit}"
         )
+    if facts.zygote_breach is not None and facts.status is None and facts.report is None:
+        message = f"its zygote, which has run the function's module, broke the protocol: {facts.zygote_breach}"
+        return _failed("crashed", "BrokenChannel", message)
     if facts.zygote_loss is not None and facts.status is None and facts.report is None:
         return _failed(
             "sandbox-failed", "ZygoteLost", f"its zygote ended under it: {facts.zygote_loss}"
@@ -111,6 +118,21 @@ def _is_memory_error(facts: Facts) -> bool:
     return isinstance(error, dict) and error.get("type") == "MemoryError"
 
 
+def _is_over_rlimit_cpu(facts: Facts) -> bool:
+    """Whether the kernel ended it behind the back of our watch, which is there for all its processes."""
+    if facts.limits.cpu_time_s is None or facts.status is None:
+        return False
+    return os.WIFSIGNALED(facts.status) and os.WTERMSIG(facts.status) == signal.SIGXCPU
+
+
+def _cpu_time_message(facts: Facts) -> str:
+    limit_s = facts.limits.cpu_time_s or 0.0
+    message = f"used more processor time than its cpu_time of {format_duration(limit_s)}"
+    if facts.cpu_s > limit_s:
+        message += f" ({facts.cpu_s:.2f} s, of all its processes)"
+    return f"{message}; raise cpu_time if it needs more"
+
+
 def _oom_message(facts: Facts) -> str:
     message = f"went over its memory cap of {format_size(facts.limits.memory_bytes)}"
     if facts.memory_peak_bytes is not None:
@@ -119,7 +141,7 @@ def _oom_message(facts: Facts) -> str:
 
 
 def _reported(facts: Facts, report: dict[str, Any]) -> Verdict:
-    error = _error_from(report.get("error"))
+    error = error_from(report.get("error"))
     if report.get("op") == "failed":
         return Verdict("sandbox-failed", error=error)
     if report.get("op") == "result":
@@ -135,7 +157,18 @@ def _reported(facts: Facts, report: dict[str, Any]) -> Verdict:
     return Verdict("init-error" if report.get("op") == "init-error" else "error", error=error)
 
 
-def _error_from(value: Any) -> ErrorRecord:
+def status_from(text: bytes) -> int | None:
+    """Read a wait status, which anybody in the sandbox may have written; None for what is none."""
+    # Through isdigit, because int() takes signs, blanks and underscores as well.
+    status = int(text) if text.isdigit() else -1
+    return (
+        status
+        if 0 <= status <= 0xFFFF and (os.WIFEXITED(status) or os.WIFSIGNALED(status))
+        else None
+    )
+
+
+def error_from(value: Any) -> ErrorRecord:
     """Read the error of a report, which anybody in the sandbox may have written."""
     if not isinstance(value, dict):
         return ErrorRecord("Error", "the handler's report holds no error")

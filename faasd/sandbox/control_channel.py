@@ -18,7 +18,7 @@ class ControlChannel:
     """Calls `on_frame(frame, fds)` for each frame and `on_closed(reason)` once at the end.
 
     A zygote has run user code, so what it sends is checked and bounded; whoever breaks the protocol
-    is closed. The receiver owns the descriptors.
+    is closed, and `breach` says how. `on_frame` pops the descriptors that it keeps; the rest are closed.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class ControlChannel:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(channel.fileno(), self._read)
         self.is_closed = False
+        self.breach: str | None = None
 
     def send(self, value: dict[str, Any], fds: Sequence[int] = ()) -> None:
         """Send a frame. Raises SandboxError when the other end has gone or does not read."""
@@ -71,11 +72,24 @@ class ControlChannel:
                 self.close("closed by the other end")
                 return
             for text in frames:
-                frame = wire.decode(text)
-                self._on_frame(frame, self._reader.take_fds(int(frame.get("fds", 0))))
+                if self.is_closed:
+                    return  # What the frame before this one said was the end.
+                self._hand_on(wire.decode(text))
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self.close(f"broke: {error}")
-        except (WireError, KeyError, TypeError, ValueError) as error:
-            self.close(f"broke the protocol: {error}")
+        except (WireError, KeyError, TypeError, ValueError, ArithmeticError) as error:
+            self.breach = str(error) or type(error).__name__
+            self.close(f"broken: {self.breach}")
+
+    def _hand_on(self, frame: dict[str, Any]) -> None:
+        count = frame.get("fds", 0)
+        if type(count) is not int:
+            raise WireError("a frame says of its descriptors what is no number")
+        fds = self._reader.take_fds(count)
+        try:
+            self._on_frame(frame, fds)
+        finally:
+            for fd in fds:
+                os.close(fd)

@@ -3,7 +3,10 @@
 A line longer than `line_limit` is cut, with a mark that says by how much. When the attempt's total
 (standard output, standard error and log records together) passes `output_limit`, one line of stream `faasd` says so
 and the rest is read and dropped: a chatty but finite attempt survives, marked `output_truncated`. One
-that goes on to FAR_OVER times the limit is ended, with outcome `output-limit`.
+that goes on to FAR_OVER times the limit is ended, with outcome `output-limit`. Lines are limited as well,
+to one for each LINE_BYTES of the limit: an empty one takes a byte to print, and a record to keep.
+
+Secrets are masked in whole lines, before these are cut: however they arrive, none is seen in halves.
 """
 
 from __future__ import annotations
@@ -14,17 +17,24 @@ from faasd.clock import Clock
 from faasd.model.attempt import OutputLine
 from faasd.model.limits import Limits
 from faasd.model.units import format_size
+from faasd.sandbox.masking import Masker
 
-__all__ = ["FAR_OVER", "LineCutter", "Output"]
+__all__ = ["FAR_OVER", "LINES_LEAST", "LINE_BYTES", "LineCutter", "Output"]
 
 FAR_OVER = 8
+LINE_BYTES = 32
+#: However small the limit is.
+LINES_LEAST = 1000
 
 
 class LineCutter:
     """Cuts one stream of bytes into lines of text; what is not UTF-8 shows as backslash escapes."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, masker: Masker | None = None) -> None:
         self._bytes_max = bytes_max
+        self._masker = masker
+        # A secret that begins before the cut is kept whole until it is masked.
+        self._kept_max = bytes_max + (masker.bytes_max if masker is not None else 0)
         self._partial = bytearray()
         self._dropped = 0
 
@@ -40,18 +50,23 @@ class LineCutter:
 
     def finish(self) -> list[str]:
         """Return the last line, when it did not end with a newline."""
-        return [self._take()] if self._partial else []
+        return [self._take(is_cut=True)] if self._partial else []
 
     def _add(self, piece: bytes) -> None:
-        room = self._bytes_max - len(self._partial)
+        room = self._kept_max - len(self._partial)
         self._partial += piece[:room]
         self._dropped += max(0, len(piece) - room)
 
-    def _take(self) -> str:
+    def _take(self, *, is_cut: bool = False) -> str:
         data = bytes(self._partial)
-        mark = f"…[truncated {self._dropped} bytes]" if self._dropped else ""
+        dropped = self._dropped
         self._partial.clear()
         self._dropped = 0
+        if self._masker is not None:
+            data = self._masker.mask(data, is_cut=is_cut or dropped > 0)
+            dropped += max(0, len(data) - self._bytes_max)
+            data = data[: self._bytes_max]
+        mark = f"…[truncated {dropped} bytes]" if dropped else ""
         return data.removesuffix(b"\r").decode("utf-8", "backslashreplace") + mark
 
 
@@ -59,23 +74,33 @@ class Output:
     """All that one attempt prints, handed on as lines."""
 
     def __init__(
-        self, limits: Limits, clock: Clock, sink: Callable[[Sequence[OutputLine]], None]
+        self,
+        limits: Limits,
+        clock: Clock,
+        sink: Callable[[Sequence[OutputLine]], None],
+        masker: Masker | None = None,
     ) -> None:
         self._limits = limits
+        self._masker = masker
         self._clock = clock
         self._sink = sink
-        self._cutters = {name: LineCutter(limits.line_limit_bytes) for name in ("stdout", "stderr")}
+        self._cutters = {
+            name: LineCutter(limits.line_limit_bytes, masker) for name in ("stdout", "stderr")
+        }
         self._bytes = 0
+        self._lines = 0
+        self._lines_max = max(LINES_LEAST, limits.output_limit_bytes // LINE_BYTES)
 
     @property
     def is_truncated(self) -> bool:
         """Whether something was dropped."""
-        return self._bytes > self._limits.output_limit_bytes
+        return self._bytes > self._limits.output_limit_bytes or self._lines > self._lines_max
 
     @property
     def is_far_over(self) -> bool:
         """Whether it has printed so much that nobody can have meant it."""
-        return self._bytes > self._limits.output_limit_bytes * FAR_OVER
+        bytes_max = self._limits.output_limit_bytes * FAR_OVER
+        return self._bytes > bytes_max or self._lines > self._lines_max * FAR_OVER
 
     def feed(self, stream: str, data: bytes) -> None:
         """Take bytes from a pipe."""
@@ -85,17 +110,17 @@ class Output:
             self._hand_on(
                 [OutputLine(now, stream, text) for text in self._cutters[stream].feed(kept)]
             )
-        self._say_if_just_over(len(data))
+        self._count(len(data), data.count(b"\n"))
 
     def record(self, at: float, level: str, text: str) -> None:
         """Take a log record; its lines share time and level."""
         data = text.encode("utf-8", "backslashreplace")
         kept = self._admit(data)
         if kept:
-            cutter = LineCutter(self._limits.line_limit_bytes)
+            cutter = LineCutter(self._limits.line_limit_bytes, self._masker)
             lines = [*cutter.feed(kept), *cutter.finish()]
             self._hand_on([OutputLine(at, "log", line, level) for line in lines])
-        self._say_if_just_over(len(data))
+        self._count(len(data), data.count(b"\n") + 1)
 
     def say(self, text: str) -> None:
         """Add a line of faasd's own."""
@@ -108,15 +133,23 @@ class Output:
             self._hand_on([OutputLine(now, stream, text) for text in cutter.finish()])
 
     def _admit(self, data: bytes) -> bytes:
-        return data[: max(0, self._limits.output_limit_bytes - self._bytes)]
+        data = data[: max(0, self._limits.output_limit_bytes - self._bytes)]
+        lines_left = max(0, self._lines_max - self._lines)
+        if data.count(b"\n") <= lines_left:
+            return data
+        return b"\n".join(data.split(b"\n", lines_left)[:lines_left])
 
-    def _say_if_just_over(self, size: int) -> None:
+    def _count(self, size: int, lines: int) -> None:
         was_over = self.is_truncated
         self._bytes += size
+        self._lines += lines
         if self.is_truncated and not was_over:
             limit = format_size(self._limits.output_limit_bytes)
+            of_lines = f" ({self._lines_max} lines)" if self._lines > self._lines_max else ""
             self.finish()
-            self.say(f"output_limit of {limit} reached; what is printed from here on is dropped")
+            self.say(
+                f"output_limit of {limit}{of_lines} reached; what is printed from here on is dropped"
+            )
 
     def _hand_on(self, lines: list[OutputLine]) -> None:
         if lines:

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from faasd.clock import to_iso
 from faasd.model.attempt import Attempt
 from faasd.model.function import Function
-from faasd.model.permissions import Ports
 from faasd.sandbox.file_rules import Premises, file_rules, tmp_at
+from faasd.sandbox.identity import Identity
 
 __all__ = [
     "Walls",
     "attempt_environment",
     "attempt_header",
     "attempt_policy",
-    "degraded",
     "environment",
     "event_json",
     "frame_bytes_max",
+    "walls_of_user",
     "zygote_key",
     "zygote_policy",
 ]
 
-#: Raised over the daemon's, so that an OOM of the whole host takes a sandbox first.
-_OOM_SCORE = 500
 #: How far a frame may exceed the payload limit: the envelope, a batch's brackets.
 _FRAME_SLACK_BYTES = 64 * 2**10
 #: Room for a burst between two looks of the memory watch. Generous, because a single refused
@@ -53,32 +52,28 @@ class Walls:
     network_namespace: bool = False
     private_proc: bool = False  # A /proc of the zygote's own, which shows its processes alone.
     python_paths: tuple[str, ...] = ()  # Where the interpreter and its modules are.
+    user_namespaces: bool = False  # For other users than the daemon's, which is root.
+    identity: Identity | None = None  # Of the function, where it is not the daemon's own user.
+    is_own_user: bool = False  # The function's `user` is the daemon's own.
 
 
-def degraded(function: Function, walls: Walls) -> tuple[str, ...]:
-    """Name the walls that the function is promised and this host builds less well, or not at all."""
-    missing = []
-    if not walls.landlock:
-        missing.append("files")
-    if not walls.mounts:
-        missing.append("tmp-quota")
-    if not (walls.private_proc and walls.mounts):
-        missing.append("private-proc")
-    if "pid" not in walls.namespaces:
-        missing.append("pid-namespace")
-        if walls.landlock < 6:
-            missing.append("signals")
-    if walls.landlock < 6 and not (
-        function.permissions.network is False and walls.network_namespace
-    ):
-        missing.append("abstract-sockets")
-    if walls.cgroup is None:
-        missing.append("memory-cgroup")
-    if not walls.cgroup_caps_processes and walls.uid == 0:
-        missing.append("process-cap")  # The kernel exempts the real root user from RLIMIT_NPROC.
-    if function.limits.cpu is not None and not walls.cgroup_caps_cpu:
-        missing.append("cpu-cap")
-    return tuple(missing)
+def walls_of_user(walls: Walls, identity: Identity) -> Walls:
+    """Return what this host builds around a function that runs as another user than a daemon that is root.
+
+    Everything as for a daemon of that user: without a user namespace of his own he could make no other.
+    """
+    if walls.user_namespaces:
+        names = ("user", "pid", "ipc", "uts")
+        return replace(walls, namespaces=names, uid=identity.uid, identity=identity)
+    return replace(
+        walls,
+        namespaces=(),
+        mounts=False,
+        private_proc=False,
+        network_namespace=False,
+        uid=identity.uid,
+        identity=identity,
+    )
 
 
 def zygote_policy(
@@ -93,21 +88,27 @@ def zygote_policy(
     return {
         "namespaces": list(walls.namespaces),
         "cgroup": walls.cgroup,
-        "oom_score": _OOM_SCORE,
+        "oom_score": limits.oom_score_adj,
+        "system_calls": walls.seccomp,
+        "network": _network(function),
+        "zygote_namespaces": _zygote_namespaces(function, walls),
         "file_size_bytes": limits.file_size_bytes,
         "data_bytes": _data_bytes(function, walls),
         "memory_bytes": limits.memory_bytes,
+        # Of the import; an attempt has its own group. A command's zygote runs nothing of the function's.
+        "cpu": None if module is None else limits.cpu,
+        "processes": None if module is None else limits.processes,
         "code_dir": function.code_dir,
         "code_version": function.code_version,
         "module": module,
         "attribute": attribute,
         # A command gets its environment with each attempt, so that commands can share a zygote.
-        "env": {} if module is None else environment(function, environ),
+        "env": {} if module is None else environment(function, environ, walls.identity),
+        "identity": walls.identity.to_json() if walls.identity is not None else None,
         "landlock": walls.landlock,
         "mounts": walls.mounts,
         "private_proc": walls.private_proc and walls.mounts,
         "files": file_rules(function, walls.python_paths, premises),
-        "network": _network(function),
         "tmp_at": tmp_at(function, premises),
         "tmp_size_bytes": limits.tmp_size_bytes,
         "slots": min(premises.slots, function.concurrency or premises.slots),
@@ -115,10 +116,21 @@ def zygote_policy(
 
 
 def _network(function: Function) -> bool | dict[str, list[int]]:
+    """Return `network` as JSON: a truth value, or the TCP ports to connect to and to listen on."""
     network = function.permissions.network
-    if isinstance(network, Ports):
-        return {"connect": list(network.connect), "bind": list(network.bind)}
-    return network
+    if isinstance(network, bool):
+        return network
+    return {"connect": sorted(network.connect), "bind": sorted(network.bind)}
+
+
+def _zygote_namespaces(function: Function, walls: Walls) -> list[str]:
+    """Name the namespaces that the zygote has and all its sandboxes share."""
+    network = ["net"] if _has_own_network(function, walls) else []
+    return ["mnt", *network] if walls.mounts else network
+
+
+def _has_own_network(function: Function, walls: Walls) -> bool:
+    return function.permissions.network is False and walls.network_namespace
 
 
 def zygote_key(function: Function, policy: Mapping[str, Any]) -> str:
@@ -143,6 +155,7 @@ def attempt_policy(
     return {
         "open_files": limits.open_files,
         "processes_rlimit": processes_rlimit,
+        "cpu_time_s": limits.cpu_time_s,
         "data_bytes": _data_bytes(function, walls),
         "payload_bytes_max": limits.payload_limit_bytes,
         "frame_bytes_max": frame_bytes_max(function),
@@ -170,9 +183,13 @@ def _handler_parts(function: Function) -> tuple[str | None, str | None]:
     return module.replace("/", "."), attribute
 
 
-def environment(function: Function, environ: Mapping[str, str]) -> dict[str, str]:
+def environment(
+    function: Function, environ: Mapping[str, str], identity: Identity | None = None
+) -> dict[str, str]:
     """Return a function's environment: little of ours, what it was given, and the reserved names last."""
     env = {"PATH": _PATH, "LANG": "C.UTF-8"}
+    if identity is not None:
+        env.update(USER=identity.name, LOGNAME=identity.name)
     if "TZ" in environ:
         env["TZ"] = environ["TZ"]
     given = function.permissions
@@ -194,13 +211,19 @@ def environment(function: Function, environ: Mapping[str, str]) -> dict[str, str
 
 
 def attempt_environment(
-    attempt: Attempt, environ: Mapping[str, str], tmp_dir: str, deadline_at: float
+    attempt: Attempt,
+    environ: Mapping[str, str],
+    tmp_dir: str,
+    deadline_at: float,
+    identity: Identity | None = None,
 ) -> dict[str, str]:
     """Return what is added to the zygote's environment for one attempt."""
     function, claim = attempt.function, attempt.claims[0]
-    env = environment(function, environ) if function.handler is None else {}
+    env = environment(function, environ, identity) if function.handler is None else {}
     given = {*function.permissions.env, *function.permissions.pass_env}
     env.update({name: tmp_dir for name in ("TMPDIR", "HOME") if name not in given})
+    if function.permissions.secrets:
+        env["CREDENTIALS_DIRECTORY"] = f"{tmp_dir}/.credentials"
     env["FAASD_INVOCATION_ID"] = claim.invocation.id
     env["FAASD_ATTEMPT"] = str(claim.number)
     env["FAASD_TRIGGER"] = claim.invocation.trigger
@@ -217,7 +240,11 @@ def attempt_environment(
 
 
 def attempt_header(
-    attempt: Attempt, env: Mapping[str, str], remaining_s: float, event_bytes: int
+    attempt: Attempt,
+    env: Mapping[str, str],
+    remaining_s: float,
+    event_bytes: int,
+    secrets: Mapping[str, bytes],
 ) -> dict[str, Any]:
     """Return the first frame of an attempt: what its context needs."""
     claim = attempt.claims[0]
@@ -232,6 +259,7 @@ def attempt_header(
         "memory_bytes": function.limits.memory_bytes,
         "command": list(function.command or ()),
         "env": dict(env),
+        "secrets": {name: base64.b64encode(value).decode() for name, value in secrets.items()},
         "event_bytes": event_bytes,
     }
 

@@ -1,30 +1,47 @@
-"""What this host lets us build, for people: `faasd doctor`."""
+"""What this host lets us build, for people: `faasd doctor` and `faasd check`."""
 
 from __future__ import annotations
 
-import ctypes
+import dataclasses
 import os
 import secrets
 import socket
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 from faasd import wire
+from faasd.errors import SandboxError, WireError
 from faasd.linux import cgroup_v1, cgroup_v2
-from faasd.sandbox.cgroup_slot import find_cgroups
+from faasd.model.function import Function
+from faasd.model.limits import Limits
+from faasd.model.permissions import Permissions, Ports
+from faasd.model.walls import WALLS, MissingWall
+from faasd.sandbox.cgroup_slot import CgroupSlots, find_cgroups
+from faasd.sandbox.identity import identity_of, is_own_user
+from faasd.sandbox.missing_walls import missing_walls
+from faasd.sandbox.policy import Walls, walls_of_user
 from faasd.sandbox.zygote_process import BOOTSTRAP
 
-__all__ = ["WallReport", "inspect_host"]
+__all__ = ["WallReport", "inspect_functions", "inspect_host", "walls_from_json"]
 
-_SYS_LANDLOCK_CREATE_RULESET = 444
-_LANDLOCK_CREATE_RULESET_VERSION = 1
+_PROBE_TIMEOUT_S = 20.0
+#: Between them they ask for every wall.
+_ASKERS = (
+    Function("plain", "m:h"),
+    Function("cpu", "m:h", limits=Limits(cpu=1.0)),
+    Function("user", "m:h", permissions=Permissions(user="nobody")),
+    Function("offline", "m:h", permissions=Permissions(network=False)),
+    Function("ports", "m:h", permissions=Permissions(network=Ports())),
+)
 
 
 @dataclass(frozen=True)
 class WallReport:
     """One wall: whether it can be built here, how, and what would help where it cannot."""
 
-    wall: str
+    wall: str  # A key of model.walls.WALLS.
     available: bool
     how: str
     remedy: str = ""
@@ -32,127 +49,168 @@ class WallReport:
 
 def inspect_host(python: str | None = None) -> list[WallReport]:
     """Try out every wall, as this process's user; leaves nothing behind. Blocks for some 100 ms."""
-    namespaces, problem = _namespaces(python or sys.executable)
-    cgroups, refusal = find_cgroups("doctor", secrets.token_hex(4))
-    if cgroups is not None:
-        cgroups.remove()
-    version = cgroups.version if cgroups is not None else None
-    caps_processes = cgroups is not None and cgroups.caps_processes
-    return [
-        _pid_namespace(namespaces, problem),
-        _user_namespace(namespaces),
-        _memory(version, refusal),
-        _process_cap(caps_processes, namespaces),
-        _landlock(),
-        _seccomp(),
-    ]
+    problem, refusal = "", ""
+    walls = Walls(uid=os.geteuid())
+    with _Cgroups() as cgroups:
+        try:
+            walls = _probe(python or sys.executable, cgroups.found)
+        except (OSError, SandboxError, WireError) as error:
+            problem = str(error)
+        refusal = cgroups.refusal
+    missing: dict[str, MissingWall] = {}
+    for function in _ASKERS:
+        for one in missing_walls(function, walls):
+            missing.setdefault(one.wall, one)
+    return [_report(name, walls, missing.get(name), problem, refusal) for name in WALLS]
 
 
-def _namespaces(python: str) -> tuple[list[str], str]:
-    """Ask a root zygote what it can nest; returns (names, problem)."""
+def inspect_functions(
+    functions: Iterable[Function], known: Mapping[str, Walls]
+) -> dict[str, tuple[MissingWall, ...] | str]:
+    """Return by function which walls it lacks, or why its interpreter does not answer.
+
+    `known` holds walls by interpreter that somebody has found already; the others are tried out here, as this
+    process's user. Blocks for some 100 ms for each of those.
+    """
+    found: dict[str, Walls | str] = dict(known)
+    answers: dict[str, tuple[MissingWall, ...] | str] = {}
+    with _Cgroups() as cgroups:
+        for function in functions:
+            python = function.python or sys.executable
+            if python not in found:
+                try:
+                    found[python] = _probe(python, cgroups.found)
+                except (OSError, SandboxError, WireError) as error:
+                    found[python] = str(error)
+            answers[function.name] = _judge(function, found[python])
+    return answers
+
+
+def _judge(function: Function, walls: Walls | str) -> tuple[MissingWall, ...] | str:
+    if isinstance(walls, str) or function.permissions.user is None:
+        return walls if isinstance(walls, str) else missing_walls(function, walls)
+    try:
+        identity = identity_of(function) if os.geteuid() == 0 else None
+    except SandboxError as error:
+        return str(error)
+    if identity is not None and walls.uid == 0:
+        return missing_walls(function, walls_of_user(walls, identity))
+    return missing_walls(function, dataclasses.replace(walls, is_own_user=is_own_user(function)))
+
+
+def walls_from_json(value: Mapping[str, Any]) -> Walls:
+    """Read what another process has found; fields that we do not know are left out."""
+    names = {field.name for field in dataclasses.fields(Walls)}
+    known: dict[str, Any] = {
+        name: tuple(each) if isinstance(each, list) else each
+        for name, each in value.items()
+        if name in names
+    }
+    return Walls(**known)
+
+
+class _Cgroups:
+    """The cgroups that we may write, for the length of a block."""
+
+    def __enter__(self) -> Self:
+        self.found, self.refusal = find_cgroups("doctor", secrets.token_hex(4))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.found is not None:
+            self.found.remove()
+
+
+def _probe(python: str, cgroups: CgroupSlots | None) -> Walls:
+    """Have a root zygote try out what it can build. Raises OSError, SandboxError or WireError."""
+    hello = _hello_of(python)
+    return Walls(
+        tuple(hello["namespaces"]),
+        cgroups.version if cgroups is not None else None,
+        cgroup_caps_processes=cgroups is not None and cgroups.caps_processes,
+        cgroup_caps_cpu=cgroups is not None and cgroups.caps_cpu,
+        uid=int(hello["uid"]),
+        **hello["walls"],
+    )
+
+
+def _hello_of(python: str) -> dict[str, Any]:
     ours, theirs = socket.socketpair()
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
-        ours.settimeout(20)
+        ours.settimeout(_PROBE_TIMEOUT_S)
         actions = [(os.POSIX_SPAWN_DUP2, null, fd) for fd in (0, 1, 2)]
         actions.append((os.POSIX_SPAWN_DUP2, theirs.fileno(), 3))
         argv = [python, "-I", BOOTSTRAP, "root_zygote", "3", "namespaces"]
-        pid = os.posix_spawnp(
-            python, argv, {"LC_ALL": "C.UTF-8"}, file_actions=actions, setsid=True
-        )
+        try:
+            pid = os.posix_spawnp(
+                python, argv, {"LC_ALL": "C.UTF-8"}, file_actions=actions, setsid=True
+            )
+        except OSError as error:
+            raise SandboxError(f"{python}: {error.strerror}") from error
         theirs.close()
         try:
             hello = wire.receive(ours, wire.CONTROL_BYTES_MAX)
         finally:
             ours.close()
             os.waitpid(pid, 0)
-        return (
-            (list(wire.decode(hello)["namespaces"]), "")
-            if hello
-            else ([], f"{python} did not answer")
-        )
-    except OSError as error:
-        return [], f"{python}: {error}"
+        if not hello:
+            raise SandboxError(f"{python} does not answer; is it a CPython 3.9 or newer?")
+        return wire.decode(hello)
     finally:
         ours.close()
         theirs.close()
         os.close(null)
 
 
-def _pid_namespace(namespaces: list[str], problem: str) -> WallReport:
-    if "pid" in namespaces:
-        inside = " inside a user namespace" if "user" in namespaces else ""
-        return WallReport(
-            "pid namespace", True, f"one per attempt{inside}; its end kills the whole tree"
-        )
-    how = "every zygote adopts and sweeps what its sandboxes leave" + (
-        f" ({problem})" if problem else ""
-    )
-    remedy = "allow user namespaces: sysctl user.max_user_namespaces=10000, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0"
-    return WallReport("pid namespace", False, how, remedy)
+def _report(
+    name: str, walls: Walls, missing: MissingWall | None, problem: str, refusal: str
+) -> WallReport:
+    if missing is None:
+        return WallReport(name, True, _HOW[name](walls))
+    reason = missing.reason
+    remedy = missing.remedy
+    if name == "memory-cgroup":
+        reason = refusal or reason
+        if cgroup_v2.own_group() is None and cgroup_v1.own_group("memory") is None:
+            remedy = "mount cgroups into this container, writable"
+    elif problem:
+        reason, remedy = problem, "use a CPython 3.9 or newer that this user can run"
+    return WallReport(name, False, reason, remedy)
 
 
-def _user_namespace(namespaces: list[str]) -> WallReport:
-    if "user" in namespaces:
-        return WallReport(
-            "user namespace", True, "one per sandbox; the process cap counts in it alone"
-        )
-    if namespaces:
-        return WallReport(
-            "user namespace", False, "not used: faasd runs as root", "run faasd as an ordinary user"
-        )
-    return WallReport("user namespace", False, "the kernel refuses it", "see pid namespace")
+def _pid_namespace(walls: Walls) -> str:
+    inside = " inside a user namespace" if "user" in walls.namespaces else ""
+    return f"one per attempt{inside}; its end kills the whole tree"
 
 
-def _memory(version: str | None, refusal: str) -> WallReport:
-    if version is not None:
-        return WallReport("memory cap", True, f"cgroup {version}, one group per attempt")
-    how = f"RLIMIT_DATA and a look at the tree's memory every 50 ms ({refusal})"
-    remedy = "run faasd as a systemd service with Delegate=yes"
-    if cgroup_v2.own_group() is None and cgroup_v1.own_group("memory") is None:
-        remedy = "mount cgroups into this container, writable"
-    return WallReport("memory cap", False, how, remedy)
+def _network(walls: Walls) -> str:
+    own = "a network namespace" if walls.network_namespace else "no internet sockets"
+    return f"{own} for network = false; Landlock for lists of ports"
 
 
-def _process_cap(in_cgroup: bool, namespaces: list[str]) -> WallReport:
-    if in_cgroup:
-        return WallReport("process cap", True, "pids cgroup, one group per attempt")
-    if os.geteuid() != 0:
-        where = (
-            "in the sandbox's user namespace"
-            if "user" in namespaces
-            else "over all of this user's processes"
-        )
-        return WallReport("process cap", True, f"RLIMIT_NPROC, counted {where}")
-    how = "none: the kernel exempts root from RLIMIT_NPROC, and no pids cgroup is writable"
-    return WallReport(
-        "process cap", False, how, "run faasd as an ordinary user, or give it a delegated cgroup"
-    )
+def _process_cap(walls: Walls) -> str:
+    if walls.cgroup_caps_processes:
+        return "pids cgroup, one group per attempt"
+    if "user" in walls.namespaces:
+        return "RLIMIT_NPROC, counted in the sandbox's user namespace"
+    return "RLIMIT_NPROC, counted over all of this user's processes"
 
 
-def _landlock() -> WallReport:
-    libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(
-        ctypes.c_long(_SYS_LANDLOCK_CREATE_RULESET),
-        None,
-        ctypes.c_size_t(0),
-        _LANDLOCK_CREATE_RULESET_VERSION,
-    )
-    if version > 0:
-        return WallReport("landlock", True, f"ABI {version}; not used by this version")
-    return WallReport(
-        "landlock", False, "not in this kernel, or switched off", "boot with lsm=landlock,…"
-    )
-
-
-def _seccomp() -> WallReport:
-    try:
-        with open("/proc/sys/kernel/seccomp/actions_avail") as file:
-            actions = file.read().split()
-    except OSError:
-        return WallReport(
-            "seccomp", False, "not in this kernel", "use a kernel with CONFIG_SECCOMP_FILTER"
-        )
-    return WallReport(
-        "seccomp", "errno" in actions, f"{len(actions)} actions; not used by this version"
-    )
+#: How each wall is built, where it can be.
+_HOW: dict[str, Callable[[Walls], str]] = {
+    "files": lambda walls: f"Landlock, ABI {walls.landlock}",
+    "tmp-quota": lambda _: "a file system in memory for each attempt, of tmp_size",
+    "private-proc": lambda _: "a /proc of the zygote's own",
+    "pid-namespace": _pid_namespace,
+    "system-calls": lambda _: "a seccomp filter",
+    "network": _network,
+    "memory-cgroup": lambda walls: f"cgroup {walls.cgroup}, one group per attempt",
+    "process-cap": _process_cap,
+    "cpu-cap": lambda walls: f"cgroup {walls.cgroup}, for functions that set `cpu`",
+    "user": lambda _: "faasd runs as root, so functions may name users",
+    "signals": lambda walls: (
+        "PID namespaces" if "pid" in walls.namespaces else f"Landlock, ABI {walls.landlock}"
+    ),
+    "abstract-sockets": lambda walls: f"Landlock, ABI {walls.landlock}",
+}

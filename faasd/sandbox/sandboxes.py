@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import itertools
@@ -10,10 +11,11 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from faasd import secret_files
 from faasd.clock import Clock
 from faasd.errors import SandboxError, ZygoteInitFailed
 from faasd.interfaces import AttemptServices
@@ -22,10 +24,14 @@ from faasd.logs import get_logger
 from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.function import Function
 from faasd.model.outcome import ErrorRecord, Outcome, Usage
+from faasd.model.walls import MissingWall
 from faasd.sandbox import leftovers, policy
 from faasd.sandbox.cgroup_slot import CgroupSlots, find_cgroups
+from faasd.sandbox.failures import failures_in_report
 from faasd.sandbox.file_rules import Premises
+from faasd.sandbox.hints import with_hint
 from faasd.sandbox.memory_watch import MemoryWatch
+from faasd.sandbox.missing_walls import missing_walls
 from faasd.sandbox.supervise import Supervision
 from faasd.sandbox.workspaces import Workspace, Workspaces
 from faasd.sandbox.zygote_pool import ZygoteLease, ZygotePool
@@ -35,6 +41,8 @@ __all__ = ["ProcessSandboxes"]
 _log = get_logger("sandbox")
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _SPACE_RETRY_S = 1.0
+#: How long the start of the daemon waits for the walls of other interpreters.
+_ASK_TIMEOUT_S = 5.0
 
 
 class ProcessSandboxes:
@@ -43,7 +51,8 @@ class ProcessSandboxes:
     `state_dir` holds private temporary directories and, hashed, names what is ours on this host: no two
     daemons may share one. `pid_namespaces` and `cgroups` set to False do without them where the host has
     them, and `without` names more fields of policy.Walls to leave off. A zygote unused for `zygote_idle_s` is ended.
-    No function reaches `state_dir` or the paths in `hidden`. At most `slots` attempts may run at once.
+    Functions' secrets are files of `secrets_dir`. No function reaches it, `state_dir` or the paths in
+    `hidden`. At most `slots` attempts may run at once.
     """
 
     def __init__(
@@ -56,6 +65,7 @@ class ProcessSandboxes:
         zygote_idle_s: float = 600.0,
         without: Collection[str] = (),
         hidden: Collection[str] = (),
+        secrets_dir: str | Path = "",
         slots: int = 16,
     ) -> None:
         self.leftovers_ended = 0  # Processes of a predecessor that `start` found and ended.
@@ -66,8 +76,10 @@ class ProcessSandboxes:
         self._use_cgroups = cgroups
         self._zygote_idle_s = zygote_idle_s
         self._without = without
+        self._secrets_dir = str(secrets_dir)
+        unreachable = [*hidden, *filter(None, [self._secrets_dir])]
         self._premises = Premises(
-            self._state_dir, tuple(map(os.path.realpath, hidden)), self._tmp_root, slots
+            self._state_dir, tuple(map(os.path.realpath, unreachable)), self._tmp_root, slots
         )
         digest = hashlib.sha256(os.fsencode(self._state_dir)).hexdigest()
         self._state_hash = digest[:16]
@@ -119,6 +131,7 @@ class ProcessSandboxes:
             "namespaces": list(self._namespaces),
             "memory_cgroup": self._slots.version if self._slots is not None else None,
             "memory_cgroup_problem": self._cgroup_problem or None,
+            "interpreters": self._pool.known_walls() if self._pool is not None else {},
         }
 
     async def run(
@@ -131,29 +144,47 @@ class ProcessSandboxes:
         try:
             return await self._run(attempt, services, stop)
         except ZygoteInitFailed as failure:
-            return Outcome(failure.outcome, error=ErrorRecord.from_json(_as_record(failure.error)))
+            return Outcome(failure.outcome, error=await self._init_error(attempt, failure))
         except (SandboxError, OSError) as error:
             # What the host refuses (descriptors, memory, processes) is not the handler's fault.
             return Outcome("sandbox-failed", error=ErrorRecord(type(error).__name__, str(error)))
         finally:
             self._running.pop(task, None)
 
+    async def _init_error(self, attempt: Attempt, failure: ZygoteInitFailed) -> ErrorRecord:
+        error = ErrorRecord.from_json(_as_record(failure.error))
+        function, failures = attempt.function, failures_in_report(failure.error)
+        with contextlib.suppress(SandboxError):  # Its interpreter has ended meanwhile.
+            walls = await self._the_pool().walls_of(function)
+            return await with_hint(error, failures, function, walls, self._premises)
+        return error
+
     async def warm(self, function: Function) -> None:
         """Start the function's zygote now. Raises ZygoteInitFailed or SandboxError."""
         with await self._the_pool().zygote(function):
             pass  # Given back at once, its idle time begins.
 
-    async def missing_walls(self, functions: Sequence[Function]) -> dict[str, list[str]]:
-        """Return which functions lack which wall on this host, by wall; those that will not start are left out."""
-        missing: dict[str, list[str]] = {}
+    async def missing_walls(
+        self, functions: Sequence[Function]
+    ) -> dict[str, tuple[MissingWall, ...]]:
+        """Return, by function, which walls it lacks on this host.
+
+        Functions whose interpreter does not answer within a moment are left out: their attempts say so,
+        and are refused by then if need be.
+        """
+        pool = self._the_pool()
+        kinds = {(one.python, one.permissions.user): one for one in functions}
+        asked = {kind: asyncio.create_task(pool.walls_of(one)) for kind, one in kinds.items()}
+        if asked:
+            await asyncio.wait(asked.values(), timeout=_ASK_TIMEOUT_S)
+        found = {}
         for function in functions:
-            try:
-                walls = await self._the_pool().walls_of(function)
-            except SandboxError:
-                continue  # Its interpreter does not run; its attempts say so.
-            for wall in policy.degraded(function, walls):
-                missing.setdefault(wall, []).append(function.name)
-        return missing
+            task = asked[function.python, function.permissions.user]
+            if not task.done():
+                task.cancel()  # Only our waiting.
+            elif task.exception() is None:
+                found[function.name] = missing_walls(function, task.result())
+        return found
 
     async def retire(self, keep: Sequence[Function]) -> None:
         """End the zygotes of everything that is not in `keep`, each after its last attempt."""
@@ -226,8 +257,8 @@ class ProcessSandboxes:
         lease: ZygoteLease,
     ) -> Outcome:
         """Give the attempt a directory and a cgroup of its own, and take them away afterwards."""
-        private_dir = lease.zygote.private_dir
-        workspace = await self._take_workspace(attempt, stop, private_dir)
+        given = await self._read_secrets(attempt.function)
+        workspace = await self._take_workspace(attempt, stop, lease)
         if isinstance(workspace, Outcome):
             return workspace
         workspaces = self._the_workspaces()
@@ -242,15 +273,24 @@ class ProcessSandboxes:
                 walls=lease.walls,
                 watch=self._watch,
                 tmp_dir=workspace.tmp_dir or lease.zygote.tmp_dir,
+                premises=self._premises,
                 clock=self._clock,
+                secrets=given,
             )
             return await self._supervise(supervision, stop, lease.walls)
         finally:
             ended_by_itself = supervision is not None and supervision.ended_by_itself
             await workspaces.give_back(workspace, ended_by_itself=ended_by_itself)
 
+    async def _read_secrets(self, function: Function) -> Mapping[str, bytes]:
+        """Read the function's secrets, afresh for each attempt. Raises SecretError."""
+        names = function.permissions.secrets
+        if not names:
+            return {}
+        return await asyncio.to_thread(secret_files.read_secrets, self._secrets_dir, names)
+
     async def _take_workspace(
-        self, attempt: Attempt, stop: asyncio.Future[str], private_dir: str | None
+        self, attempt: Attempt, stop: asyncio.Future[str], lease: ZygoteLease
     ) -> Workspace | Outcome:
         """Take an attempt's place; with a full disk, wait for room. An outcome when it is stopped.
 
@@ -259,7 +299,9 @@ class ProcessSandboxes:
         """
         while True:
             try:
-                return self._the_workspaces().take(attempt.function.limits, private_dir)
+                private_dir, identity = lease.zygote.private_dir, lease.walls.identity
+                limits = attempt.function.limits
+                return self._the_workspaces().take(limits, private_dir, identity)
             except OSError as error:
                 if error.errno not in _NO_SPACE:
                     raise

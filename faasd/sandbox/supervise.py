@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 from faasd import wire
@@ -17,12 +18,18 @@ from faasd.clock import Clock
 from faasd.interfaces import AttemptServices
 from faasd.linux import process
 from faasd.model.attempt import Attempt
-from faasd.model.outcome import Outcome, Usage
+from faasd.model.outcome import ErrorRecord, Outcome, Usage
 from faasd.sandbox import policy
 from faasd.sandbox.attempt_io import AttemptIo
 from faasd.sandbox.cgroup_slot import CgroupSlot
-from faasd.sandbox.classify import Facts, classify, describe_status
+from faasd.sandbox.classify import Facts, Verdict, classify, describe_status
+from faasd.sandbox.cpu_watch import CpuWatch, cpu_s_of_tree
+from faasd.sandbox.failures import failures_in_lines, failures_in_report
+from faasd.sandbox.file_rules import Premises
+from faasd.sandbox.hints import with_hint
+from faasd.sandbox.masking import Masker
 from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
+from faasd.sandbox.missing_walls import names_of_missing_walls
 from faasd.sandbox.policy import Walls
 from faasd.sandbox.zygote_process import Zygote
 
@@ -32,6 +39,8 @@ __all__ = ["Supervision"]
 _KILL_PATIENCE_S = 0.5
 _ENDED_PATIENCE_S = 2.0
 _HARD = frozenset({"oom", "output-limit", "crashed"})
+#: Outcomes that something the kernel refused may have led to.
+_HINTED = frozenset({"error", "crashed", "init-error"})
 
 
 class Supervision:
@@ -49,6 +58,8 @@ class Supervision:
         watch: MemoryWatch,
         tmp_dir: str,
         clock: Clock,
+        premises: Premises,
+        secrets: Mapping[str, bytes],
     ) -> None:
         self._attempt = attempt
         self._limits = attempt.function.limits
@@ -59,14 +70,20 @@ class Supervision:
         self._memory_watch = watch
         self._tmp_dir = tmp_dir
         self._clock = clock
+        self._premises = premises
         self._loop = asyncio.get_running_loop()
-        self._io = AttemptIo(attempt, services, clock, self.end)
+        self._secrets = secrets
+        self._masker = Masker(secrets) if secrets else None
+        self._io = AttemptIo(attempt, services, clock, self.end, self._masker)
+        if walls.identity is not None:
+            self._io.give_pipes_to(walls.identity.uid, walls.identity.gid)
         self._wanted: asyncio.Future[str] = self._loop.create_future()
         self._hard_wanted: asyncio.Future[None] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._gone_or_wanted: asyncio.Future[None] = self._loop.create_future()
         self._pidfd = -1
         self._tree: WatchedTree | None = None
+        self._cpu_watch: CpuWatch | None = None
         self.ended_by_itself = (
             False  # And not because we, or the kernel for want of memory, ended it.
         )
@@ -137,25 +154,41 @@ class Supervision:
 
     def _on_swept(self, end: asyncio.Future[dict[str, Any] | None]) -> None:
         """Without a PID namespace: the zygote has swept; if it died instead, the root zygote does so."""
-        if end.result() is not None:
+        if end.result() is not None and process.has_ended(self._pidfd):
             self._on_gone()
         else:
+            self._zygote.kill()  # It lies about a process that runs, or is dead already.
             self._zygote.exited.add_done_callback(lambda _: self._on_gone())
 
     def _begin(self) -> None:
         limits = self._limits
         deadline_at = self._clock.now() + limits.timeout_s
-        env = policy.attempt_environment(self._attempt, os.environ, self._tmp_dir, deadline_at)
+        env = policy.attempt_environment(
+            self._attempt, os.environ, self._tmp_dir, deadline_at, self._walls.identity
+        )
         event = policy.event_json(self._attempt)
-        header = policy.attempt_header(self._attempt, env, limits.timeout_s, len(event))
+        header = policy.attempt_header(
+            self._attempt, env, limits.timeout_s, len(event), self._secrets
+        )
         self._io.begin(wire.encode(header), wire.encode_raw(event))
         if self._slot is not None and self._slot.oom_fd is not None:
             self._loop.add_reader(self._slot.oom_fd, self._on_oom_event)
         elif self._slot is None:
             pid = process.pid_of_pidfd(self._pidfd)
+            pid = -1 if pid is None else pid
             self._tree = WatchedTree(pid, limits.memory_bytes, lambda: self.end("oom"))
             if pid > 0:
                 self._memory_watch.add(self._tree)
+
+        if limits.cpu_time_s is not None:
+            self._cpu_watch = CpuWatch(limits.cpu_time_s, self._cpu_s, lambda: self.end("cpu-time"))
+
+    def _cpu_s(self) -> float:
+        used_s = self._slot.cpu_s() if self._slot is not None else None
+        if used_s is not None:
+            return used_s
+        pid = process.pid_of_pidfd(self._pidfd)
+        return cpu_s_of_tree(pid) if pid is not None and pid > 0 else 0.0
 
     def _on_oom_event(self) -> None:
         assert self._slot is not None
@@ -212,24 +245,38 @@ class Supervision:
             result_json=self._io.result_json,
             end_word=self._wanted.result() if self._wanted.done() else None,
             oom_kills=self._slot.oom_kills() if self._slot is not None else 0,
+            cpu_s=self._cpu_watch.used_s if self._cpu_watch is not None else 0.0,
             memory_peak_bytes=peak,
             is_over_memory=self._is_over_memory(usage),
             has_data_limit=self._slot is None,
             broken_protocol=self._io.broken_protocol,
             zygote_loss=await self._zygote_loss(),
+            zygote_breach=self._zygote.breach,
             is_command=self._attempt.function.handler is None,
             command_output=bytes(self._io.command_output),
             command_output_is_cut=self._io.command_output_is_cut,
-            last_error_line=self._io.last_error_line,
+            last_error_line=self._io.error_lines[-1] if self._io.error_lines else "",
         )
         verdict = classify(facts)
+        error = await self._with_hint(verdict)
         return Outcome(
             verdict.word,
             result_json=verdict.result_json,
-            error=verdict.error,
+            error=self._masker.error(error) if self._masker else error,
             usage=Usage(wall_s, usage["cpu_s"] if usage else None, peak),
             output_truncated=self._io.output.is_truncated,
-            degraded=policy.degraded(self._attempt.function, self._walls),
+            degraded=names_of_missing_walls(self._attempt.function, self._walls),
+        )
+
+    async def _with_hint(self, verdict: Verdict) -> ErrorRecord | None:
+        if verdict.error is None or verdict.word not in _HINTED:
+            return verdict.error
+        function = self._attempt.function
+        told = self._io.report.get("error") if self._io.report is not None else None
+        failures = failures_in_report(told)
+        failures += failures_in_lines(self._io.error_lines, function.code_dir)
+        return await with_hint(
+            verdict.error, failures, function, self._walls, self._premises, self._tmp_dir
         )
 
     def _memory_peak(self, usage: dict[str, Any] | None) -> int | None:
@@ -257,6 +304,8 @@ class Supervision:
 
     async def _close(self) -> None:
         """Let go of everything; when we were interrupted, the tree goes first."""
+        if self._cpu_watch is not None:
+            self._cpu_watch.stop()
         if self._pidfd >= 0:
             if not self._gone.done():
                 await self._kill_until_gone()

@@ -16,13 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from faasd.model.limits import Limits
-from faasd.sandbox.cgroup_slot import CgroupSlot, CgroupSlots
+from faasd.sandbox.cgroup_slot import CgroupSlot, CgroupSlots, SlotLimits
+from faasd.sandbox.identity import Identity
 
 __all__ = ["Workspace", "Workspaces"]
 
 #: How many of each are kept for later. More attempts at once make theirs anew.
 _KEPT_MAX = 64
-_Key = tuple[int, int, float | None]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Workspace:
 
     tmp_dir: str | None  # None: in memory, and the zygote's to make and clean.
     slot: CgroupSlot | None
-    key: _Key
+    key: SlotLimits
     as_made: os.stat_result | None
 
 
@@ -44,19 +44,26 @@ class Workspaces:
         self._numbers = numbers
         self._directories: dict[str, list[tuple[str, os.stat_result]]] = {}
         self._directories_kept = 0
-        self._groups: dict[_Key, list[CgroupSlot]] = {}
+        self._groups: dict[SlotLimits, list[CgroupSlot]] = {}
         self._groups_kept = 0
         self._to_remove: list[CgroupSlot] = []  # Touched by the janitor alone.
         self._janitor = ThreadPoolExecutor(1, thread_name_prefix="faasd-janitor")
 
-    def take(self, limits: Limits, private_dir: str | None) -> Workspace:
+    def take(
+        self, limits: Limits, private_dir: str | None, identity: Identity | None = None
+    ) -> Workspace:
         """Return a place for one attempt, its directory below `private_dir` if it is on disk. Raises OSError.
 
+        The directory belongs to another user where one is named.
         What is below one `private_dir` the attempts of one zygote have in turn, and no others.
         """
         # One more process for the sandbox's own first one.
-        key = (limits.memory_bytes, limits.processes + 1, limits.cpu)
-        tmp_dir, as_made = self._take_directory(private_dir) if private_dir else (None, None)
+        counts_cpu = limits.cpu_time_s is not None
+        key = SlotLimits(limits.memory_bytes, limits.processes + 1, limits.cpu, counts_cpu)
+        tmp_dir: str | None = None
+        as_made: os.stat_result | None = None
+        if private_dir is not None:
+            tmp_dir, as_made = self._take_directory(private_dir, identity)
         try:
             return Workspace(tmp_dir, self._take_group(key), key, as_made)
         except OSError:
@@ -92,21 +99,25 @@ class Workspaces:
         await loop.run_in_executor(self._janitor, shutil.rmtree, self._tmp_root, True)
         self._janitor.shutdown()
 
-    def _take_directory(self, private_dir: str) -> tuple[str, os.stat_result]:
+    def _take_directory(
+        self, private_dir: str, identity: Identity | None
+    ) -> tuple[str, os.stat_result]:
         if kept := self._directories.get(private_dir):
             self._directories_kept -= 1
             return kept.pop()
         path = os.path.join(private_dir, str(next(self._numbers)))
         os.mkdir(path, 0o700)
+        if identity is not None:
+            os.chown(path, identity.uid, identity.gid)
         return path, os.lstat(path)
 
-    def _take_group(self, key: _Key) -> CgroupSlot | None:
+    def _take_group(self, key: SlotLimits) -> CgroupSlot | None:
         if self._slots is None:
             return None
         if groups := self._groups.get(key):
             self._groups_kept -= 1
             return groups.pop()
-        return self._slots.make(f"a{next(self._numbers)}", *key)
+        return self._slots.make(f"a{next(self._numbers)}", key)
 
     def _remove(self, tmp_dir: str | None, slot: CgroupSlot | None) -> None:
         """Remove; a group that the kernel still holds is tried again the next time."""

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import os
 import sys
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import TracebackType
+from typing import Any
 
 from faasd.clock import Clock
-from faasd.errors import SandboxError
+from faasd.errors import FunctionRefused, SandboxError
 from faasd.model.attempt import OutputLine
 from faasd.model.function import Function
+from faasd.model.walls import refusal
 from faasd.sandbox import leftovers, policy
-from faasd.sandbox.cgroup_slot import CgroupSlots
+from faasd.sandbox.cgroup_slot import CgroupSlots, SlotLimits
 from faasd.sandbox.file_rules import Premises, given_paths
+from faasd.sandbox.identity import Identity, identity_of, is_own_user
 from faasd.sandbox.landmarks import Landmarks
 from faasd.sandbox.memory_watch import MemoryWatch
+from faasd.sandbox.missing_walls import missing_walls
 from faasd.sandbox.policy import Walls
 from faasd.sandbox.zygote_process import MARK, RootZygote, Zygote
 from faasd.sandbox.zygote_start import ZygoteStart
@@ -27,6 +33,8 @@ __all__ = ["ZygoteLease", "ZygotePool"]
 #: A failed import is not tried again for so long: a burst of attempts shares one failure.
 _FAILURE_KEPT_S = 1.0
 _ASKED_MAX = 1000
+#: Sandboxes that a zygote has forked and that are not in a group of their own yet.
+_FORKS_UNDERWAY = 256
 
 
 @dataclass
@@ -99,6 +107,7 @@ class ZygotePool:
         self._endings: set[asyncio.Task[None]] = set()
         self._evictions: dict[str, asyncio.TimerHandle] = {}
         self._asked: dict[int, _Asked] = {}  # By the function's identity.
+        self._identities: dict[int, tuple[Function, Identity | None]] = {}  # Likewise.
 
     async def root(self, python: str) -> RootZygote:
         """Return an interpreter's root zygote, started anew if it has died. Raises SandboxError."""
@@ -114,9 +123,12 @@ class ZygotePool:
         return await asyncio.shield(task)
 
     async def zygote(self, function: Function) -> ZygoteLease:
-        """Return the function's zygote for one use. Raises ZygoteInitFailed or SandboxError."""
+        """Return the function's zygote for one use. Raises ZygoteInitFailed, FunctionRefused or SandboxError."""
         root = await self.root(function.python or sys.executable)
-        walls = self._walls(root)
+        walls = self._walls(root, function)
+        reason = refusal(function.permissions.containment, missing_walls(function, walls))
+        if reason is not None:  # Here, before anything of the function's is imported.
+            raise FunctionRefused(f"function {function.name!r} is refused: {reason}")
         await self._landmarks.look(given_paths(function))
         key, asked = self._key(function, walls, root)
         entry = self._entries.get(key)
@@ -141,7 +153,7 @@ class ZygotePool:
             return None
         if entry.task.exception() or not entry.task.result().is_alive or not root.is_alive:
             return None
-        return self._lease(entry.task.result(), self._walls(root), is_cold=False)
+        return self._lease(entry.task.result(), self._walls(root, function), is_cold=False)
 
     def take_init_lines(self, function: Function) -> list[OutputLine]:
         """Return what the function's import printed, to the first who asks."""
@@ -168,12 +180,16 @@ class ZygotePool:
     async def retire(self, keep: Sequence[Function]) -> None:
         """End every zygote that no function in `keep` uses, each after its last attempt."""
         self._asked.clear()
+        self._identities.clear()
         wanted = set()
         for function in keep:
             task = self._roots.get(function.python or sys.executable)
             if task is not None and task.done() and not task.exception():
                 root = task.result()
-                wanted.add(self._key(function, self._walls(root), root)[0])
+                with contextlib.suppress(
+                    SandboxError
+                ):  # Of a user who is no more: it has no zygote.
+                    wanted.add(self._key(function, self._walls(root, function), root)[0])
         for key in set(self._entries) - wanted:
             entry = self._entries.pop(key)
             eviction = self._evictions.pop(key, None)
@@ -202,7 +218,16 @@ class ZygotePool:
 
     async def walls_of(self, function: Function) -> Walls:
         """Return what this host builds for the function's interpreter. Raises SandboxError."""
-        return self._walls(await self.root(function.python or sys.executable))
+        return self._walls(await self.root(function.python or sys.executable), function)
+
+    def known_walls(self) -> dict[str, dict[str, Any]]:
+        """Return, as JSON, what this host builds for each interpreter that has been started."""
+        roots = {python: task for python, task in self._roots.items() if task.done()}
+        return {
+            python: dataclasses.asdict(self._walls_of_host(task.result()))
+            for python, task in roots.items()
+            if not task.cancelled() and not task.exception()
+        }
 
     def _lease(self, zygote: Zygote, walls: Walls, *, is_cold: bool) -> ZygoteLease:
         zygote.active += 1
@@ -211,7 +236,19 @@ class ZygotePool:
             eviction.cancel()
         return ZygoteLease(zygote, walls, is_cold, self)
 
-    def _walls(self, root: RootZygote) -> Walls:
+    def _walls(self, root: RootZygote, function: Function) -> Walls:
+        """Return what this host builds around a function. Raises SandboxError where its user cannot be had."""
+        walls = self._walls_of_host(root)
+        if function.permissions.user is None:
+            return walls
+        if walls.uid != 0:  # Where somebody else is wanted, the wall `user` is missing.
+            return replace(walls, is_own_user=is_own_user(function))
+        identity = self._identity(function)
+        if identity is not None:
+            return policy.walls_of_user(walls, identity)
+        return replace(walls, is_own_user=True)
+
+    def _walls_of_host(self, root: RootZygote) -> Walls:
         slots = self._slots
         return Walls(
             root.namespaces,
@@ -222,9 +259,17 @@ class ZygotePool:
             **{name: value for name, value in root.walls.items() if name not in self._without},
         )
 
+    def _identity(self, function: Function) -> Identity | None:
+        found = self._identities.get(id(function))
+        if found is None or found[0] is not function:
+            if len(self._identities) >= _ASKED_MAX:
+                self._identities.clear()
+            found = self._identities[id(function)] = (function, identity_of(function))
+        return found[1]
+
     def _key(
         self, function: Function, walls: Walls, root: RootZygote
-    ) -> tuple[str, dict[str, object]]:
+    ) -> tuple[str, dict[str, Any]]:
         premises = self._landmarks.premises
         asked = policy.zygote_policy(function, walls, os.environ, premises)
         asked["env"] = {**asked["env"], MARK: root.mark}
@@ -247,7 +292,7 @@ class ZygotePool:
         return self._clock.monotonic() - failed_at >= _FAILURE_KEPT_S
 
     def _start(
-        self, function: Function, root: RootZygote, key: str, asked: dict[str, object]
+        self, function: Function, root: RootZygote, key: str, asked: dict[str, Any]
     ) -> _Entry:
         previous = self._entries.get(key)
         if previous is not None:
@@ -256,10 +301,13 @@ class ZygotePool:
         slot = None
         if self._slots is not None:
             try:
-                slot = self._slots.make(f"z{number}", function.limits.memory_bytes, None, None)
+                slot = self._slots.make(f"z{number}", _slot_limits(function, asked))
             except OSError as error:
                 raise SandboxError(f"cannot make a cgroup for a zygote: {error}") from error
-        start = ZygoteStart(function, asked, key, number, root, slot, self._watch, self._clock)
+        identity = self._walls(root, function).identity
+        start = ZygoteStart(
+            function, asked, key, number, root, slot, self._watch, self._clock, identity
+        )
         entry = _Entry(asyncio.create_task(start.run(), name=function.name), start.lines)
 
         def on_done(task: asyncio.Task[Zygote]) -> None:
@@ -304,6 +352,14 @@ class ZygotePool:
         ending = asyncio.create_task(_end(zygote))
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)
+
+
+def _slot_limits(function: Function, asked: Mapping[str, Any]) -> SlotLimits:
+    """Return the caps of a zygote, which runs a handler's module as well: its import, its threads afterwards."""
+    if asked["module"] is None:
+        return SlotLimits(function.limits.memory_bytes)
+    processes = int(asked["processes"]) + _FORKS_UNDERWAY
+    return SlotLimits(function.limits.memory_bytes, processes, asked["cpu"])
 
 
 def _is_of(entry: _Entry, zygote: Zygote) -> bool:

@@ -10,8 +10,9 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from faasd.errors import SandboxError
-from faasd.linux import process
+from faasd.errors import SandboxError, WireError, ZygoteInitFailed
+from faasd.linux import proc_tree, process
+from faasd.sandbox import zygote_frames
 from faasd.sandbox.cgroup_slot import CgroupSlot
 from faasd.sandbox.classify import describe_status
 from faasd.sandbox.control_channel import ControlChannel
@@ -25,6 +26,8 @@ BOOTSTRAP = os.path.join(
 )
 _START_TIMEOUT_S = 20.0
 _FORK_TIMEOUT_S = 10.0
+_MESSAGE_CHARS_MAX = 4096
+_CLOSED_BY_US = "closed by us"
 
 
 class RootZygote:
@@ -112,11 +115,12 @@ class RootZygote:
         """Fork a zygote: (its pidfd, a future of its `exited` frame; None if we cannot know). Raises SandboxError."""
         future: asyncio.Future[int] = self._loop.create_future()
         self._forks[number] = future
-        self._exits[number] = self._loop.create_future()
+        # Held here as well: the zygote may have ended, and have been told so, before we go on.
+        exited = self._exits[number] = self._loop.create_future()
         try:
             request = {"op": "fork", "id": number, "policy": policy}
             self._channel.send(request, fds)
-            return await asyncio.wait_for(future, _FORK_TIMEOUT_S), self._exits[number]
+            return await asyncio.wait_for(future, _FORK_TIMEOUT_S), exited
         except (SandboxError, TimeoutError) as error:
             self._exits.pop(number, None)
             raise SandboxError(f"cannot fork a zygote: {str(error) or 'no answer'}") from error
@@ -145,7 +149,7 @@ class RootZygote:
         if frame["op"] == "hello" and not self._hello.done():
             self._hello.set_result(frame)
         elif frame["op"] == "forked":
-            _set_result_or_close(self._forks.get(number), fds)
+            _set_result(self._forks.get(number), fds)
         elif frame["op"] == "fork-failed":
             future = self._forks.get(number)
             if future is not None and not future.done():
@@ -218,23 +222,36 @@ class Zygote:
         """Whether it can fork."""
         return not self._channel.is_closed
 
+    @property
+    def breach(self) -> str | None:
+        """What it sent that broke the protocol, if it did."""
+        return self._channel.breach
+
     async def fork(
         self, number: int, policy: dict[str, Any], fds: Sequence[int]
     ) -> tuple[int, asyncio.Future[dict[str, Any] | None]]:
         """Fork a sandbox: (pidfd of its first process, a future of its `ended` frame; None if the zygote died).
 
-        Raises SandboxError.
+        Raises SandboxError; ZygoteInitFailed, with the outcome `crashed`, when it breaks the protocol.
         """
         future: asyncio.Future[int] = self._loop.create_future()
         self._forks[number] = future
-        self._ends[number] = self._loop.create_future()
+        ended = self._ends[number] = self._loop.create_future()
         timer = self._loop.call_later(_FORK_TIMEOUT_S, _time_out, future)
         try:
             self._channel.send({"op": "attempt", "id": number, "policy": policy}, fds)
-            return await future, self._ends[number]
+            return await future, ended
         except (SandboxError, TimeoutError) as error:
             self._ends.pop(number, None)
             self.kill()
+            if self.breach is not None:
+                message = f"its zygote, which has run the function's module, broke the protocol: {self.breach}"
+                record: dict[str, object] = {
+                    "type": "BrokenChannel",
+                    "message": message,
+                    "stack": [],
+                }
+                raise ZygoteInitFailed(message, record, "crashed") from error
             raise SandboxError(f"its zygote cannot fork: {str(error) or 'no answer'}") from error
         finally:
             timer.cancel()
@@ -251,7 +268,7 @@ class Zygote:
 
     async def stop(self) -> str:
         """End it; returns how it ended, when it and all below it are gone."""
-        self._channel.close("closed by us")
+        self._channel.close(_CLOSED_BY_US)
         done, _ = await asyncio.wait({self.exited}, timeout=1.0)
         if not done:
             self.kill()
@@ -265,28 +282,34 @@ class Zygote:
             self.slot.remove()
 
     def _on_frame(self, frame: dict[str, Any], fds: list[int]) -> None:
-        number = frame.get("id", 0)
-        if frame["op"] in ("ready", "init-error") and not self.ready.done():
-            self.ready.set_result(frame)
-        elif frame["op"] == "failed":
+        """Take what answers a question of ours. It has run user code: anything else is a breach."""
+        op, number = frame["op"], frame.get("id", 0)
+        if op in ("ready", "init-error") and not self.ready.done():
+            self.ready.set_result(zygote_frames.ready_frame(frame))
+        elif op == "failed":
+            message = str(frame["message"])[:_MESSAGE_CHARS_MAX]
             if not self.ready.done():
-                self.ready.set_exception(SandboxError(f"cannot make a zygote: {frame['message']}"))
+                self.ready.set_exception(SandboxError(f"cannot make a zygote: {message}"))
                 self.ready.exception()
-        elif frame["op"] == "forked":
-            _set_result_or_close(self._forks.get(number), fds)
-            return
-        elif frame["op"] == "fork-failed":
-            future = self._forks.get(number)
-            if future is not None and not future.done():
-                future.set_exception(SandboxError(str(frame["message"])))
-        elif frame["op"] == "ended":
-            end = self._ends.pop(number, None)
-            if end is not None and not end.done():
-                end.set_result(frame)
-        for fd in fds:
-            os.close(fd)
+        elif op == "forked" and number in self._forks:
+            if not fds or not _may_be_child(fds[0], self.pidfd):
+                raise WireError("it says that it has forked, and shows what is no child of it")
+            _set_result(self._forks[number], fds)
+        elif op == "fork-failed" and number in self._forks:
+            if not self._forks[number].done():
+                message = str(frame["message"])[:_MESSAGE_CHARS_MAX]
+                self._forks[number].set_exception(SandboxError(message))
+        elif op == "ended" and number in self._ends:
+            usage = zygote_frames.ended_frame(frame)
+            end = self._ends.pop(number)
+            if not end.done():
+                end.set_result(usage)
+        else:
+            raise WireError(f"it says {str(op)[:50]!r}, which nobody asked for")
 
     def _on_closed(self, reason: str) -> None:
+        if reason != _CLOSED_BY_US:
+            self.kill()  # Nothing that it does from here on could be believed.
         error = SandboxError(f"its channel is {reason}")
         waiting: list[asyncio.Future[Any]] = [self.ready, *self._forks.values()]
         for future in waiting:
@@ -305,9 +328,26 @@ def _time_out(future: asyncio.Future[int]) -> None:
         future.set_exception(TimeoutError())
 
 
-def _set_result_or_close(future: asyncio.Future[int] | None, fds: list[int]) -> None:
-    """Hand one descriptor to who waits for it, and close what nobody wants."""
+def _set_result(future: asyncio.Future[int] | None, fds: list[int]) -> None:
+    """Hand one descriptor to who waits for it."""
     if future is not None and not future.done() and fds:
         future.set_result(fds.pop(0))
-    for fd in fds:
-        os.close(fd)
+
+
+def _may_be_child(pidfd: int, parent_pidfd: int) -> bool:
+    """Whether a descriptor is the pidfd of a process that the other one forked, or of one that is gone.
+
+    We send signals through it and wait for it. A zygote could show us anything instead: the kernel gives
+    everybody a pidfd of who is at the other end of his socket, and here that is ourselves.
+    """
+    pid = process.pid_of_pidfd(pidfd)
+    if pid is None or pid == 0:
+        return (
+            False  # No pidfd at all; or of a process that we cannot see, so it is nobody below us.
+        )
+    if pid == -1:
+        return True  # Reaped: no signal reaches anybody through it.
+    stat = proc_tree.stat_of(pid)
+    if process.pid_of_pidfd(pidfd) == -1:
+        return True  # Only now, so what we read may be about a successor with its number.
+    return stat is not None and stat.parent == process.pid_of_pidfd(parent_pidfd)

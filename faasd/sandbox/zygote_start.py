@@ -15,6 +15,7 @@ from faasd.model.attempt import OutputLine
 from faasd.model.function import Function
 from faasd.model.units import format_duration, format_size
 from faasd.sandbox.cgroup_slot import CgroupSlot
+from faasd.sandbox.identity import Identity, open_way_to
 from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
 from faasd.sandbox.output import Output
 from faasd.sandbox.zygote_process import RootZygote, Zygote
@@ -34,6 +35,7 @@ class ZygoteStart:
     slot: CgroupSlot | None
     watch: MemoryWatch
     clock: Clock
+    identity: Identity | None = None  # Whose it is, where that is not the daemon's own user.
     lines: list[OutputLine] = field(default_factory=list)
 
     async def run(self) -> Zygote:
@@ -80,6 +82,8 @@ class ZygoteStart:
             os.makedirs(self.policy["private_dir"], 0o711, exist_ok=True)
         except OSError as error:
             raise SandboxError(f"cannot make {self.policy['private_dir']}: {error}") from error
+        if self.identity is not None:
+            open_way_to(self.policy["private_dir"], self.identity)
 
     async def _until_ready(
         self, zygote: Zygote, pipes: list[tuple[int, int]], output: Output
@@ -118,7 +122,7 @@ class ZygoteStart:
         return zygote
 
     def _watch_memory(self, zygote: Zygote, over: asyncio.Future[None]) -> WatchedTree:
-        pid = process.pid_of_pidfd(zygote.pidfd)
+        pid = process.pid_of_pidfd(zygote.pidfd) or -1
 
         def on_over() -> None:
             if not over.done():

@@ -58,6 +58,9 @@ CANDIDATES = Hot(
     .where(or_(_i.expires_at.is_(None), _i.expires_at > bindparam("now"), _i.attempts > 0))
     .order_by(_i.priority.desc(), _i.seq)
 )
+_HAS_DIED = Hot(
+    select(_i.seq).where(text("seq IN (SELECT value FROM json_each(:seqs))"), _i.spent_died > 0)
+)
 TAKE = Hot(
     update(invocations)
     .where(text("seq IN (SELECT value FROM json_each(:seqs))"))
@@ -86,11 +89,22 @@ def claim(
             break
     if not chosen:
         return []
+    if lane.is_batch and len(chosen) > 1:
+        chosen = _apart(chosen, {seq for (seq,) in _HAS_DIED.rows(connection, seqs=str(chosen))})
     token = next_token(connection)
     until = now + lease_s
     rows = TAKE.rows(connection, seqs=str(chosen), now=now, token=token, until=until)
     claims = {each.invocation.seq: each for each in claims_of(rows, token, until)}
     return [claims[seq] for seq in chosen]  # RETURNING promises no order.
+
+
+def _apart(chosen: list[int], suspects: set[int]) -> list[int]:
+    """Keep what has killed a sandbox out of batches with others: it runs alone, in its turn.
+
+    So the members of a batch that died are found out one by one, and the innocent do not die again.
+    """
+    count = next((index for index, seq in enumerate(chosen) if seq in suspects), len(chosen))
+    return chosen[: max(count, 1)]
 
 
 def expire(connection: Connection, count_max: int, now: float) -> list[str]:

@@ -42,6 +42,7 @@ def redrive(connection: Connection, which: InvocationFilter, now: float) -> list
             spent_lost=0,
             spent_sandbox_failed=0,
             spent_drained=0,
+            spent_died=0,
             ended_at=None,
             reason=None,
         )

@@ -39,6 +39,7 @@ _FINISH = Hot(
         spent_lost=_i.spent_lost + bindparam("plus_lost"),
         spent_sandbox_failed=_i.spent_sandbox_failed + bindparam("plus_sandbox_failed"),
         spent_drained=_i.spent_drained + bindparam("plus_drained"),
+        spent_died=_i.spent_died + bindparam("plus_died"),
         lease_token=null(),
         lease_expires_at=null(),
     )
@@ -74,6 +75,7 @@ def _finish_one(connection: Connection, one: Finish, now: float) -> Settled:
         plus_lost=plus.lost,
         plus_sandbox_failed=plus.sandbox_failed,
         plus_drained=plus.drained,
+        plus_died=plus.died,
     )
     if row is None:
         return _lost(connection, one)

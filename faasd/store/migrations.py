@@ -22,9 +22,16 @@ __all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "STEPS", "migrate"]
 
 Step = Callable[[Connection], None]
 
-SCHEMA_VERSION = 1
+
+def _count_deaths(connection: Connection) -> None:
+    connection.exec_driver_sql(
+        "ALTER TABLE invocations ADD COLUMN spent_died INTEGER NOT NULL DEFAULT 0"
+    )
+
+
+SCHEMA_VERSION = 2
 #: Version that a step leads to: the step. A step, once released, never changes.
-STEPS: Mapping[int, Step] = {}
+STEPS: Mapping[int, Step] = {2: _count_deaths}
 
 #: "faas" in ASCII: tells our files from other SQLite databases, also to file(1).
 APPLICATION_ID = 0x66616173

@@ -49,6 +49,7 @@ INVOCATION_COLUMNS = tuple(
         "spent_lost",
         "spent_sandbox_failed",
         "spent_drained",
+        "spent_died",
         "attempts",
         "started_at",
         "ended_at",
@@ -130,10 +131,10 @@ def new_values(new: NewInvocation, state: str, readiness: int) -> dict[str, Any]
 
 def read_invocation(row: Any) -> Invocation:
     """Read a row of INVOCATION_COLUMNS."""
-    error_json = row[23]
+    error_json = row[24]
     error = None if error_json is None else ErrorRecord.from_json(json.loads(error_json))
-    spent = Spent(row[16], row[17], row[18], row[19])
-    return Invocation(*row[:16], spent, *row[20:23], error, *row[24:])  # type: ignore[call-arg]
+    spent = Spent(*row[16:21])
+    return Invocation(*row[:16], spent, *row[21:24], error, *row[25:])  # type: ignore[call-arg]
 
 
 def attempt_values(record: AttemptRecord, invocation_seq: int) -> dict[str, Any]:

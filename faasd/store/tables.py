@@ -78,6 +78,7 @@ invocations = Table(
     Column("spent_lost", Integer, nullable=False, server_default="0"),
     Column("spent_sandbox_failed", Integer, nullable=False, server_default="0"),
     Column("spent_drained", Integer, nullable=False, server_default="0"),
+    Column("spent_died", Integer, nullable=False, server_default="0"),
     Column("lease_token", Integer),
     Column("lease_expires_at", Float),
     Column("started_at", Float),

@@ -466,3 +466,46 @@ async def test_an_empty_call_does_nothing(store: Store) -> None:
     assert await store.invocations.cancel([], "") == []
     assert await store.invocations.redrive(InvocationFilter(ids=())) == []
     assert await store.invocations.claim(LANE, 0, 30) == []
+
+
+@pytest.mark.parametrize("group_key", [None, "g"])
+async def test_what_killed_a_sandbox_is_claimed_apart_from_the_rest_of_a_batch(
+    store: Store, clock: FakeClock, group_key: str | None
+) -> None:
+    """One event of a batch that died is to blame; alone, each shows whether it is the one."""
+    new = some_invocations(3, group_key=group_key)
+    await store.invocations.enqueue(new)
+    claims = await store.invocations.claim(BATCHES, 10, 30)
+    assert len(claims) == 3
+    await store.invocations.finish([a_finish(one, "crashed", RetryAt(START)) for one in claims])
+    fresh = some_invocations(2, group_key=group_key)
+    await store.invocations.enqueue(fresh)
+    clock.advance(1)
+    for one in new:
+        [claim] = await store.invocations.claim(BATCHES, 10, 30)
+        assert claim.invocation.id == one.id
+        assert claim.invocation.spent == Spent(attempts=1, died=1)
+        await store.invocations.finish([a_finish(claim)])
+    assert await claim_ids(store, lane=BATCHES) == [one.id for one in fresh]
+
+
+async def test_what_only_failed_stays_in_its_batch(store: Store, clock: FakeClock) -> None:
+    """The control: an error is told per member, so nobody need be found out."""
+    await store.invocations.enqueue(some_invocations(3))
+    claims = await store.invocations.claim(BATCHES, 10, 30)
+    await store.invocations.finish([a_finish(one, "error", RetryAt(START)) for one in claims])
+    clock.advance(1)
+    assert len(await claim_ids(store, lane=BATCHES)) == 3
+
+
+async def test_a_quarantined_dead_letter_says_so_until_it_is_redriven(store: Store) -> None:
+    """People must be able to tell the poison from what merely failed."""
+    await store.invocations.enqueue([an_invocation()])
+    [claim] = await store.invocations.claim(LANE, 1, 30)
+    verdict = DeadLetter("quarantined: 5 of its 5 attempts killed their sandbox")
+    await store.invocations.finish([a_finish(claim, "crashed", verdict)])
+    [found] = await store.history.invocations(ANY)
+    assert (found.state, found.is_quarantined, found.spent.died) == ("dead", True, 1)
+    await store.invocations.redrive(ANY)
+    [found] = await store.history.invocations(ANY)
+    assert (found.state, found.is_quarantined, found.spent.died) == ("waiting", False, 0)

@@ -103,7 +103,9 @@ async def _play(given: dict[str, Any]) -> list[dict[str, Any]]:
                 "probes:try_all",
                 code_dir=f"{at}/code",
                 limits=Limits(timeout_s=30, **given.get("limits", {})),
-                permissions=Permissions(read=(f"{at}/readable",), write=(f"{at}/out",)),
+                permissions=Permissions(
+                    read=(f"{at}/readable",), write=(f"{at}/out",), containment="best-effort"
+                ),
                 files=(FilesTrigger("inbox", f"{at}/inbox"),),
             )
             codes = {

@@ -98,7 +98,7 @@ async def test_limits_of_the_process_are_set_but_never_on_address_space(bench: B
     assert json.loads(outcome.result_json or "") == {
         "NOFILE": 77,
         "FSIZE": 4096,
-        "CORE": 0,
+        "CORE": 1,
         "AS": -1,
     }
 

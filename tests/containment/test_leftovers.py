@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from faasd.sandbox import leftovers
+from faasd.sandbox.cgroup_slot import SlotLimits
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from faasd.sandbox.zygote_process import MARK
 from tests.containment.bench import WALLS, cgroups_of, groups_below, processes_with, wait_for
@@ -98,7 +99,7 @@ async def test_a_successor_ends_what_is_left_in_our_cgroups(tmp_path: Path) -> N
     if first._slots is None:
         await first.stop()
         pytest.skip("this host has no writable memory cgroup")
-    slot = first._slots.make("a1", 2**26, 10, None)
+    slot = first._slots.make("a1", SlotLimits(2**26, 10))
     stray = subprocess.Popen(["sleep", "1000"], env={})
     for group in groups_below(first):
         if group.endswith("-a1"):

@@ -24,7 +24,8 @@ from tests.containment.bench import Bench
 
 async def main():
     given = json.loads(sys.argv[1])
-    sandboxes = ProcessSandboxes(os.path.join(given["state_dir"], "state"), **given["walls"])
+    state_dir = os.path.join(given["state_dir"], "state")
+    sandboxes = ProcessSandboxes(state_dir, secrets_dir=given["secrets_dir"], **given["walls"])
     await sandboxes.start()
     bench, token, cap = Bench(sandboxes), given["token"], 64 * 2**20
     counter = os.path.join(given["state_dir"], "counter")
@@ -45,6 +46,12 @@ async def main():
     found["made"] = os.stat(counter).st_size
     await run("segv", "kill_itself", 11)
     await run("capabilities", "read_capabilities")
+    key = Permissions(secrets=("key",), containment="best-effort")
+    await run("secret", "secret_handlers:files", permissions=key)
+    await run("leak", "secret_handlers:fail_with_key", permissions=key)
+    await run("other-user", "echo", permissions=Permissions(user="nobody"))
+    willing = Permissions(user="nobody", containment="best-effort")
+    await run("other-user-willing", "echo", permissions=willing)
     await sandboxes.stop()
     found["left"] = os.listdir(given["state_dir"])
     print(json.dumps(found))
@@ -70,7 +77,14 @@ def test_an_ordinary_users_sandboxes_keep_the_same_promises(
     state_dir: Path, token: str, walls: dict[str, Any]
 ) -> None:
     """Timeouts, memory, process caps and signals, without any privilege."""
-    argument = json.dumps({"state_dir": str(state_dir), "token": token, "walls": walls})
+    secret = state_dir / "secrets" / "key"
+    secret.parent.mkdir()
+    secret.touch(0o600)
+    secret.write_text("of an ordinary user")
+    if os.geteuid() == 0:
+        os.chown(secret, UID, UID)
+    given = {"state_dir": str(state_dir), "secrets_dir": str(secret.parent)}
+    argument = json.dumps({**given, "token": token, "walls": walls})
     python = python_of(is_ordinary=True)
     done = run_python(python, "-c", SCENARIO, argument, is_ordinary=True)
     assert done.returncode == 0, done.stderr.decode()
@@ -88,5 +102,12 @@ def test_an_ordinary_users_sandboxes_keep_the_same_promises(
     assert found["segv"][:2] == ["crashed", "killed by signal 11 (SIGSEGV)"]
     assert found["capabilities"][0] == "ok"
     assert "process-cap" not in found["echo"][3]
-    assert sorted(found["left"]) == ["counter", "state"]
+    assert sorted(found["left"]) == ["counter", "secrets", "state"]
+    assert found["secret"][0] == "ok", found["secret"]
+    assert found["leak"][1] == "the key is ***key***"
+    assert found["other-user"][0] == "sandbox-failed"
+    assert "the daemon must run as root" in found["other-user"][1]
+    assert found["other-user-willing"][0] == "ok"
+    assert "user" in found["other-user-willing"][3]
+    assert "user" not in found["echo"][3]
     assert processes_with(token) == []

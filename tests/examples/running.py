@@ -119,10 +119,21 @@ class Example:
         daemon.kill()
         daemon.wait()
 
-    def invoke_in_background(self, name: str) -> subprocess.Popen[bytes]:
+    @property
+    def pid(self) -> int:
+        """The daemon's."""
+        assert self._daemon is not None
+        return self._daemon.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the daemon has not ended."""
+        return self._daemon is not None and self._daemon.poll() is None
+
+    def invoke_in_background(self, name: str, event: str = "null") -> subprocess.Popen[bytes]:
         """Start `faasd invoke` and do not wait for it."""
         return subprocess.Popen(
-            ["faasd", "invoke", name],
+            ["faasd", "invoke", name, "--event", event],
             cwd=self.folder,
             env=self.environ,
             stdout=subprocess.DEVNULL,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
 import time
 from typing import Any
 
@@ -16,6 +19,24 @@ _OUTCOMES = {
     "fork_bomb": "timeout",
     "grandchild": "ok",
     "escapee": "timeout",
+}
+
+
+#: Function → what stops it, and the wall that does; with several, any of them stops it alone.
+_TRESPASSERS = {
+    "read_passwords": ({"PermissionError"}, {"files"}),
+    # Of its own view of the host, all but what it was given is read-only.
+    "change_its_code": ({"PermissionError", "OSError"}, {"files"}),
+    # Where the host's /tmp is not its own, what is kept there is not even seen.
+    "read_the_queue": ({"PermissionError", "FileNotFoundError"}, {"files"}),
+    "fill_the_disk": ({"OSError"}, {"tmp-quota"}),
+    "become_root_elsewhere": ({"PermissionError"}, {"system-calls"}),
+    "mount_over_it": ({"PermissionError"}, {"system-calls"}),
+    "watch_the_daemon": ({"PermissionError"}, {"system-calls"}),
+    "kill_the_daemon": ({"ProcessLookupError", "PermissionError"}, {"pid-namespace", "signals"}),
+    "read_environments": ({"PermissionError"}, {"private-proc", "files"}),
+    "call_home": ({"ConnectionRefusedError", "PermissionError", "OSError"}, {"network"}),
+    "whisper": ({"PermissionError", "ConnectionRefusedError"}, {"abstract-sockets"}),
 }
 
 
@@ -59,3 +80,48 @@ def test_good_functions_run_while_a_fork_bomb_rages(hostile: Example) -> None:
     hostile.faasd("invoke", "grandchild")
     wait_for("the bomb is over", lambda: hostile.client.invocation(bomb)["state"] == "dead")
     assert hostile.client.invocation(bomb)["outcome"] == "timeout"
+
+
+@pytest.mark.parametrize(("name", "expected"), _TRESPASSERS.items())
+def test_each_trespasser_is_stopped_or_its_record_names_the_missing_wall(
+    hostile: Example, name: str, expected: tuple[set[str], set[str]]
+) -> None:
+    """What it reaches for is really there: a daemon, a listening port, an abstract socket."""
+    errors, walls = expected
+    whispered = f"faasd-example-{os.getpid()}"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket(socket.AF_UNIX) as abstract,
+    ):
+        abstract.bind("\0" + whispered)
+        abstract.listen()
+        event = {
+            "kill_the_daemon": hostile.pid,
+            "watch_the_daemon": hostile.pid,
+            "call_home": server.getsockname()[1],
+            "whisper": whispered,
+        }.get(name)
+        hostile.invoke_in_background(name, json.dumps(event)).wait(60)
+    row = _newest(hostile, name)
+    [record] = row["attempt_records"]
+    if walls <= set(record["degraded"]):
+        pytest.skip(
+            f"this host does not build {' or '.join(sorted(walls))}, and the record says so"
+        )
+    assert row["outcome"] == "error", row
+    assert row["error"]["type"] in errors, row["error"]
+    if name == "fill_the_disk":
+        assert "No space left" in row["error"]["message"]
+    assert hostile.is_running, "the daemon is gone"
+    code = hostile.folder / "functions" / "trespassers.py"
+    assert not code.read_text().endswith("# I was here.\n")
+
+
+def test_a_function_that_keeps_dying_is_held_back(hostile: Example) -> None:
+    """Five deaths in a row, and the sixth invoke is told why it does not run."""
+    for _ in range(5):
+        hostile.faasd("invoke", "memory_hog", code=1)
+    assert hostile.json("functions", "show", "memory_hog")["breaker"]["state"] == "open"
+    hostile.faasd("functions", "resume", "memory_hog")
+    hostile.faasd("invoke", "memory_hog", code=1)
+    assert _newest(hostile, "memory_hog")["outcome"] == "oom"

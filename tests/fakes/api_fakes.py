@@ -17,6 +17,7 @@ from faasd.api.services import ApiServices
 from faasd.clock import Clock
 from faasd.errors import Conflict, EventRefused, NotFound, PayloadTooLarge, UnknownQueue
 from faasd.interfaces import (
+    BreakerStatus,
     FileRow,
     InvocationFilter,
     LogLine,
@@ -265,6 +266,7 @@ class FakeInvoker:
         self.begun = threading.Event()
         self.cancelled = threading.Event()
         self.running_now: list[Attempt] = []
+        self.breakers: dict[str, BreakerStatus] = {}
 
     async def invoke(
         self, event: NewEvent, on_output: Callable[[OutputLine], None] | None = None
@@ -300,6 +302,9 @@ class FakeInvoker:
 
     async def resume(self, function: str) -> bool:
         return await self.pauses.set("function", function, False)
+
+    def breaker(self, function: str) -> BreakerStatus:
+        return self.breakers.get(function, BreakerStatus())
 
     def running(self) -> list[Attempt]:
         return list(self.running_now)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faasd.model.outcome import CHARGED, UNCHARGED, Outcome
+from faasd.model.outcome import CHARGED, KILLED, UNCHARGED, Outcome
 from faasd.model.retry import (
     DRAINED_MAX,
     LOST_MAX,
+    QUARANTINE_DEATHS,
+    QUARANTINED,
     SANDBOX_FAILED_MAX,
     DeadLetter,
     Done,
@@ -53,9 +55,15 @@ def test_every_run_of_failures_ends_within_the_caps(
             or (word == "lost" and spent.lost >= LOST_MAX)
             or (word == "sandbox-failed" and spent.sandbox_failed >= SANDBOX_FAILED_MAX)
             or (word == "drained" and spent.drained >= DRAINED_MAX)
+            or (word in KILLED and spent.died >= QUARANTINE_DEATHS)
         )
         assert isinstance(verdict, DeadLetter) == is_used_up
-        if is_used_up:
+        if isinstance(verdict, DeadLetter):
+            killed = word in KILLED and spent.died > 1
+            quarantined = word in ("lost", "sandbox-failed") or (
+                killed and spent.died in (QUARANTINE_DEATHS, spent.attempts)
+            )
+            assert verdict.reason.startswith(QUARANTINED) == quarantined
             return
         assert isinstance(verdict, RetryAt)
         assert verdict.at >= 1000.0

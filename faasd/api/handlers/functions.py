@@ -40,10 +40,14 @@ async def list_functions(call: Call) -> Response:
 
 
 async def show_function(call: Call) -> Response:
-    """Show one function with its limits and permissions."""
+    """Show one function with its limits and permissions.
+
+    `policy` says in sentences what it may touch and use here; `missing_walls` what this host does not build for it.
+    """
     function = call.function(call.segment("name"))
     [row] = [row for row in await _rows(call) if row["name"] == function.name]
-    return json_reply({**row, **function_details(function)})
+    missing = call.services.missing_walls.get(function.name, ())
+    return json_reply({**row, **function_details(function, missing)})
 
 
 async def invoke_function(call: Call) -> Response:
@@ -85,7 +89,7 @@ async def pause_function(call: Call) -> Response:
 
 
 async def resume_function(call: Call) -> Response:
-    """Let a paused function run again."""
+    """Let a function run again that is paused, or held back by its breaker."""
     function = call.function(call.segment("name"))
     changed = await call.services.invoker.resume(function.name)
     return json_reply({"name": function.name, "paused": False, "changed": changed})
@@ -104,6 +108,8 @@ async def _rows(call: Call) -> list[dict[str, Any]]:
             counts.get(function.name, {}),
             running.get(function.name, 0),
             paused.get(("function", function.name)),
+            services.invoker.breaker(function.name),
+            services.refused.get(function.name),
         )
         for function in services.catalog.all()
     ]

@@ -18,7 +18,7 @@ from faasd.api.explain import (
 from faasd.api.handlers.queues import consumer_of, counts_by_queue
 from faasd.api.replies import json_reply
 from faasd.errors import Conflict, InvalidSetting, NotFound
-from faasd.interfaces import InvocationFilter, QueueCounts
+from faasd.interfaces import BreakerStatus, InvocationFilter, QueueCounts
 from faasd.model.invocation import FINAL_STATES, Invocation
 from faasd.model.suggest import did_you_mean
 
@@ -75,6 +75,8 @@ async def _why_function(call: Call, name: str) -> list[str]:
         function,
         now=services.clock.now(),
         paused_since=paused.get(("function", name)),
+        breaker=services.invoker.breaker(name),
+        refused=services.refused.get(name),
         running=_running(call, name),
         queues=[counts[lane.queue] for lane in function.lanes()],
         schedules=[one for one in services.schedules.statuses() if one.name in names],
@@ -159,7 +161,9 @@ async def _facts(call: Call, invocation: Invocation) -> InvocationFacts:
         function=services.catalog.get(invocation.function),
         running=_running(call, invocation.function),
         function_paused_since=paused.get(("function", invocation.function)),
+        function_refused=services.refused.get(invocation.function),
         queue_paused_since=paused.get(("queue", invocation.queue)),
+        breaker=_breaker(call, invocation.function),
         ahead=await _ahead(call, invocation),
         **await _in_its_way(call, invocation),
     )
@@ -194,6 +198,11 @@ async def _in_its_way(call: Call, invocation: Invocation) -> dict[str, Any]:
         ):
             return {"overlapped": other}
     return {}
+
+
+def _breaker(call: Call, name: str) -> BreakerStatus | None:
+    known = call.services.catalog.get(name) is not None
+    return call.services.invoker.breaker(name) if known else None
 
 
 def _running(call: Call, function: str) -> int:

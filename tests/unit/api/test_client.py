@@ -92,6 +92,19 @@ def test_an_enqueue_whose_answer_got_lost_is_repeated_with_the_same_ids(
     assert b'"id":"' in asked[0]
 
 
+@pytest.mark.parametrize("size", [1, 2**20])
+def test_an_enqueue_does_not_wait_for_ever(
+    socket_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """A script must get on, or fail loudly, when the daemon stands still with its socket open."""
+    monkeypatch.setattr("faasd.client._ENQUEUE_ANSWER_S", 0.2)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(socket_path))
+        listener.listen()  # The kernel completes connections that nobody accepts.
+        with pytest.raises(errors.DaemonUnreachable, match=r"has not answered for 0\.2 s"):
+            Client(str(socket_path)).enqueue("images", "x" * size)
+
+
 def test_an_invoke_whose_answer_got_lost_is_not_repeated(socket_path: Path) -> None:
     """A function that is not idempotent would run twice without anybody having asked for it."""
     with (

@@ -9,7 +9,7 @@ import pytest
 
 from faasd.api.explain import InvocationFacts, explain_function, explain_invocation
 from faasd.clock import FakeClock
-from faasd.interfaces import QueueCounts, ScheduleStatus
+from faasd.interfaces import BreakerStatus, QueueCounts, ScheduleStatus
 from faasd.model.invocation import Invocation
 from faasd.model.outcome import ErrorRecord
 from faasd.model.retry import Spent
@@ -54,6 +54,10 @@ def test_one_between_two_attempts_says_which_comes_and_why() -> None:
         ({"function_paused_since": NOW - 60}, "function 'resize' is paused since 2025-06-15"),
         ({"queue_paused_since": NOW - 60}, "queue 'images' is paused since"),
         (
+            {"function_refused": "no Landlock; use Linux 5.13"},
+            "It waits. Function 'resize' is refused on this host",
+        ),
+        (
             {"running": 2},
             "function's concurrency is 2, and so many attempts of 'resize' are running",
         ),
@@ -68,6 +72,14 @@ def test_one_between_two_attempts_says_which_comes_and_why() -> None:
 def test_a_due_one_says_what_holds_it_back(facts: dict[str, Any], reason: str) -> None:
     """Each has another remedy, so they must not be one sentence."""
     assert reason in said(row(group_key="k"), **facts)
+
+
+def test_the_hint_of_the_last_error_is_told() -> None:
+    """It names the one setting to change, which is what was asked for."""
+    invocation = row(
+        state="dead", attempts=1, error=ErrorRecord("PermissionError", "no", (), "set read = [1]")
+    )
+    assert "The last error was PermissionError: no. Hint: set read = [1]." in said(invocation)
 
 
 def test_a_skipped_tick_names_the_tick_that_was_in_its_way() -> None:
@@ -148,6 +160,11 @@ def test_a_function_says_whether_it_can_run_and_what_became_of_its_last() -> Non
     odd = dataclasses.replace(status, note="it never fires in winter")
     text = " ".join(explain_function(REPORT, **{**arguments, "schedules": [odd]}))
     assert "Schedule 'nightly' (cron 0 3 * * *, UTC): it never fires in winter." in text
+    held = BreakerStatus("open", 5, 1, NOW - 1, NOW + 9, "oom")
+    text = " ".join(explain_function(REPORT, **{**arguments, "breaker": held}))
+    assert "held back by its breaker" in text
+    assert "5 attempts in a row died, the last as oom; one attempt is tried at 2025-06-15" in text
+    assert "`faasd functions resume report` lets it run now" in text
     paused = dataclasses.replace(status, paused=True, next_at=None)
     text = " ".join(explain_function(REPORT, **{**arguments, "schedules": [paused]}))
     assert "faasd schedules resume nightly" in text

@@ -30,8 +30,8 @@ _ALLOWED = {
 }  # fmt: skip
 _OWN = {
     "faasd", "faasd.declare", "faasd.cli", "faasd.cli.main", "faasd.cli.enqueue_fast", "faasd.cli.enqueue_events",
-    "faasd.cli.exits", "faasd.client", "faasd.errors", "faasd.model", "faasd.model.ids",
-    "faasd.model.paths", "faasd.model.config_glance",
+    "faasd.cli.exits", "faasd.client", "faasd.errors", "faasd.http_answer", "faasd.model",
+    "faasd.model.ids", "faasd.model.paths", "faasd.model.config_glance",
 }  # fmt: skip
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import sys
 import tomllib
 from pathlib import Path
 
@@ -13,6 +13,9 @@ from faasd.cli import doctor
 from faasd.cli.group import COMMANDS
 from faasd.cli.group import faasd as root
 from faasd.cli.reference import render_cli_reference
+from faasd.model.walls import WALLS
+from faasd.sandbox import preflight
+from faasd.sandbox.policy import Walls
 from tests.unit.cli.conftest import Run
 
 
@@ -98,35 +101,95 @@ def test_a_shell_gets_its_completions(faasd: Run) -> None:
     assert done.stdout.strip() == "plain,redrive"
 
 
-@pytest.mark.parametrize("missing", [True, False], ids=["missing", "all there"])
-def test_doctor_is_exit_1_only_when_something_required_is_missing(
+def _walls_of_host(monkeypatch: pytest.MonkeyPatch, walls: Walls) -> None:
+    """Have the doctor find these walls, whatever this host can do."""
+    monkeypatch.setattr(preflight, "_probe", lambda _python, _cgroups: walls)
+
+
+_ALL = Walls(
+    ("pid", "ipc", "uts"),
+    "v2",
+    cgroup_caps_processes=True,
+    cgroup_caps_cpu=True,
+    landlock=7,
+    mounts=True,
+    private_proc=True,
+    seccomp=True,
+    network_namespace=True,
+)
+_NO_LANDLOCK = dataclasses.replace(_ALL, landlock=0)
+_NO_CGROUP = dataclasses.replace(_ALL, cgroup=None)
+
+
+@pytest.mark.parametrize(
+    ("walls", "containment", "code", "verdict"),
+    [
+        (_ALL, "strict", None, "enforced"),
+        (_NO_CGROUP, "strict", None, "enforced, in part otherwise"),
+        (_NO_LANDLOCK, "strict", 1, "refused"),
+        (_NO_LANDLOCK, "best-effort", 1, "not enforced"),
+    ],
+)
+def test_doctor_is_exit_0_only_when_every_function_can_be_enforced(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    environment: dict[str, str],
-    missing: bool,
+    tmp_path: Path,
+    walls: Walls,
+    containment: str,
+    code: int | None,
+    verdict: str,
 ) -> None:
     """Provisioning scripts run it to decide whether this host will do."""
-    from types import SimpleNamespace
-
-    walls = [
-        SimpleNamespace(
-            wall="landlock", available=not missing, how="ABI 6", remedy="Linux 5.13", required=True
-        ),
-        SimpleNamespace(
-            wall="memory cgroup", available=False, how="", remedy="Delegate=yes", required=False
-        ),
-    ]
-    module = SimpleNamespace(inspect_host=lambda: walls)
-    monkeypatch.setitem(sys.modules, "faasd.sandbox.preflight", module)
-    monkeypatch.setenv("FAASD_CONFIG", environment["FAASD_CONFIG"])
-    code = root.main(["doctor", "--json"], standalone_mode=False)
+    config = tmp_path / "faasd.toml"
+    config.write_text(
+        f'[daemon]\nstate_dir = "state"\n[functions.f]\ncommand = ["/bin/true"]\n'
+        f'containment = "{containment}"\n'
+    )
+    _walls_of_host(monkeypatch, walls)
+    arguments = ["doctor", "--json", "--config", str(config)]
+    assert root.main(arguments, standalone_mode=False) == code
     out, err = capsys.readouterr()
-    assert code == (1 if missing else None)
-    assert ("missing on this host: landlock" in err) == missing
     report = json.loads(out)
-    assert [one["wall"] for one in report["walls"]] == ["landlock", "memory cgroup"]
+    assert [one["wall"] for one in report["walls"]] == list(WALLS)
+    [function] = report["functions"]
+    assert (function["function"], function["verdict"]) == ("f", verdict)
+    assert report["found_by"] == "this process"
+    assert ("the wall 'files' cannot be built" in err) == (code == 1)
     checks = {one["check"]: one["ok"] for one in report["checks"]}
     assert checks == {"python": True, "sqlite": True, "state directory": True, "daemon": False}
+
+
+@pytest.mark.parametrize(
+    ("walls", "containment", "code", "said"),
+    [
+        (_ALL, "strict", None, ""),
+        (_NO_LANDLOCK, "strict", 1, "function 'f' is refused: the wall 'files' cannot be built"),
+        (_NO_LANDLOCK, "best-effort", None, "function 'f' runs without what it is promised"),
+    ],
+)
+def test_check_refuses_a_function_whose_wall_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    walls: Walls,
+    containment: str,
+    code: int | None,
+    said: str,
+) -> None:
+    """With the place of the function, and the setting that would let it run all the same."""
+    config = tmp_path / "faasd.toml"
+    config.write_text(
+        f'[daemon]\nstate_dir = "state"\n[defaults]\ncontainment = "{containment}"\n'
+        '[functions.f]\ncommand = ["/bin/true"]\n'
+    )
+    _walls_of_host(monkeypatch, walls)
+    assert root.main(["check", "--config", str(config)], standalone_mode=False) == code
+    out, err = capsys.readouterr()
+    assert said in err
+    assert ("no error found" in out) == (code is None)
+    if code == 1:
+        assert f"{config}:5" in err
+        assert 'containment = "best-effort"' in err
 
 
 def test_doctor_names_a_state_directory_that_cannot_be_written(tmp_path: Path) -> None:

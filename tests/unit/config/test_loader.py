@@ -379,3 +379,14 @@ async def test_a_discovery_that_answers_nonsense_cannot_stop_the_others(project:
     assert [one.name for one in loaded.functions] == ["ok"]
     said = [problem.setting.rpartition("/")[2] for problem in loaded.problems]
     assert said == ["x.timeout", "x.triggers", "x.handler", "x"]
+
+
+async def test_secrets_are_where_the_setting_or_systemd_says_or_beside_the_file(
+    project: Project,
+) -> None:
+    """What the loader hands out is absolute."""
+    assert (await project.load("")).daemon.secrets_dir == project.root / "secrets"
+    project.environ["CREDENTIALS_DIRECTORY"] = "/run/credentials/faasd.service"
+    assert (await project.load("")).daemon.secrets_dir == Path("/run/credentials/faasd.service")
+    written = await project.load("[daemon]\nsecrets_dir = '../keys'\n")
+    assert written.daemon.secrets_dir == project.root.parent / "keys"

@@ -45,6 +45,11 @@ CASES = [
     (function("containment = 'strickt'"), r'3:1: functions.f.containment: expected "strict" or "best-effort", not \'strickt\'; did you mean "strict"\?'),
     (function("env = { A = 1 }"), r'3:9: functions.f.env.A: expected text, not 1; did you mean "1"\?'),
     (function("env = { 'A B' = '' }"), r"3:1: functions.f.env: expected the name of an environment variable, not 'A B'"),
+    (function("env = { FAASD_TRIGGER = 'x' }"), r"3:1: functions.f.env: FAASD_TRIGGER is set by faasd, and cannot be given"),
+    (function("pass_env = 'CREDENTIALS_DIRECTORY'"), r"3:1: functions.f.pass_env: CREDENTIALS_DIRECTORY is set by faasd, .* in `secrets`"),
+    (function("secrets = '../state/faasd.db'"), r"3:1: functions.f.secrets: '../state/faasd.db' cannot be the name of a secret"),
+    (function("secrets = ['gone']"), r"3:1: functions.f.secrets: there is no secret 'gone': secrets/gone does not exist"),
+    (function("user = 'nobdoy'"), r"3:1: functions.f.user: there is no user 'nobdoy' on this host; did you mean \"nobody\"\?"),
     (function("retry = { first = '1h', max = '5m' }"), r"3:25: functions.f.retry.max: 5m is shorter than the first wait, 1h"),
     (function("on_failure = 'g'"), r'3:1: functions.f.on_failure: expected .* not \'g\'; did you mean "function:g"\?'),
     # What runs
@@ -104,6 +109,40 @@ async def test_a_mistake_is_named_with_its_place_and_the_likely_intention(
     place = re.match(r"\d+:\d+", expected.replace("\\", ""))
     if place:
         assert problems[0].startswith(f"faasd.toml:{place[0]}: ")
+
+
+async def test_a_secret_that_cannot_be_used_says_why_and_what_helps(project: Project) -> None:
+    """One that is open to others, and one that is misspelt; the same ones closed and spelt right are fine."""
+    path = project.write("secrets/smtp-password", "x", 0o644)
+    toml = function("secrets = ['smtp-password', 'smtp-pasword']")
+    problems = await project.problems(toml)
+    assert len(problems) == 2
+    assert "may be read or changed by others (mode 0644); run: chmod 600 secrets/" in problems[0]
+    assert problems[1].endswith(
+        'does not exist; write it there, or set `secrets_dir`; did you mean "smtp-password"?'
+    )
+    path.chmod(0o600)
+    loaded = await project.load(function("secrets = ['smtp-password', 'smtp-password']"))
+    assert loaded.problems == ()
+    assert loaded.functions[0].permissions.secrets == ("smtp-password",)
+
+
+async def test_another_user_needs_a_daemon_that_is_root(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said at check; with best-effort it is a warning, and the function runs as the daemon does."""
+    toml = function("user = 'nobody'")
+    monkeypatch.setattr("os.geteuid", lambda: 1)
+    [problem] = await project.problems(toml)
+    assert (
+        "functions.f.user: running as 'nobody' needs the daemon to run as root; it runs as daemon"
+        in problem
+    )
+    loaded = await project.load(toml + "containment = 'best-effort'\n")
+    assert [problem.is_warning for problem in loaded.problems] == [True]
+    assert [one.permissions.user for one in loaded.functions] == ["nobody"]
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert (await project.load(toml)).problems == ()
 
 
 async def test_every_mistake_is_reported_at_once(project: Project) -> None:

@@ -56,3 +56,24 @@ def test_progress_is_told() -> None:
     answers = Answers({})
     Context(services=answers).progress(0.5)
     assert answers.asked == [("progress", {"value": 0.5})]
+
+
+def test_a_secret_is_text_without_the_newline_of_its_editor_or_all_its_bytes() -> None:
+    """One newline and no more: the others are meant."""
+    context = Context(secrets={"a": b"x\n\n", "b": "y", "c": b"z\r\n", "raw": b"\xff\n"})
+    assert [context.secret(name) for name in "abc"] == ["x\n", "y", "z"]
+    assert context.secret_bytes("a") == b"x\n\n"
+    assert context.secret_bytes("raw") == b"\xff\n"
+    with pytest.raises(ValueError, match=r"use context.secret_bytes\('raw'\)") as caught:
+        context.secret("raw")
+    assert caught.value.__cause__ is None  # Which would show the bytes.
+
+
+def test_a_secret_that_was_not_given_is_a_key_error_that_names_the_setting() -> None:
+    """A handler's author reads this one line."""
+    with pytest.raises(KeyError) as caught:
+        Context("mailer", secrets={"a": "x"}).secret("b")
+    assert str(caught.value) == (
+        "the function 'mailer' is not given the secret 'b' (given: a); "
+        'add it to the function\'s settings: secrets = ["b"]'
+    )

@@ -8,7 +8,7 @@ import pytest
 
 from faasd.model.limits import Limits
 from faasd.model.outcome import OUTCOME_MEANINGS
-from faasd.sandbox.classify import Facts, classify, describe_status
+from faasd.sandbox.classify import Facts, classify, describe_status, status_from
 
 LIMITS = Limits(timeout_s=2.0, memory_bytes=64 * 2**20)
 RESULT = {"op": "result"}
@@ -105,3 +105,30 @@ def test_statuses_read_like_sentences() -> None:
     assert describe_status(11) == "killed by signal 11 (SIGSEGV)"
     assert describe_status(3 << 8) == "exited with code 3"
     assert describe_status(40) == "killed by signal 40"
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (b"0", 0),
+        (b"9", 9),
+        (b"256", 256),
+        (b"65280", 65280),
+        (b"", None),
+        (b"-1", None),
+        (b"1_0", None),
+        (b" 1", None),
+        (b"65536", None),
+        (b"9" * 16, None),
+        (b"127", None),
+    ],
+)
+def test_a_wait_status_that_is_none_is_not_believed(text: bytes, status: int | None) -> None:
+    """The pipe that brings it can be written to by whoever gets at it; the os module raises for some."""
+    assert status_from(text) == status
+
+
+def test_a_zygote_that_broke_the_protocol_is_a_crash_of_its_function() -> None:
+    """It has run the function's module, so what it sends is the function's doing and not ours."""
+    verdict = classify(Facts(LIMITS, zygote_loss="killed by signal 9", zygote_breach="says fork"))
+    assert verdict.word == "crashed"

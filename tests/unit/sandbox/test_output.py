@@ -7,7 +7,7 @@ import pytest
 from faasd.clock import FakeClock
 from faasd.model.attempt import OutputLine
 from faasd.model.limits import Limits
-from faasd.sandbox.output import LineCutter, Output
+from faasd.sandbox.output import FAR_OVER, LINES_LEAST, LineCutter, Output
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
@@ -68,3 +68,18 @@ def test_far_over_is_eight_times_the_limit() -> None:
     assert not output.is_far_over
     output.feed("stdout", b"x")
     assert output.is_far_over
+
+
+def test_empty_lines_are_limited_by_their_number() -> None:
+    """They cost a byte each to print, and a record each to keep."""
+    output, lines = an_output(LINES_LEAST * 8)
+    output.feed("stdout", b"\n" * (LINES_LEAST - 1) + b"x\n" * 10)
+    assert [line.text for line in lines[LINES_LEAST - 2 :]] == [
+        "",
+        "x",
+        "output_limit of 7.81KiB (1000 lines) reached; what is printed from here on is dropped",
+    ]
+    assert not output.is_far_over
+    output.feed("stdout", b"\n" * LINES_LEAST * FAR_OVER)
+    assert output.is_far_over
+    assert len(lines) == LINES_LEAST + 1

@@ -12,6 +12,8 @@ from faasd.errors import SchemaTooNew, StoreError
 from faasd.store.database import open_writer
 from faasd.store.migrations import SCHEMA_VERSION, migrate
 
+NEXT = SCHEMA_VERSION + 1
+
 
 def add_a_table(connection: Connection) -> None:
     connection.exec_driver_sql("CREATE TABLE later (x INTEGER)")
@@ -42,12 +44,12 @@ def path(tmp_path: Path) -> Path:
 def test_an_older_database_is_copied_aside_and_then_upgraded(path: Path) -> None:
     """So that whoever must go back to the older faasd can."""
     connection = open_writer(path)
-    kept = migrate(connection, path, {2: add_a_table}, 2)
-    assert migrate(connection, path, {2: add_a_table}, 2) is None
-    again = migrate(connection, path, {3: lambda _: None}, 3)
+    kept = migrate(connection, path, {NEXT: add_a_table}, NEXT)
+    assert migrate(connection, path, {NEXT: add_a_table}, NEXT) is None
+    again = migrate(connection, path, {NEXT + 1: lambda _: None}, NEXT + 1)
     connection.close()
-    assert kept == path.with_name("faasd.db.v1")
-    assert again == path.with_name("faasd.db.v2")
+    assert kept == path.with_name(f"faasd.db.v{SCHEMA_VERSION}")
+    assert again == path.with_name(f"faasd.db.v{NEXT}")
     assert "later" in tables(path)
     assert "invocations" in tables(kept)
     assert "later" not in tables(kept)
@@ -55,18 +57,20 @@ def test_an_older_database_is_copied_aside_and_then_upgraded(path: Path) -> None
 
 def test_an_older_copy_is_not_written_over(path: Path) -> None:
     """It may be the only good one."""
-    path.with_name("faasd.db.v1").write_text("precious")
+    path.with_name(f"faasd.db.v{SCHEMA_VERSION}").write_text("precious")
     connection = open_writer(path)
-    assert migrate(connection, path, {2: add_a_table}, 2) == path.with_name("faasd.db.v1.2")
+    assert migrate(connection, path, {NEXT: add_a_table}, NEXT) == path.with_name(
+        f"faasd.db.v{SCHEMA_VERSION}.2"
+    )
     connection.close()
-    assert path.with_name("faasd.db.v1").read_text() == "precious"
+    assert path.with_name(f"faasd.db.v{SCHEMA_VERSION}").read_text() == "precious"
 
 
 def test_a_failed_step_leaves_nothing_behind(path: Path) -> None:
     """Half a migration would make every later start fail."""
     connection = open_writer(path)
     with pytest.raises(StoreError, match="already exists"):
-        migrate(connection, path, {2: add_a_table_and_fail}, 2)
+        migrate(connection, path, {NEXT: add_a_table_and_fail}, NEXT)
     assert migrate(connection, path) is None
     connection.close()
     assert "later" not in tables(path)
@@ -75,9 +79,9 @@ def test_a_failed_step_leaves_nothing_behind(path: Path) -> None:
 def test_a_newer_database_is_left_alone(path: Path) -> None:
     """An older program would misread it; the message says what to do."""
     connection = open_writer(path)
-    migrate(connection, path, {2: add_a_table}, 2)
+    migrate(connection, path, {NEXT: add_a_table}, NEXT)
     with pytest.raises(
-        SchemaTooNew, match=f"version 2 and this faasd knows {SCHEMA_VERSION}; upgrade"
+        SchemaTooNew, match=f"version {NEXT} and this faasd knows {SCHEMA_VERSION}; upgrade"
     ):
         migrate(connection, path)
     connection.close()
@@ -102,3 +106,21 @@ def test_a_file_that_is_no_database_is_refused_in_words(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 4096)
     with pytest.raises(StoreError, match="no SQLite database"):
         open_writer(path)
+
+
+def test_version_2_counts_deaths_from_nothing(path: Path) -> None:
+    """What waits in a database of version 1 goes on, and has killed no sandbox that we know of."""
+    connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE invocations DROP COLUMN spent_died")
+    connection.execute(
+        "INSERT INTO invocations (id, function, queue, trigger, source, state, readiness, priority,"
+        " created_at, due_at, event_json) VALUES ('i', 'f', 'f', 'queue', 'f', 'waiting', 1, 0, 0, 0, '1')"
+    )
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    writer = open_writer(path)
+    assert migrate(writer, path) == path.with_name("faasd.db.v1")
+    found = writer.exec_driver_sql("SELECT id, spent_died FROM invocations").all()
+    writer.close()
+    assert [tuple(row) for row in found] == [("i", 0)]

@@ -1,0 +1,41 @@
+"""What a zygote may say, checked: it has run the function's code, so every frame of it is hostile input. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from faasd.errors import WireError
+from faasd.sandbox.classify import error_from
+
+__all__ = ["ended_frame", "number", "ready_frame"]
+
+#: No process lives so long, and none is so large: what says so says nothing.
+_SECONDS_MAX = 10.0**9
+_BYTES_MAX = 2**56
+
+
+def ready_frame(frame: dict[str, Any]) -> dict[str, Any]:
+    """Return `ready` or `init-error` with nothing in it but what is expected. Raises WireError."""
+    if frame["op"] == "init-error":
+        return {"op": "init-error", "error": error_from(frame.get("error")).to_json()}
+    return {
+        "op": "ready",
+        "init_s": number(frame, "init_s", _SECONDS_MAX),
+        "memory_bytes": int(number(frame, "memory_bytes", _BYTES_MAX)),
+    }
+
+
+def ended_frame(frame: dict[str, Any]) -> dict[str, Any]:
+    """Return `ended` with nothing in it but what is expected. Raises WireError."""
+    return {
+        "cpu_s": number(frame, "cpu_s", _SECONDS_MAX),
+        "memory_bytes": int(number(frame, "memory_bytes", _BYTES_MAX)),
+    }
+
+
+def number(frame: dict[str, Any], name: str, most: float) -> float:
+    """Return a field that is a number between 0 and `most`. Raises WireError."""
+    value: Any = frame.get(name)
+    if type(value) not in (int, float) or not 0 <= value <= most:  # Which NaN is not either.
+        raise WireError(f"the {name} of a frame is {value!r:.50}")
+    return float(value)
