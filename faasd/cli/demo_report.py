@@ -141,7 +141,9 @@ def _fork_bomb_was_capped(_: Stage, invocations: Invocations) -> bool:
 
 
 def _packed(stage: Stage, invocations: Invocations) -> bool:
-    return (stage.root / "packed.tar.gz").exists() and _ends_as("pack", "ok")(stage, invocations)
+    return (stage.root / "packed" / "thumbnails.tar.gz").exists() and _ends_as("pack", "ok")(
+        stage, invocations
+    )
 
 
 def _all_ended(_: Stage, invocations: Invocations) -> bool:

@@ -31,12 +31,14 @@ __all__ = [
     "fork",
     "fork_and",
     "join_cgroups",
+    "namespaces_of_attempts",
     "probe_namespaces",
     "probe_walls",
 ]
 
 _OWN_DIR = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_CAP_SYS_CHROOT, _CAP_SYS_ADMIN, _CAP_SETFCAP = 18, 21, 31
+#: What a zygote of root's keeps, in its user namespace if it has one: to give its sandboxes their namespaces.
+_CAP_SYS_CHROOT, _CAP_SYS_ADMIN = 18, 21
 #: Zero would not stop a core dump where the host pipes them to a program; this stops both kinds.
 _CORE_BYTES = 1
 
@@ -211,14 +213,21 @@ def contain_handler(policy: dict[str, Any]) -> None:
 
 
 def _drop_zygotes_capabilities(policy: dict[str, Any]) -> None:
-    """Leave no more than what forking sandboxes takes: for an ordinary user's nothing."""
-    if os.geteuid() != 0:
+    """Leave no more than what forking sandboxes takes; with user namespaces for them that is nothing."""
+    if "user" in namespaces_of_attempts(policy) or os.geteuid() != 0:
         process.drop_capabilities()
-    elif "user" in policy["namespaces"]:
-        # The kernel asks for it of whoever makes a user namespace in which uid 0 stays uid 0.
-        process.keep_capabilities((_CAP_SETFCAP,))
     else:
         process.keep_capabilities((_CAP_SYS_CHROOT, _CAP_SYS_ADMIN))
+
+
+def namespaces_of_attempts(policy: dict[str, Any]) -> list[str]:
+    """Return the namespaces of a zygote's sandboxes: its own, but a user namespace only where we are not root.
+
+    To nest one that holds uid 0, the zygote would have to keep CAP_SETFCAP while it imports the function's
+    module, which could then give a program of root's any capability, for whoever runs it on the host.
+    """
+    names: list[str] = policy["namespaces"]
+    return [name for name in names if name != "user" or os.geteuid() != 0]
 
 
 def _limit_data(policy: dict[str, Any]) -> None:

@@ -22,6 +22,8 @@ import sys
 import time
 from typing import Any
 
+from faasd.linux import process, seccomp
+from faasd.runtime import system_call_filter
 from faasd.runtime.discover_module import examine
 
 __all__ = ["main"]
@@ -69,12 +71,22 @@ def _work(report_fd: int, request: dict[str, Any]) -> None:
         allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (allowed, allowed))
     sys.argv = [request["module"]]
+    _close_in()
     report = examine(request)
     sys.stdout.flush()
     sys.stderr.flush()
     _write(report_fd, report)
     # No atexit handlers and no waiting for threads: the module has nothing more to say.
     os._exit(0)
+
+
+def _close_in() -> None:
+    """Take from the module what its functions will not have either, as far as that needs no settings of theirs."""
+    process.forbid_new_privileges()
+    process.drop_capabilities()
+    if seccomp.is_available():
+        system_call_filter.for_zygote(True, has_own_network=False).load()
+        system_call_filter.for_attempt().load()
 
 
 def _wait_for(worker: int, timeout_s: float) -> str | None:

@@ -161,6 +161,7 @@ class Zygote:
 
     def _fork(self, request: dict[str, Any], fds: list[int]) -> None:
         policy = {**self._policy, **request["policy"]}
+        policy["namespaces"] = containment.namespaces_of_attempts(policy)
         slot = self._slots.take() if self._slots is not None else 0
         if slot is None:
             self._waiting.append((request, fds))  # One is being cleaned at this moment.

@@ -187,8 +187,7 @@ class Supervision:
         used_s = self._slot.cpu_s() if self._slot is not None else None
         if used_s is not None:
             return used_s
-        pid = process.pid_of_pidfd(self._pidfd)
-        return cpu_s_of_tree(pid) if pid is not None and pid > 0 else 0.0
+        return cpu_s_of_tree(process.pid_of_pidfd(self._pidfd) or -1)
 
     def _on_oom_event(self) -> None:
         assert self._slot is not None

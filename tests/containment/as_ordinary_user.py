@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.containment.test_ordinary_user import ENVIRONMENT, ROOT, UID
-from tests.patience import patient
+from tests.containment.ordinary import UID, python_of, run_python
 
 __all__ = ["run_as_user"]
 
@@ -23,7 +21,7 @@ from tests.containment.bench import Bench
 
 async def main():
     given = json.loads(sys.argv[1])
-    sandboxes = ProcessSandboxes(given["state_dir"], **given["options"])
+    sandboxes = ProcessSandboxes(given["state_dir"] + "/state", **given["options"])
     await sandboxes.start()
     bench = Bench(sandboxes)
     if given["permissions"]:
@@ -39,7 +37,6 @@ asyncio.run(main())
 
 
 def run_as_user(
-    python: str,
     handler: str,
     event: Any = None,
     *,
@@ -47,15 +44,10 @@ def run_as_user(
     permissions: dict[str, Any] | None = None,
     **limits: Any,
 ) -> tuple[str, Any, list[str] | None, list[str]]:
-    """Run one attempt; returns its outcome's word, result, error and missing walls.
-
-    `python` is the fixture `python_of_user`.
-    """
+    """Run one attempt; returns its outcome's word, result, error and missing walls."""
     state_dir = Path(tempfile.mkdtemp(prefix="faasd-test-"))
-    identity: dict[str, Any] = {}
     if os.geteuid() == 0:
         os.chown(state_dir, UID, UID)
-        identity = {"user": UID, "group": UID, "extra_groups": []}
     given = {
         "state_dir": str(state_dir),
         "options": options or {},
@@ -65,10 +57,9 @@ def run_as_user(
         "limits": limits,
     }
     try:
-        done = subprocess.run(
-            [python, "-c", _SCENARIO, json.dumps(given)], cwd=ROOT, capture_output=True, check=False,
-            env=ENVIRONMENT, timeout=patient(60), **identity,
-        )  # fmt: skip
+        done = run_python(
+            python_of(is_ordinary=True), "-c", _SCENARIO, json.dumps(given), is_ordinary=True
+        )
     finally:
         shutil.rmtree(state_dir)
     assert done.returncode == 0, done.stderr.decode()

@@ -19,9 +19,6 @@ from faasd.model.permissions import Permissions, Ports
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.containment.as_ordinary_user import run_as_user
 from tests.containment.bench import Bench
-from tests.containment.test_ordinary_user import python_of_user
-
-__all__ = ["python_of_user"]
 
 NONE = Permissions(network=False)
 OUTSIDE = ("tcp", "mptcp", "fast-open", "udp")
@@ -164,7 +161,7 @@ async def test_only_the_ports_in_the_list_are_listened_on(bench: Bench) -> None:
     assert json.loads(outcome.result_json or "[]") == ["ok", "EACCES"]
 
 
-def test_the_same_holds_for_an_ordinary_user(python_of_user: str, outside: dict[str, Any]) -> None:
+def test_the_same_holds_for_an_ordinary_user(outside: dict[str, Any]) -> None:
     """In a namespace, without one, and with neither wall."""
     expected = [
         ({}, {"ECONNREFUSED", "EPERM"}, False),
@@ -174,7 +171,7 @@ def test_the_same_holds_for_an_ordinary_user(python_of_user: str, outside: dict[
     ]
     for options, answers, is_missing in expected:
         word, found, error, missing = run_as_user(
-            python_of_user, "networking:reach", outside, options=options,
+            "networking:reach", outside, options=options,
             permissions={"network": False},
         )  # fmt: skip
         assert word == "ok", error

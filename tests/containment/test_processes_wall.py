@@ -16,9 +16,6 @@ from faasd.model.permissions import Permissions
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.containment.as_ordinary_user import run_as_user
 from tests.containment.bench import Bench
-from tests.containment.test_ordinary_user import python_of_user
-
-__all__ = ["python_of_user"]
 
 NOBODYS_UID = 64_322
 NO_CAPABILITIES = [0, 0, 0]  # Effective, permitted, inheritable.
@@ -67,9 +64,9 @@ async def test_nobody_has_a_capability(any_bench: Bench) -> None:
         assert int(re.findall(r"CapEff:\t(\w+)", own)[0], 16)  # The control.
 
 
-def test_nobody_has_a_capability_under_an_ordinary_user_either(python_of_user: str) -> None:
+def test_nobody_has_a_capability_under_an_ordinary_user_either() -> None:
     """Although a user namespace brings all of them."""
-    word, found, error, _ = run_as_user(python_of_user, "outsiders:capabilities")
+    word, found, error, _ = run_as_user("outsiders:capabilities")
     assert word == "ok", error
     assert found == dict.fromkeys(("import", "handler", "program"), NO_CAPABILITIES)
 

@@ -25,7 +25,7 @@ def _capabilities():
     sets = (ctypes.c_uint32 * 6)()
     if _libc.capget(header, sets) != 0:
         raise OSError(ctypes.get_errno(), "capget")
-    return [low | high << 32 for low, high in zip(sets[:3], sets[3:])]
+    return [low | high << 32 for low, high in zip(sets[:3], sets[3:])]  # noqa: B905 - CPython 3.9.
 
 
 AT_IMPORT = _capabilities()

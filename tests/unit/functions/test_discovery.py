@@ -440,3 +440,22 @@ async def test_a_decorator_of_ones_own_may_declare(module: MakeModule, tmp_path:
     )
     wanted = module("from helper import job\n@job\ndef f(e, c): ...\n")
     assert [one.handler for one in (await ask(wanted)).declared] == ["m:f"]
+
+
+async def test_a_module_has_no_more_of_the_kernel_than_its_functions(module: MakeModule) -> None:
+    """It is the same code. The control is a call that both may make."""
+    answer = await ask(
+        module(
+            """
+            import ctypes, errno
+            libc = ctypes.CDLL(None, use_errno=True)
+            assert libc.personality(ctypes.c_ulong(0xFFFFFFFF)) >= 0
+            assert libc.umount2(b"/", 0x7FFF0000) == -1
+            assert ctypes.get_errno() == errno.EPERM
+            sets = (ctypes.c_uint32 * 6)()
+            assert libc.capget((ctypes.c_uint32 * 2)(0x20080522, 0), sets) == 0
+            assert not any(sets), list(sets)
+            """
+        )
+    )
+    assert answer.problems == ()
