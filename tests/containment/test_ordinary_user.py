@@ -105,8 +105,9 @@ def test_an_ordinary_users_sandboxes_keep_the_same_promises(
     assert sorted(found["left"]) == ["counter", "secrets", "state"]
     assert found["secret"][0] == "ok", found["secret"]
     assert found["leak"][1] == "the key is ***key***"
-    assert found["other-user"][0] == "sandbox-failed"
-    assert "the daemon must run as root" in found["other-user"][1]
+    # Where the bench leaves walls off, its functions are willing to run without.
+    assert found["other-user"][0] == ("ok" if walls else "sandbox-failed")
+    assert walls or "only root may start processes as user 'nobody'" in found["other-user"][1]
     assert found["other-user-willing"][0] == "ok"
     assert "user" in found["other-user-willing"][3]
     assert "user" not in found["echo"][3]

@@ -15,7 +15,7 @@ import ctypes
 header = (ctypes.c_uint32 * 2)(0x20080522, 0)
 sets = (ctypes.c_uint32 * 6)()
 assert ctypes.CDLL(None).capget(header, sets) == 0
-print(*[low | high << 32 for low, high in zip(sets[:3], sets[3:])]  # noqa: B905 - CPython 3.9.)
+print(*[low | high << 32 for low, high in zip(sets[:3], sets[3:])])
 """
 
 
