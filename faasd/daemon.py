@@ -18,6 +18,7 @@ from faasd.clock import Clock
 from faasd.config.loader import Loaded, load
 from faasd.dispatch.direct import DirectInvoker
 from faasd.dispatch.dispatcher import Dispatcher
+from faasd.dispatch.measures import Measures, measured_commits, watch_loop_lag
 from faasd.dispatch.recovery import LeaseRenewal, recover
 from faasd.dispatch.run_attempt import Spine
 from faasd.dispatch.running import Ended, Running
@@ -26,9 +27,10 @@ from faasd.dispatch.slots import Slots
 from faasd.errors import ConfigErrors, FaasdError, InvalidSetting, StoreError
 from faasd.functions.code_version import code_version
 from faasd.functions.discovery import discover
-from faasd.functions.registry import Registry
+from faasd.functions.registry import Registry as Functions
 from faasd.intake import Intake
 from faasd.logs import configure, get_logger
+from faasd.metrics import Registry
 from faasd.model.invocation import FINAL_STATES
 from faasd.model.pattern import validate as pattern_problems
 from faasd.model.trigger import ScheduleTrigger
@@ -82,6 +84,7 @@ class Daemon:
         self._stop_now = asyncio.Event()
         self._failure: BaseException | None = None
         self._tidying: asyncio.Task[None] | None = None
+        self._lag: asyncio.Task[None] | None = None
 
     def ask_to_stop(self) -> None:
         """Drain and stop; asked twice, stop now."""
@@ -125,11 +128,20 @@ class Daemon:
         )
         stack.push_async_callback(store.close)
         self._store: Store = store
-        self._registry = Registry(self._functions)
+        self._registry = Functions(self._functions)
         self._slots = Slots(settings.slots)
         self._running = Running(self._slots, self._slot_freed, self._attempt_ended)
         paused = {name for kind, name in await store.pauses.load() if kind == "function"}
-        self._intake = Intake(self._registry, store.invocations, self._clock, self._events_accepted)
+        self._metrics = Registry()
+        self._measures = Measures(self._metrics, self._clock)
+        store.hear_commits(measured_commits(self._metrics))
+        self._intake = Intake(
+            self._registry,
+            store.invocations,
+            self._clock,
+            self._events_accepted,
+            self._measures.accepted,
+        )
         self._invoker = DirectInvoker(
             self._intake.prepare, self._slots, self._running, store.pauses, paused
         )
@@ -143,6 +155,7 @@ class Daemon:
             catalog=self._registry,
             clock=self._clock,
             noise=lambda: random.uniform(-1.0, 1.0),
+            on_lost=self._measures.lost,
         )
         self._dispatcher = Dispatcher(self._spine, self._slots, self._running, paused)
         self._invoker.attach(self._spine, services, self._dispatcher)
@@ -166,6 +179,7 @@ class Daemon:
         await self._api.start()
         self._tidying = asyncio.create_task(self._tidy())
         self._keep_vital(self._tidying)
+        self._lag = asyncio.create_task(watch_loop_lag(self._metrics))
         self._dispatcher.wake()  # For what an enqueue without us left in the store until now.
 
     async def _tell_missing_walls(self) -> None:
@@ -196,8 +210,9 @@ class Daemon:
         self._intake.close()
         await self._api.stop(drain_s=1.0)
         await self._leases.stop()
-        if self._tidying is not None:
-            self._tidying.cancel()
+        for task in (self._tidying, self._lag):
+            if task is not None:
+                task.cancel()
         await self._sandboxes.stop()
         _log.info("daemon_stopped")
 
@@ -248,6 +263,7 @@ class Daemon:
 
     def _attempt_ended(self, ended: Ended) -> None:
         """Tell, by name, everybody who acts on the end of an attempt."""
+        self._measures.ended(ended)
         function = ended.attempt.function
         queues = [to.name for to in (*function.on_success, *function.on_failure)]
         # A batch is claimed after a look beside the writer, which may have missed what was written now.
@@ -277,7 +293,16 @@ class Daemon:
             state_dir=str(self._settings.state_dir),
             config_path=str(self._config_path),
             clock=self._clock,
+            metrics=self._metrics,
+            measure=self._measure,
         )
+
+    def _measure(self, metrics: Registry) -> None:
+        """Add what only the daemon sees to one look at the metrics."""
+        self._measures.set_gauges(metrics)
+        metrics.set("faasd_slots", self._slots.total)
+        metrics.set("faasd_problems", len(self._problems))
+        metrics.add("faasd_log_lines_dropped_total", amount=self._store.logs.dropped)
 
     def _status(self) -> Mapping[str, Any]:
         return {

@@ -9,7 +9,7 @@ from typing import Any
 
 from faasd.api.access import ACCESS_MEANINGS
 from faasd.api.call import Handler
-from faasd.api.handlers import functions, invocations, logs, queues, system, triggers, why
+from faasd.api.handlers import functions, invocations, logs, metrics, queues, system, triggers, why
 
 __all__ = ["ROUTES", "ApiRoute", "openapi_document"]
 
@@ -41,6 +41,7 @@ class ApiRoute:
 ROUTES = (
     ApiRoute("GET", "/healthz", "open", system.healthz),
     ApiRoute("GET", "/readyz", "open", system.readyz),
+    ApiRoute("GET", "/metrics", "status", metrics.show_metrics),
     ApiRoute("GET", "/api/v1/status", "status", system.show_status),
     ApiRoute("GET", "/api/v1/functions", "status", functions.list_functions),
     ApiRoute("GET", "/api/v1/functions/{name}", "status", functions.show_function),

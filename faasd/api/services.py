@@ -18,6 +18,7 @@ from faasd.interfaces import (
     Pauses,
     Schedules,
 )
+from faasd.metrics import Registry
 
 __all__ = ["ApiServices"]
 
@@ -47,3 +48,6 @@ class ApiServices:
     state_dir: str
     config_path: str | None = None
     clock: Clock = field(default_factory=Clock)
+    #: What is counted as it happens; `measure` adds what the daemon looks up when it is asked.
+    metrics: Registry = field(default_factory=Registry)
+    measure: Callable[[Registry], None] = lambda _: None

@@ -30,6 +30,7 @@ COMMANDS = {
     "schedules": "faasd.cli.schedules:schedules",
     "files": "faasd.cli.files:files",
     "logs": "faasd.cli.logs:logs",
+    "metrics": "faasd.cli.metrics:metrics",
     "why": "faasd.cli.why:why",
     "backup": "faasd.cli.status:backup",
     "completion": "faasd.cli.completion:completion",

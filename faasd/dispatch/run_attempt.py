@@ -51,6 +51,9 @@ class Spine:
     catalog: Catalog
     clock: Clock
     noise: Callable[[], float]
+    on_lost: Callable[[str], None] | None = (
+        None  # Hears the function of each attempt that died with its daemon.
+    )
 
 
 async def run_attempt(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -50,6 +51,10 @@ class Store:
         self.files = SqliteFileLedger(self._writer, self._readers)
         self.logs = FileInvocationLogs(path.parent / "logs", log_budget)
         self._clock = clock
+
+    def hear_commits(self, heard: Callable[[float, int, bool], None]) -> None:
+        """Call `heard` after each group of changes, on the writer's thread: seconds, how many, whether it failed."""
+        self._writer.on_group = heard
 
     async def retain(self, retention: Retention) -> int:
         """Delete what need not be kept any longer, a little at a time; returns how many invocations."""

@@ -12,6 +12,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ class Writer:
         self._closing = False
         self._works_since_checkpoint = 0
         self._wal_bytes_at_checkpoint = 0
+        #: Hears, on the writer's thread, how long a group took, how many works it had, and whether it failed.
+        self.on_group: Callable[[float, int, bool], None] | None = None
         self._thread = threading.Thread(target=self._run, name="faasd-store-writer", daemon=True)
         self._thread.start()
 
@@ -90,11 +93,17 @@ class Writer:
             group, is_open = self._next_group()
             if not group:
                 continue
+            began = time.perf_counter()
+            failed = False
             try:
                 self._commit(group)
             except Exception as error:  # noqa: BLE001 - The loop of a long-lived thread.
+                failed = True
                 self._fail(group, error)
+            took_s = time.perf_counter() - began
             self._answer(group)
+            if self.on_group is not None:  # After the answer, which somebody waits for.
+                self.on_group(took_s, len(group), failed)
             self._checkpoint_if_due(len(group))
         self._close_connection()
 
