@@ -34,8 +34,9 @@ from faasd.metrics import Registry
 from faasd.model.invocation import FINAL_STATES
 from faasd.model.pattern import validate as pattern_problems
 from faasd.model.trigger import ScheduleTrigger
+from faasd.model.usage import Prices
 from faasd.sandbox.sandboxes import ProcessSandboxes
-from faasd.store.invocation_logs import LogBudget
+from faasd.store.log_files import LogBudget
 from faasd.store.open import Store, open_store
 from faasd.store.retention import Retention
 from faasd.triggers.cron import CronTriggers
@@ -123,7 +124,11 @@ class Daemon:
         store = await open_store(
             settings.state_dir,
             self._clock,
-            LogBudget(function_bytes=settings.log_bytes_per_function),
+            LogBudget(
+                function_bytes=settings.log_bytes_per_function,
+                function_lines=settings.log_lines_per_function,
+                kept_s=settings.keep_logs_s,
+            ),
             lock_wait_s=LOCK_WAIT_S,
         )
         stack.push_async_callback(store.close)
@@ -293,6 +298,9 @@ class Daemon:
             state_dir=str(self._settings.state_dir),
             config_path=str(self._config_path),
             clock=self._clock,
+            prices=Prices(
+                self._settings.price_per_gb_second, self._settings.price_per_million_requests
+            ),
             metrics=self._metrics,
             measure=self._measure,
         )

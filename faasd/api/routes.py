@@ -9,7 +9,17 @@ from typing import Any
 
 from faasd.api.access import ACCESS_MEANINGS
 from faasd.api.call import Handler
-from faasd.api.handlers import functions, invocations, logs, metrics, queues, system, triggers, why
+from faasd.api.handlers import (
+    functions,
+    invocations,
+    logs,
+    metrics,
+    queues,
+    system,
+    triggers,
+    usage,
+    why,
+)
 
 __all__ = ["ROUTES", "ApiRoute", "openapi_document"]
 
@@ -86,6 +96,13 @@ ROUTES = (
         "admin",
         logs.read_logs,
         ("follow", "function", "invocation", "since", "grep", "limit"),
+    ),
+    ApiRoute(
+        "GET",
+        "/api/v1/usage",
+        "status",
+        usage.show_usage,
+        ("month", "function", "price_per_gb_second", "price_per_million_requests"),
     ),
     ApiRoute("GET", "/api/v1/why", "admin", why.why, ("subject", "path")),
     ApiRoute("POST", "/api/v1/backup", "admin", system.backup),

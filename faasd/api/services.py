@@ -19,6 +19,7 @@ from faasd.interfaces import (
     Schedules,
 )
 from faasd.metrics import Registry
+from faasd.model.usage import Prices
 
 __all__ = ["ApiServices"]
 
@@ -48,6 +49,7 @@ class ApiServices:
     state_dir: str
     config_path: str | None = None
     clock: Clock = field(default_factory=Clock)
-    #: What is counted as it happens; `measure` adds what the daemon looks up when it is asked.
+    #: Of usage. `metrics` is what is counted as it happens; `measure` adds what the daemon looks up when it is asked.
+    prices: Prices = field(default_factory=Prices)
     metrics: Registry = field(default_factory=Registry)
     measure: Callable[[Registry], None] = lambda _: None

@@ -16,6 +16,7 @@ from faasd.model.attempt import AttemptRecord, OutputLine
 from faasd.model.function import Function
 from faasd.model.invocation import Acceptance, Invocation
 from faasd.model.outcome import ErrorRecord, Outcome
+from faasd.model.usage import Prices, Usage, cost
 
 __all__ = [
     "acceptance_view",
@@ -30,6 +31,7 @@ __all__ = [
     "output_view",
     "queue_view",
     "schedule_view",
+    "usage_view",
     "watch_view",
 ]
 
@@ -179,6 +181,21 @@ def function_details(function: Function) -> dict[str, Any]:
 def schedule_view(status: ScheduleStatus) -> dict[str, Any]:
     """Return where a schedule stands."""
     return {**vars(status), "next_at": to_iso(status.next_at), "last_at": to_iso(status.last_at)}
+
+
+def usage_view(usage: Usage, prices: Prices) -> dict[str, Any]:
+    """Return what a function used in a month; `cost` is null without a price."""
+    paid = cost(usage, prices)
+    return {
+        "month": usage.month,
+        "function": usage.function,
+        "requests": usage.requests,
+        "errors": usage.errors,
+        "duration_s": round(usage.duration_s, 3),
+        "gb_seconds": round(usage.gb_s, 6),
+        "cpu_s": round(usage.cpu_s, 3),
+        "cost": None if paid is None else round(paid, 9),
+    }
 
 
 def watch_view(status: WatchStatus) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from faasd.store.leases import last_token, renew, take_over
 from faasd.store.readers import Readers
 from faasd.store.statements import Hot, storable
 from faasd.store.tables import BLOCKED, DELAYED, IS_OPEN, READY, invocations, queues
+from faasd.store.usage import UsageSums
 from faasd.store.writer import Writer
 
 __all__ = ["SqliteInvocationStore"]
@@ -62,8 +63,10 @@ _UNFINISHED = Hot(
 class SqliteInvocationStore:
     """See `faasd.interfaces.InvocationStore` for what each method promises."""
 
-    def __init__(self, writer: Writer, readers: Readers, clock: Clock) -> None:
+    def __init__(self, writer: Writer, readers: Readers, clock: Clock, sums: UsageSums) -> None:
+        """`sums` is written by the writer at the end of each transaction."""
         self._writer = writer
+        self._sums = sums
         self._readers = readers
         self._clock = clock
         self._queues_known: set[str] = set()  # Noted on disk already.
@@ -112,7 +115,9 @@ class SqliteInvocationStore:
 
         The attempt of a cancelled invocation is recorded too, although its lease is lost.
         """
-        return await self._writer.submit(lambda c: finish(c, finishes, self._clock.now()))
+        return await self._writer.submit(
+            lambda c: finish(c, finishes, self._clock.now(), self._sums)
+        )
 
     async def return_unheld(self, record: Callable[[Claim], Finish]) -> list[Settled]:
         """Settle every invocation in state `running`; each is first leased to us, which fences its holder."""

@@ -22,9 +22,18 @@ __all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "STEPS", "migrate"]
 
 Step = Callable[[Connection], None]
 
-SCHEMA_VERSION = 1
+
+def _add_usage(connection: Connection) -> None:
+    connection.exec_driver_sql(
+        "CREATE TABLE usage (month TEXT NOT NULL, function TEXT NOT NULL, requests INTEGER NOT NULL,"
+        " errors INTEGER NOT NULL, duration_s FLOAT NOT NULL, gb_s FLOAT NOT NULL, cpu_s FLOAT NOT NULL,"
+        " PRIMARY KEY (month, function)) WITHOUT ROWID"
+    )
+
+
+SCHEMA_VERSION = 2
 #: Version that a step leads to: the step. A step, once released, never changes.
-STEPS: Mapping[int, Step] = {}
+STEPS: Mapping[int, Step] = {2: _add_usage}
 
 #: "faas" in ASCII: tells our files from other SQLite databases, also to file(1).
 APPLICATION_ID = 0x66616173

@@ -12,6 +12,9 @@ from faasd.errors import SchemaTooNew, StoreError
 from faasd.store.database import open_writer
 from faasd.store.migrations import SCHEMA_VERSION, migrate
 
+NEXT = SCHEMA_VERSION + 1
+SCHEMAS = Path(__file__).parent / "schemas"
+
 
 def add_a_table(connection: Connection) -> None:
     connection.exec_driver_sql("CREATE TABLE later (x INTEGER)")
@@ -42,12 +45,12 @@ def path(tmp_path: Path) -> Path:
 def test_an_older_database_is_copied_aside_and_then_upgraded(path: Path) -> None:
     """So that whoever must go back to the older faasd can."""
     connection = open_writer(path)
-    kept = migrate(connection, path, {2: add_a_table}, 2)
-    assert migrate(connection, path, {2: add_a_table}, 2) is None
-    again = migrate(connection, path, {3: lambda _: None}, 3)
+    kept = migrate(connection, path, {NEXT: add_a_table}, NEXT)
+    assert migrate(connection, path, {NEXT: add_a_table}, NEXT) is None
+    again = migrate(connection, path, {NEXT + 1: lambda _: None}, NEXT + 1)
     connection.close()
-    assert kept == path.with_name("faasd.db.v1")
-    assert again == path.with_name("faasd.db.v2")
+    assert kept == path.with_name(f"faasd.db.v{SCHEMA_VERSION}")
+    assert again == path.with_name(f"faasd.db.v{NEXT}")
     assert "later" in tables(path)
     assert "invocations" in tables(kept)
     assert "later" not in tables(kept)
@@ -55,18 +58,20 @@ def test_an_older_database_is_copied_aside_and_then_upgraded(path: Path) -> None
 
 def test_an_older_copy_is_not_written_over(path: Path) -> None:
     """It may be the only good one."""
-    path.with_name("faasd.db.v1").write_text("precious")
+    first = path.with_name(f"faasd.db.v{SCHEMA_VERSION}")
+    first.write_text("precious")
     connection = open_writer(path)
-    assert migrate(connection, path, {2: add_a_table}, 2) == path.with_name("faasd.db.v1.2")
+    kept = migrate(connection, path, {NEXT: add_a_table}, NEXT)
     connection.close()
-    assert path.with_name("faasd.db.v1").read_text() == "precious"
+    assert kept == path.with_name(f"{first.name}.2")
+    assert first.read_text() == "precious"
 
 
 def test_a_failed_step_leaves_nothing_behind(path: Path) -> None:
     """Half a migration would make every later start fail."""
     connection = open_writer(path)
     with pytest.raises(StoreError, match="already exists"):
-        migrate(connection, path, {2: add_a_table_and_fail}, 2)
+        migrate(connection, path, {NEXT: add_a_table_and_fail}, NEXT)
     assert migrate(connection, path) is None
     connection.close()
     assert "later" not in tables(path)
@@ -75,9 +80,9 @@ def test_a_failed_step_leaves_nothing_behind(path: Path) -> None:
 def test_a_newer_database_is_left_alone(path: Path) -> None:
     """An older program would misread it; the message says what to do."""
     connection = open_writer(path)
-    migrate(connection, path, {2: add_a_table}, 2)
+    migrate(connection, path, {NEXT: add_a_table}, NEXT)
     with pytest.raises(
-        SchemaTooNew, match=f"version 2 and this faasd knows {SCHEMA_VERSION}; upgrade"
+        SchemaTooNew, match=f"version {NEXT} and this faasd knows {SCHEMA_VERSION}; upgrade"
     ):
         migrate(connection, path)
     connection.close()
@@ -102,3 +107,32 @@ def test_a_file_that_is_no_database_is_refused_in_words(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 4096)
     with pytest.raises(StoreError, match="no SQLite database"):
         open_writer(path)
+
+
+def schema_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Return the columns of every table and index, however their SQL is laid out."""
+    connection = sqlite3.connect(path)
+    names = connection.execute("SELECT type, name FROM sqlite_master").fetchall()
+    pragma = {"table": "table_xinfo", "index": "index_xinfo"}
+    found = {
+        name: connection.execute(f"SELECT * FROM pragma_{pragma[kind]}(?)", (name,)).fetchall()
+        for kind, name in names
+    }
+    connection.close()
+    return found
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_every_earlier_schema_comes_to_the_one_of_today(
+    path: Path, tmp_path: Path, version: int
+) -> None:
+    """An upgraded database must be the same as a new one, or only one of the two is tested."""
+    old = tmp_path / "old.db"
+    made = sqlite3.connect(old)
+    made.executescript((SCHEMAS / f"v{version}.sql").read_text())
+    made.execute("PRAGMA journal_mode = WAL")
+    made.close()
+    connection = open_writer(old)
+    assert migrate(connection, old) == old.with_name(f"old.db.v{version}")
+    connection.close()
+    assert schema_of(old) == schema_of(path)
