@@ -303,6 +303,7 @@ class Daemon:
             ),
             metrics=self._metrics,
             measure=self._measure,
+            memory_now=self._sandboxes.memory_now,
         )
 
     def _measure(self, metrics: Registry) -> None:

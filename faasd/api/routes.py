@@ -64,6 +64,7 @@ ROUTES = (
     ),
     ApiRoute("POST", "/api/v1/functions/{name}/pause", "admin", functions.pause_function),
     ApiRoute("POST", "/api/v1/functions/{name}/resume", "admin", functions.resume_function),
+    ApiRoute("GET", "/api/v1/attempts", "admin", invocations.list_attempts),
     ApiRoute("GET", "/api/v1/queues", "status", queues.list_queues),
     ApiRoute("POST", "/api/v1/queues/{queue:path}/events", "send", queues.enqueue),
     ApiRoute("POST", "/api/v1/wake", "send", queues.wake),

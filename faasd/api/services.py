@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,10 @@ from faasd.metrics import Registry
 from faasd.model.usage import Prices
 
 __all__ = ["ApiServices"]
+
+
+async def _no_memory() -> dict[str, int]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -53,3 +57,5 @@ class ApiServices:
     prices: Prices = field(default_factory=Prices)
     metrics: Registry = field(default_factory=Registry)
     measure: Callable[[Registry], None] = lambda _: None
+    #: Returns the memory of each running attempt in bytes, by attempt id, as far as it is known.
+    memory_now: Callable[[], Awaitable[dict[str, int]]] = _no_memory

@@ -12,7 +12,7 @@ from typing import Any
 
 from faasd.clock import to_iso
 from faasd.interfaces import FileRow, LogLine, QueueCounts, ScheduleStatus, WatchStatus
-from faasd.model.attempt import AttemptRecord, OutputLine
+from faasd.model.attempt import Attempt, AttemptRecord, OutputLine
 from faasd.model.function import Function
 from faasd.model.invocation import Acceptance, Invocation
 from faasd.model.outcome import ErrorRecord, Outcome
@@ -30,6 +30,7 @@ __all__ = [
     "outcome_view",
     "output_view",
     "queue_view",
+    "running_view",
     "schedule_view",
     "usage_view",
     "watch_view",
@@ -96,6 +97,25 @@ def attempt_view(record: AttemptRecord) -> dict[str, Any]:
         "batch_size": record.batch_size,
         "output_truncated": record.output_truncated,
         "degraded": list(record.degraded),
+    }
+
+
+def running_view(attempt: Attempt, now: float, memory_bytes: int | None) -> dict[str, Any]:
+    """Return one attempt that runs now; of a batch, its first invocation."""
+    claim = attempt.claims[0]
+    return {
+        "attempt_id": attempt.id,
+        "function": attempt.function.name,
+        "invocation_id": claim.invocation.id,
+        "number": claim.number,
+        "batch_size": len(attempt.claims),
+        "trigger": claim.invocation.trigger,
+        "source": claim.invocation.source,
+        "started_at": to_iso(attempt.started_at),
+        "age_s": round(max(0.0, now - attempt.started_at), 3),
+        "timeout_s": attempt.function.limits.timeout_s,
+        "memory_bytes": memory_bytes,
+        "memory_limit_bytes": attempt.function.limits.memory_bytes,
     }
 
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "schedules": "faasd.cli.schedules:schedules",
     "files": "faasd.cli.files:files",
     "logs": "faasd.cli.logs:logs",
+    "top": "faasd.cli.top:top",
     "usage": "faasd.cli.usage:usage",
     "metrics": "faasd.cli.metrics:metrics",
     "why": "faasd.cli.why:why",

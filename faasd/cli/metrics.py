@@ -13,9 +13,9 @@ __all__ = ["metrics"]
 @click.argument("prefix", default="", required=False)
 @click.pass_context
 def metrics(context: click.Context, prefix: str) -> None:
-    """Print the metrics as Prometheus reads them; with PREFIX only those whose names begin so.
+    """Print the metrics as Prometheus reads them.
 
-    The same is served on the daemon's Unix socket at `/metrics`. What each metric means is in
+    With PREFIX only those whose names begin so. The same is served on the daemon's Unix socket at `/metrics`. What each metric means is in
     docs/metrics.md.
     """
     for line in client_of(context).text("/metrics").splitlines():

@@ -10,6 +10,7 @@ import click
 from faasd.cli.command import client_of, command, json_option
 from faasd.cli.completing import names_of
 from faasd.cli.output import Columns, print_rows
+from faasd.model.units import format_duration
 
 __all__ = ["usage"]
 
@@ -39,10 +40,10 @@ _PRICE = click.FloatRange(0)
 @json_option
 @click.pass_context
 def usage(context: click.Context, /, *, as_json: bool, **narrow: Any) -> None:
-    """Show what functions have used by month, and what it would cost at a price.
+    """Show what functions have used, and what it would cost.
 
-    A request is an attempt; a batch is one. GB-seconds are the duration times the function's memory
-    limit in GiB, as clouds bill it. It is kept when the history of invocations is not.
+    By month. A request is an attempt; a batch is one. GB-seconds are the duration times the function's
+    memory limit in GiB, as clouds bill it. It is kept when the history of invocations is not.
     """
     # Not as_query, which takes the price 0 for none.
     query = {name: value for name, value in narrow.items() if value is not None}
@@ -53,9 +54,9 @@ def usage(context: click.Context, /, *, as_json: bool, **narrow: Any) -> None:
         ("FUNCTION", "function"),
         ("REQUESTS", "requests"),
         ("ERRORS", "errors"),
-        ("DURATION", _fixed("duration_s", 1, "s")),
+        ("DURATION", lambda row: format_duration(row["duration_s"])),
         ("GB-SECONDS", _fixed("gb_seconds", 3)),
-        ("CPU", _fixed("cpu_s", 1, "s")),
+        ("CPU", lambda row: format_duration(row["cpu_s"])),
     ]
     if any(price is not None for price in answer["prices"].values()):
         columns.append(("COST", _fixed("cost", 6)))
@@ -70,5 +71,5 @@ def _total(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"month": "total", "function": "", **sums}
 
 
-def _fixed(key: str, digits: int, unit: str = "") -> Callable[[Mapping[str, Any]], str]:
-    return lambda row: f"{row[key]:.{digits}f}{unit}"
+def _fixed(key: str, digits: int) -> Callable[[Mapping[str, Any]], str]:
+    return lambda row: f"{row[key]:.{digits}f}"
