@@ -86,6 +86,8 @@ class Daemon:
         self._failure: BaseException | None = None
         self._tidying: asyncio.Task[None] | None = None
         self._lag: asyncio.Task[None] | None = None
+        self._metrics = Registry()
+        self._measures = Measures(self._metrics, clock)
 
     def ask_to_stop(self) -> None:
         """Drain and stop; asked twice, stop now."""
@@ -122,14 +124,7 @@ class Daemon:
         """Make every part and tie them together; nothing runs yet. The store's lock is taken first."""
         settings = self._settings
         store = await open_store(
-            settings.state_dir,
-            self._clock,
-            LogBudget(
-                function_bytes=settings.log_bytes_per_function,
-                function_lines=settings.log_lines_per_function,
-                kept_s=settings.keep_logs_s,
-            ),
-            lock_wait_s=LOCK_WAIT_S,
+            settings.state_dir, self._clock, self._log_budget(), lock_wait_s=LOCK_WAIT_S
         )
         stack.push_async_callback(store.close)
         self._store: Store = store
@@ -137,16 +132,8 @@ class Daemon:
         self._slots = Slots(settings.slots)
         self._running = Running(self._slots, self._slot_freed, self._attempt_ended)
         paused = {name for kind, name in await store.pauses.load() if kind == "function"}
-        self._metrics = Registry()
-        self._measures = Measures(self._metrics, self._clock)
         store.hear_commits(measured_commits(self._metrics))
-        self._intake = Intake(
-            self._registry,
-            store.invocations,
-            self._clock,
-            self._events_accepted,
-            self._measures.accepted,
-        )
+        self._intake = self._make_intake(store)
         self._invoker = DirectInvoker(
             self._intake.prepare, self._slots, self._running, store.pauses, paused
         )
@@ -170,6 +157,22 @@ class Daemon:
             self._intake, store.invocations, store.history, store.files, self._clock, _report
         )
         self._api = ApiServer(self._api_services(), settings.socket, group=settings.socket_group)
+
+    def _log_budget(self) -> LogBudget:
+        return LogBudget(
+            function_bytes=self._settings.log_bytes_per_function,
+            function_lines=self._settings.log_lines_per_function,
+            kept_s=self._settings.keep_logs_s,
+        )
+
+    def _make_intake(self, store: Store) -> Intake:
+        return Intake(
+            self._registry,
+            store.invocations,
+            self._clock,
+            self._events_accepted,
+            self._measures.accepted,
+        )
 
     async def _start(self) -> None:
         """Leftovers end, what they held returns, then the doors open: none may find a half-started daemon."""
@@ -308,7 +311,8 @@ class Daemon:
 
     def _measure(self, metrics: Registry) -> None:
         """Add what only the daemon sees to one look at the metrics."""
-        self._measures.set_gauges(metrics)
+        schedules = [one.name for one in self._schedules.statuses()]
+        self._measures.look(metrics, self._registry.all(), schedules)
         metrics.set("faasd_slots", self._slots.total)
         metrics.set("faasd_problems", len(self._problems))
         metrics.add("faasd_log_lines_dropped_total", amount=self._store.logs.dropped)

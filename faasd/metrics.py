@@ -16,6 +16,7 @@ __all__ = [
     "CONTENT_TYPE",
     "METRICS",
     "OTHER",
+    "SERIES_MAX",
     "Cell",
     "Family",
     "HistogramCell",
@@ -27,7 +28,7 @@ __all__ = [
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 #: Stands for every label value beyond a family's bound.
 OTHER = "_other"
-SERIES_MAX = 2000
+SERIES_MAX = 5000
 
 _RUN_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0)
 _SHORT_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -89,8 +90,10 @@ METRICS: dict[str, Metric] = {
     "faasd_cpu_seconds_total": Metric(
         "counter", "Processor time of attempts, where the host can tell.", ("function",)
     ),
-    "faasd_gb_seconds_total": Metric(
-        "counter", "Duration times the memory limit in GiB, as clouds bill it.", ("function",)
+    "faasd_memory_byte_seconds_total": Metric(
+        "counter",
+        "Duration of attempts times their memory limit; divided by 2^30 it is GB-seconds.",
+        ("function",),
     ),
     "faasd_memory_peak_bytes": Metric(
         "gauge",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from faasd.clock import Clock
 from faasd.dispatch.running import Ended
@@ -13,7 +13,6 @@ from faasd.model.event import decode_json
 from faasd.model.function import Function
 from faasd.model.invocation import FINAL_STATES, Acceptance, NewInvocation
 from faasd.model.outcome import Outcome
-from faasd.model.units import gb_seconds
 
 __all__ = ["Measures", "measured_commits", "watch_loop_lag"]
 
@@ -52,8 +51,19 @@ class Measures:
             if not settled.lease_lost:
                 self._settled(ended.attempt.function.name, settled.state, ended.outcome)
 
-    def set_gauges(self, metrics: Registry) -> None:
-        """Say how high attempts' memory has come lately."""
+    def look(
+        self, metrics: Registry, functions: Iterable[Function], schedules: Iterable[str]
+    ) -> None:
+        """Add to one look how high attempts' memory has come lately.
+
+        What an alert may stand on is made before it happens, with zero: Prometheus sees no increase in a
+        series that begins with one.
+        """
+        for function in functions:
+            self._of(function)
+        for schedule in schedules:
+            for reason in ("missed", "skipped-overlap"):
+                self._metrics.add("faasd_ticks_missed_total", schedule, reason, amount=0)
         now = self._clock.monotonic()
         for measures in self._functions.values():
             peak = measures.memory_peak.value(now)
@@ -103,17 +113,21 @@ class _FunctionMeasures:
         self._metrics = metrics
         self._duration = metrics.family("faasd_attempt_duration_seconds").histogram(name)
         self._wait = metrics.family("faasd_queue_wait_seconds").histogram(name)
-        self._gb_s = metrics.family("faasd_gb_seconds_total").cell(name)
+        self._byte_s = metrics.family("faasd_memory_byte_seconds_total").cell(name)
         self._cpu = metrics.family("faasd_cpu_seconds_total").cell(name)
         self._cold = metrics.family("faasd_cold_starts_total").cell(name)
         self._init = metrics.family("faasd_init_seconds_total").cell(name)
+        for family in ("faasd_dead_letters_total", "faasd_retries_total"):
+            metrics.add(family, name, amount=0)
+        for word in ("ok", "error", "sandbox-failed"):
+            metrics.add("faasd_attempts_total", name, word, amount=0)
 
     def attempt_ended(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
         """Count one attempt."""
         usage = outcome.usage
         self._metrics.add("faasd_attempts_total", self.name, outcome.word)
         self._duration.observe(usage.wall_s)
-        self._gb_s.value += gb_seconds(attempt.function.limits.memory_bytes, usage.wall_s)
+        self._byte_s.value += attempt.function.limits.memory_bytes * usage.wall_s
         if not attempt.is_sync:
             for claim in attempt.claims:
                 due_at = max(claim.invocation.due_at, claim.invocation.created_at)

@@ -11,8 +11,8 @@ _HEAD = """\
 
 Generated from the code by `make generate`. [Observability](observability.md) says how to scrape them.
 
-Counters begin at zero with each start of the daemon. A series appears with its first event, and a
-label value beyond the 2,000th of a metric is counted as `_other`.
+Counters begin at zero with each start of the daemon. What alerts stand on is there from the start, with
+zero; other series appear with their first event. A label value beyond the 5,000th of a metric is counted as `_other`.
 
 | Metric | Kind | Labels | Means |
 | --- | --- | --- | --- |
