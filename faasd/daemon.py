@@ -133,6 +133,7 @@ class Daemon:
         self._running = Running(self._slots, self._slot_freed, self._attempt_ended)
         paused = {name for kind, name in await store.pauses.load() if kind == "function"}
         store.hear_commits(measured_commits(self._metrics))
+        store.invocations.on_expired = self._measures.expired
         self._intake = self._make_intake(store)
         self._invoker = DirectInvoker(
             self._intake.prepare, self._slots, self._running, store.pauses, paused

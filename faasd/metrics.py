@@ -52,7 +52,7 @@ METRICS: dict[str, Metric] = {
     ),
     "faasd_invocations_skipped_total": Metric(
         "counter",
-        "Events and ticks that will not run, by reason: missed, skipped-overlap, filtered, duplicate, throttled.",
+        "Events and ticks that will not run, by reason: missed, skipped-overlap, expired, filtered, duplicate.",
         ("function", "trigger", "reason"),
     ),
     "faasd_ticks_missed_total": Metric(

@@ -70,6 +70,11 @@ class Measures:
             if peak is not None:
                 metrics.set("faasd_memory_peak_bytes", peak, measures.name)
 
+    def expired(self, expired: Iterable[tuple[str, str]]) -> None:
+        """Count invocations, by function and trigger, that waited longer than they may."""
+        for function, trigger in expired:
+            self._metrics.add("faasd_invocations_skipped_total", function, trigger, "expired")
+
     def lost(self, function: str) -> None:
         """Count an attempt whose daemon or host died under it."""
         self._metrics.add("faasd_attempts_total", function, "lost")

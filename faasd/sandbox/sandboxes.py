@@ -291,10 +291,16 @@ class ProcessSandboxes:
 
 
 def _memory_of(pids: dict[str, int]) -> dict[str, int]:
-    return {
-        attempt_id: proc_tree.memory_bytes({pid} | proc_tree.descendants([pid]))
-        for attempt_id, pid in pids.items()
-    }
+    """Weigh the trees of these processes, with one look at who descends from whom."""
+    parent_of = proc_tree.parents()
+    trees = {pid: {pid} for pid in pids.values()}
+    for pid in parent_of:
+        above = pid
+        while above and above not in trees:
+            above = parent_of.get(above, 0)
+        if above:
+            trees[above].add(pid)
+    return {attempt_id: proc_tree.memory_bytes(trees[pid]) for attempt_id, pid in pids.items()}
 
 
 def _as_record(error: dict[str, object]) -> dict[str, object]:

@@ -69,6 +69,10 @@ def test_metrics_tell_what_happened(daemon: DaemonProcess, tmp_path: Path) -> No
         for _ in range(3):
             daemon.client.enqueue("gate", str(go))
         daemon.client.invoke("work", {"body": "direct"})
+        for _ in range(2):
+            daemon.client.enqueue("gate", str(go), expires="1s", dedup="once")
+
+        skipped = "faasd_invocations_skipped_total"
 
         def has_settled() -> Samples | None:
             seen = scrape(daemon)
@@ -79,6 +83,7 @@ def test_metrics_tell_what_happened(daemon: DaemonProcess, tmp_path: Path) -> No
                 and value(
                     seen, "faasd_ticks_missed_total", schedule="busy", reason="skipped-overlap"
                 )
+                and value(seen, skipped, function="gate", trigger="queue", reason="expired") == 1
                 and value(seen, "faasd_loop_lag_seconds_count")
                 and value(seen, "faasd_queue_oldest_waiting_seconds", queue="gate") > 0.1
             )
@@ -88,6 +93,7 @@ def test_metrics_tell_what_happened(daemon: DaemonProcess, tmp_path: Path) -> No
         accepted = "faasd_invocations_accepted_total"
         assert value(seen, accepted, function="work", trigger="queue") == 3
         assert value(seen, accepted, function="work", trigger="invoke") == 1
+        assert value(seen, skipped, function="gate", trigger="queue", reason="duplicate") == 1
         assert value(seen, "faasd_attempts_total", function="work", outcome="error") == 2
         assert value(seen, "faasd_invocations_total", function="work", outcome="error") == 1
         assert value(seen, "faasd_invocations_total", function="work", outcome="ok") == 3
