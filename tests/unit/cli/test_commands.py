@@ -450,3 +450,21 @@ def test_top_gives_the_terminal_back_as_it_was(
     assert seen.count(b"\x1b[?1049h") == seen.count(b"\x1b[?1049l") == 1
     assert seen.rindex(b"\x1b[?25h") > seen.rindex(b"\x1b[?25l")
     assert b"Traceback" not in seen
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_logs_have_colours_on_a_terminal_only_and_where_they_are_wanted(
+    environment: dict[str, str], daemon: FakeDaemon, no_color: bool
+) -> None:
+    """People set NO_COLOR once, for all their programs."""
+    daemon.logs.add("hello there", daemon.clock.now())
+    ours, theirs = pty.openpty()
+    env = {**environment, "TERM": "xterm-256color", **({"NO_COLOR": "1"} if no_color else {})}
+    try:
+        subprocess.run([FAASD, "logs"], env=env, stdout=theirs, check=True)
+        text = os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "hello there" in text
+    assert ("\x1b[" in text) != no_color
