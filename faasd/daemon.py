@@ -27,10 +27,10 @@ from faasd.dispatch.slots import Slots
 from faasd.errors import ConfigErrors, FaasdError, InvalidSetting, StoreError
 from faasd.functions.code_version import code_version
 from faasd.functions.discovery import discover
-from faasd.functions.registry import Registry as Functions
+from faasd.functions.registry import Registry
 from faasd.intake import Intake
 from faasd.logs import configure, get_logger
-from faasd.metrics import Registry
+from faasd.metrics import Registry as Metrics
 from faasd.model.invocation import FINAL_STATES
 from faasd.model.pattern import validate as pattern_problems
 from faasd.model.trigger import ScheduleTrigger
@@ -86,7 +86,7 @@ class Daemon:
         self._failure: BaseException | None = None
         self._tidying: asyncio.Task[None] | None = None
         self._lag: asyncio.Task[None] | None = None
-        self._metrics = Registry()
+        self._metrics = Metrics()
         self._measures = Measures(self._metrics, clock)
 
     def ask_to_stop(self) -> None:
@@ -128,7 +128,7 @@ class Daemon:
         )
         stack.push_async_callback(store.close)
         self._store: Store = store
-        self._registry = Functions(self._functions)
+        self._registry = Registry(self._functions)
         self._slots = Slots(settings.slots)
         self._running = Running(self._slots, self._slot_freed, self._attempt_ended)
         paused = {name for kind, name in await store.pauses.load() if kind == "function"}
@@ -310,12 +310,10 @@ class Daemon:
             memory_now=self._sandboxes.memory_now,
         )
 
-    def _measure(self, metrics: Registry) -> None:
+    def _measure(self, metrics: Metrics) -> None:
         """Add what only the daemon sees to one look at the metrics."""
         schedules = [one.name for one in self._schedules.statuses()]
         self._measures.look(metrics, self._registry.all(), schedules)
-        metrics.set("faasd_slots", self._slots.total)
-        metrics.set("faasd_problems", len(self._problems))
         metrics.add("faasd_log_lines_dropped_total", amount=self._store.logs.dropped)
 
     def _status(self) -> Mapping[str, Any]:

@@ -114,10 +114,15 @@ class FileInvocationLogs:
         return unsubscribe
 
     def expire(self, now: float) -> None:
-        """Remove what is older than the budget allows, also of functions that are gone."""
+        """Remove what is older than the budget allows, also of functions that are gone. Never raises for a disk."""
         if self._budget.kept_s is None:
             return
-        for name in functions_logged(self._directory):
+        try:
+            names = functions_logged(self._directory)
+        except OSError as error:
+            _log.warning("log_expiry_failed", path=str(self._directory), error=str(error))
+            return
+        for name in names:
             log = self._functions.get(name) or self._new_log(name)
             try:
                 log.expire(now - self._budget.kept_s, now)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from faasd.api.call import Call
 from faasd.api.handlers.queues import counts_by_queue
+from faasd.api.handlers.system import problems_of
 from faasd.api.services import ApiServices
 from faasd.interfaces import QueueCounts
 from faasd.metrics import CONTENT_TYPE, Registry, render
@@ -29,6 +30,7 @@ async def show_metrics(call: Call) -> Response:
     queues = await counts_by_queue(call)
     paused = {name for kind, name in await services.pauses.load() if kind == "function"}
     services.measure(metrics)
+    _daemon(metrics, services)
     _functions(metrics, services, paused)
     _queues(metrics, queues.values(), services.clock.now())
     _triggers(metrics, services)
@@ -41,6 +43,12 @@ def _page(metrics: Registry, services: ApiServices) -> bytes:
     _store(metrics, Path(services.state_dir))
     _process(metrics, services)
     return render(services.metrics, metrics).encode()
+
+
+def _daemon(metrics: Registry, services: ApiServices) -> None:
+    told = services.status()
+    metrics.set("faasd_slots", told.get("slots", 0))
+    metrics.set("faasd_problems", len(problems_of(services)) + len(told.get("problems", ())))
 
 
 def _functions(metrics: Registry, services: ApiServices, paused: set[str]) -> None:
