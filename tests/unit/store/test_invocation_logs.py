@@ -281,3 +281,11 @@ async def test_without_an_age_nothing_is_too_old(directory: Path) -> None:
     logs.expire(time.time())
     assert await texts(logs) == ["old"]
     logs.close()
+
+
+def test_a_directory_that_cannot_be_read_is_no_end_of_the_daemon(directory: Path) -> None:
+    """Tidying up is done by a task that the daemon stops without."""
+    directory.write_text("a file in its place")
+    logs = FileInvocationLogs(directory, LogBudget(kept_s=60.0))
+    logs.expire(time.time())
+    assert directory.read_text() == "a file in its place"
