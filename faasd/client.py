@@ -161,6 +161,11 @@ class Client:
         with self._open(method, path, body, query, answer_s) as answer:
             return json.loads(b"".join(answer.chunks()))
 
+    def text(self, path: str) -> str:
+        """Return an answer that is no JSON, such as `/metrics`. Raises as `request` does."""
+        with self._open("GET", path, None, None) as answer:
+            return b"".join(answer.chunks()).decode("utf-8")
+
     def stream(
         self,
         method: str,

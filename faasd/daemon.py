@@ -19,6 +19,7 @@ from faasd.config.loader import Loaded, load
 from faasd.dispatch.breakers import Breakers
 from faasd.dispatch.direct import DirectInvoker
 from faasd.dispatch.dispatcher import Dispatcher
+from faasd.dispatch.measures import Measures, measured_commits, watch_loop_lag
 from faasd.dispatch.recovery import LeaseRenewal, recover
 from faasd.dispatch.run_attempt import Spine
 from faasd.dispatch.running import Ended, Running
@@ -30,12 +31,14 @@ from faasd.functions.discovery import discover
 from faasd.functions.registry import Registry
 from faasd.intake import Intake
 from faasd.logs import configure, get_logger
+from faasd.metrics import Registry as Metrics
 from faasd.model.invocation import FINAL_STATES
 from faasd.model.pattern import validate as pattern_problems
 from faasd.model.trigger import ScheduleTrigger
+from faasd.model.usage import Prices
 from faasd.model.walls import MissingWall, refusal
 from faasd.sandbox.sandboxes import ProcessSandboxes
-from faasd.store.invocation_logs import LogBudget
+from faasd.store.log_files import LogBudget
 from faasd.store.open import Store, open_store
 from faasd.store.retention import Retention
 from faasd.triggers.cron import CronTriggers
@@ -84,6 +87,9 @@ class Daemon:
         self._stop_now = asyncio.Event()
         self._failure: BaseException | None = None
         self._tidying: asyncio.Task[None] | None = None
+        self._lag: asyncio.Task[None] | None = None
+        self._metrics = Metrics()
+        self._measures = Measures(self._metrics, clock)
 
     def ask_to_stop(self) -> None:
         """Drain and stop; asked twice, stop now."""
@@ -130,7 +136,9 @@ class Daemon:
         paused = {name for kind, name in await store.pauses.load() if kind == "function"}
         self._missing_walls: dict[str, tuple[MissingWall, ...]] = {}
         self._refused: dict[str, str] = {}
-        self._intake = Intake(self._registry, store.invocations, self._clock, self._events_accepted)
+        store.hear_commits(measured_commits(self._metrics))
+        store.invocations.on_expired = self._measures.expired
+        self._intake = self._make_intake(store)
         self._invoker = DirectInvoker(
             self._intake.prepare,
             self._slots,
@@ -150,6 +158,7 @@ class Daemon:
             breakers=Breakers(self._clock, _noise, self._breaker_moved),
             clock=self._clock,
             noise=_noise,
+            on_lost=self._measures.lost,
         )
         self._dispatcher = Dispatcher(
             self._spine, self._slots, self._running, paused, self._refused
@@ -163,9 +172,8 @@ class Daemon:
         self._api = ApiServer(self._api_services(), settings.socket, group=settings.socket_group)
 
     async def _open_store(self, stack: contextlib.AsyncExitStack) -> Store:
-        budget = LogBudget(function_bytes=self._settings.log_bytes_per_function)
         store: Store = await open_store(
-            self._settings.state_dir, self._clock, budget, lock_wait_s=LOCK_WAIT_S
+            self._settings.state_dir, self._clock, self._log_budget(), lock_wait_s=LOCK_WAIT_S
         )
         stack.push_async_callback(store.close)
         return store
@@ -178,6 +186,22 @@ class Daemon:
             hidden=self._hidden_paths(),
             secrets_dir=settings.secrets_dir,
             slots=settings.slots,
+        )
+
+    def _log_budget(self) -> LogBudget:
+        return LogBudget(
+            function_bytes=self._settings.log_bytes_per_function,
+            function_lines=self._settings.log_lines_per_function,
+            kept_s=self._settings.keep_logs_s,
+        )
+
+    def _make_intake(self, store: Store) -> Intake:
+        return Intake(
+            self._registry,
+            store.invocations,
+            self._clock,
+            self._events_accepted,
+            self._measures.accepted,
         )
 
     async def _start(self) -> None:
@@ -194,6 +218,7 @@ class Daemon:
         await self._api.start()
         self._tidying = asyncio.create_task(self._tidy())
         self._keep_vital(self._tidying)
+        self._lag = asyncio.create_task(watch_loop_lag(self._metrics))
         self._dispatcher.wake()  # For what an enqueue without us left in the store until now.
 
     async def _look_for_missing_walls(self) -> None:
@@ -235,8 +260,9 @@ class Daemon:
         self._intake.close()
         await self._api.stop(drain_s=1.0)
         await self._leases.stop()
-        if self._tidying is not None:
-            self._tidying.cancel()
+        for task in (self._tidying, self._lag):
+            if task is not None:
+                task.cancel()
         await self._sandboxes.stop()
         _log.info("daemon_stopped")
 
@@ -290,6 +316,7 @@ class Daemon:
 
     def _attempt_ended(self, ended: Ended) -> None:
         """Tell, by name, everybody who acts on the end of an attempt."""
+        self._measures.ended(ended)
         function = ended.attempt.function
         queues = [to.name for to in (*function.on_success, *function.on_failure)]
         # A batch is claimed after a look beside the writer, which may have missed what was written now.
@@ -321,7 +348,19 @@ class Daemon:
             state_dir=str(self._settings.state_dir),
             config_path=str(self._config_path),
             clock=self._clock,
+            prices=Prices(
+                self._settings.price_per_gb_second, self._settings.price_per_million_requests
+            ),
+            metrics=self._metrics,
+            measure=self._measure,
+            memory_now=self._sandboxes.memory_now,
         )
+
+    def _measure(self, metrics: Metrics) -> None:
+        """Add what only the daemon sees to one look at the metrics."""
+        schedules = [one.name for one in self._schedules.statuses()]
+        self._measures.look(metrics, self._registry.all(), schedules)
+        metrics.add("faasd_log_lines_dropped_total", amount=self._store.logs.dropped)
 
     def _status(self) -> Mapping[str, Any]:
         return {

@@ -22,7 +22,7 @@ class Intake:
     """Implements the seam `Accept`.
 
     `on_accepted` hears, after each commit, which queues have new work and which running
-    invocations an overlap rule has replaced.
+    invocations an overlap rule has replaced. `count` hears what became of each event.
     """
 
     def __init__(
@@ -31,11 +31,13 @@ class Intake:
         store: InvocationStore,
         clock: Clock,
         on_accepted: Callable[[set[str], tuple[str, ...]], None],
+        count: Callable[[Sequence[NewInvocation], Sequence[Acceptance]], None] | None = None,
     ) -> None:
         self._catalog = catalog
         self._store = store
         self._clock = clock
         self._on_accepted = on_accepted
+        self._count = count
         self._closed = False
 
     def close(self) -> None:
@@ -55,6 +57,8 @@ class Intake:
             )
         new = [self.prepare(event) for event in events]
         acceptances = await self._store.enqueue(new)
+        if self._count is not None:
+            self._count(new, acceptances)
         queues = {one.queue for one in new if one.skip_reason is None}
         replaced = tuple(id_ for acceptance in acceptances for id_ in acceptance.replaced)
         self._on_accepted(queues, replaced)

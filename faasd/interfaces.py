@@ -15,6 +15,7 @@ from faasd.model.function import Function, Lane
 from faasd.model.invocation import Acceptance, Invocation, NewEvent, NewInvocation
 from faasd.model.outcome import Outcome
 from faasd.model.retry import DeadLetter, Done, RetryAt
+from faasd.model.usage import Usage
 
 __all__ = [
     "Accept",
@@ -84,6 +85,7 @@ class Finish:
     outcome: Outcome
     verdict: Done | RetryAt | DeadLetter
     follow_ups: tuple[NewInvocation, ...] = ()
+    memory_limit_bytes: int = 0  # What the attempt could have used; for the record of usage.
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,9 @@ class History(Protocol):
 
     async def function_counts(self, since: float) -> dict[str, dict[str, int]]:
         """Return, by function, how many attempts ended with which outcome since then."""
+
+    async def usage(self, month: str | None = None, function: str | None = None) -> list[Usage]:
+        """Return what functions used, by month (such as 2026-11, in UTC); newest first, then by function."""
 
     async def backup(self, path: str) -> int:
         """Write a consistent copy of the database to a new file while running; returns its size in bytes."""

@@ -9,7 +9,17 @@ from typing import Any
 
 from faasd.api.access import ACCESS_MEANINGS
 from faasd.api.call import Handler
-from faasd.api.handlers import functions, invocations, logs, queues, system, triggers, why
+from faasd.api.handlers import (
+    functions,
+    invocations,
+    logs,
+    metrics,
+    queues,
+    system,
+    triggers,
+    usage,
+    why,
+)
 
 __all__ = ["ROUTES", "ApiRoute", "openapi_document"]
 
@@ -41,6 +51,7 @@ class ApiRoute:
 ROUTES = (
     ApiRoute("GET", "/healthz", "open", system.healthz),
     ApiRoute("GET", "/readyz", "open", system.readyz),
+    ApiRoute("GET", "/metrics", "status", metrics.show_metrics),
     ApiRoute("GET", "/api/v1/status", "status", system.show_status),
     ApiRoute("GET", "/api/v1/functions", "status", functions.list_functions),
     ApiRoute("GET", "/api/v1/functions/{name}", "status", functions.show_function),
@@ -53,6 +64,7 @@ ROUTES = (
     ),
     ApiRoute("POST", "/api/v1/functions/{name}/pause", "admin", functions.pause_function),
     ApiRoute("POST", "/api/v1/functions/{name}/resume", "admin", functions.resume_function),
+    ApiRoute("GET", "/api/v1/attempts", "admin", invocations.list_attempts),
     ApiRoute("GET", "/api/v1/queues", "status", queues.list_queues),
     ApiRoute("POST", "/api/v1/queues/{queue:path}/events", "send", queues.enqueue),
     ApiRoute("POST", "/api/v1/wake", "send", queues.wake),
@@ -85,6 +97,13 @@ ROUTES = (
         "admin",
         logs.read_logs,
         ("follow", "function", "invocation", "since", "grep", "limit"),
+    ),
+    ApiRoute(
+        "GET",
+        "/api/v1/usage",
+        "status",
+        usage.show_usage,
+        ("month", "function", "price_per_gb_second", "price_per_million_requests"),
     ),
     ApiRoute("GET", "/api/v1/why", "admin", why.why, ("subject", "path")),
     ApiRoute("POST", "/api/v1/backup", "admin", system.backup),

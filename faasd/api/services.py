@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,15 @@ from faasd.interfaces import (
     Pauses,
     Schedules,
 )
+from faasd.metrics import Registry
+from faasd.model.usage import Prices
 from faasd.model.walls import MissingWall
 
 __all__ = ["ApiServices"]
+
+
+async def _no_memory() -> dict[str, int]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -51,3 +57,9 @@ class ApiServices:
     missing_walls: Mapping[str, Sequence[MissingWall]] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
+    #: Of usage. `metrics` is what is counted as it happens; `measure` adds what the daemon looks up when it is asked.
+    prices: Prices = field(default_factory=Prices)
+    metrics: Registry = field(default_factory=Registry)
+    measure: Callable[[Registry], None] = lambda _: None
+    #: Returns the memory of each running attempt in bytes, by attempt id, as far as it is known.
+    memory_now: Callable[[], Awaitable[dict[str, int]]] = _no_memory

@@ -20,11 +20,12 @@ from faasd.interfaces import (
     ScheduleStatus,
     WatchStatus,
 )
-from faasd.model.attempt import AttemptRecord, OutputLine
+from faasd.model.attempt import Attempt, AttemptRecord, OutputLine
 from faasd.model.function import Function
 from faasd.model.invocation import Acceptance, Invocation
 from faasd.model.outcome import ErrorRecord, Outcome
 from faasd.model.permissions import Ports
+from faasd.model.usage import Prices, Usage, cost
 from faasd.model.walls import WALLS, MissingWall
 
 __all__ = [
@@ -40,7 +41,9 @@ __all__ = [
     "outcome_view",
     "output_view",
     "queue_view",
+    "running_view",
     "schedule_view",
+    "usage_view",
     "watch_view",
 ]
 
@@ -103,6 +106,25 @@ def attempt_view(record: AttemptRecord) -> dict[str, Any]:
         "batch_size": record.batch_size,
         "output_truncated": record.output_truncated,
         "degraded": list(record.degraded),
+    }
+
+
+def running_view(attempt: Attempt, now: float, memory_bytes: int | None) -> dict[str, Any]:
+    """Return one attempt that runs now; of a batch, its first invocation."""
+    claim = attempt.claims[0]
+    return {
+        "attempt_id": attempt.id,
+        "function": attempt.function.name,
+        "invocation_id": claim.invocation.id,
+        "number": claim.number,
+        "batch_size": len(attempt.claims),
+        "trigger": claim.invocation.trigger,
+        "source": claim.invocation.source,
+        "started_at": to_iso(attempt.started_at),
+        "age_s": round(max(0.0, now - attempt.started_at), 3),
+        "timeout_s": attempt.function.limits.timeout_s,
+        "memory_bytes": memory_bytes,
+        "memory_limit_bytes": attempt.function.limits.memory_bytes,
     }
 
 
@@ -211,6 +233,21 @@ def missing_wall_view(missing: MissingWall) -> dict[str, Any]:
 def schedule_view(status: ScheduleStatus) -> dict[str, Any]:
     """Return where a schedule stands."""
     return {**vars(status), "next_at": to_iso(status.next_at), "last_at": to_iso(status.last_at)}
+
+
+def usage_view(usage: Usage, prices: Prices) -> dict[str, Any]:
+    """Return what a function used in a month; `cost` is null without a price."""
+    paid = cost(usage, prices)
+    return {
+        "month": usage.month,
+        "function": usage.function,
+        "requests": usage.requests,
+        "errors": usage.errors,
+        "duration_s": round(usage.duration_s, 3),
+        "gb_seconds": round(usage.gb_s, 6),
+        "cpu_s": round(usage.cpu_s, 3),
+        "cost": None if paid is None else round(paid, 9),
+    }
 
 
 def watch_view(status: WatchStatus) -> dict[str, Any]:

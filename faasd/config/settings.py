@@ -150,6 +150,31 @@ class DaemonSettings(Settings):
     log_bytes_per_function: Annotated[int, Size(at_least_bytes=64 * 2**10)] = setting(
         16 * 2**20, "How much of what a function prints is kept; the oldest goes first."
     )
+    log_lines_per_function: int = setting(
+        1_000_000,
+        "How many lines of what a function prints are kept, about; the oldest go first.",
+        at_least=1000,
+        at_most=1_000_000_000,
+    )
+    keep_logs_s: Annotated[float, Duration(at_least_s=60, at_most_s=3660 * 86400.0)] = setting(
+        30 * 86400.0,
+        "How long what functions print is kept; looked at every hour.",
+        key="keep_logs",
+    )
+    price_per_gb_second: float | None = setting(
+        None,
+        "What `faasd usage` takes a GB-second to cost, in a currency of your own.",
+        example=0.0000166667,
+        default_text="none",
+        at_least=0,
+    )
+    price_per_million_requests: float | None = setting(
+        None,
+        "What `faasd usage` takes a million requests to cost.",
+        example=0.2,
+        default_text="none",
+        at_least=0,
+    )
 
 
 class RetrySettings(Settings):

@@ -36,6 +36,7 @@ def conclude(
         outcome=outcome,
         verdict=verdict,
         follow_ups=_follow_ups(attempt.function, claim, outcome, verdict, consumers, now),
+        memory_limit_bytes=attempt.function.limits.memory_bytes,
     )
 
 

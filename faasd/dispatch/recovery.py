@@ -33,6 +33,8 @@ async def recover(spine: Spine) -> list[Settled]:
 
 
 def _lost(spine: Spine, claim: Claim) -> Finish:
+    if spine.on_lost is not None:
+        spine.on_lost(claim.invocation.function)
     function = spine.catalog.get(claim.invocation.function) or Function(claim.invocation.function)
     consumers = {lane.queue: lane.function for lane in spine.catalog.lanes()}
     return lost(function, claim, consumers, spine.clock.now(), spine.noise())

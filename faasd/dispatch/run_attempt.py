@@ -53,6 +53,9 @@ class Spine:
     breakers: Breakers
     clock: Clock
     noise: Callable[[], float]
+    on_lost: Callable[[str], None] | None = (
+        None  # Hears the function of each attempt that died with its daemon.
+    )
 
 
 async def run_attempt(

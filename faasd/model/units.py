@@ -10,7 +10,14 @@ import re
 
 from faasd.errors import InvalidSetting
 
-__all__ = ["format_duration", "format_size", "parse_duration_s", "parse_rate", "parse_size_bytes"]
+__all__ = [
+    "format_duration",
+    "format_size",
+    "gb_seconds",
+    "parse_duration_s",
+    "parse_rate",
+    "parse_size_bytes",
+]
 
 _DURATION_UNITS_S = {
     "ms": 0.001,
@@ -103,6 +110,11 @@ def format_size(size_bytes: float) -> str:
             number = size_bytes / length
             return f"{number:.0f}{unit}" if number >= 100 else f"{number:.3g}{unit}"
     return f"{size_bytes:.0f}B"
+
+
+def gb_seconds(memory_bytes: int, wall_s: float) -> float:
+    """Return the duration times the memory limit in GiB: what clouds call GB-seconds."""
+    return memory_bytes / 2**30 * wall_s
 
 
 def _is_number(text: object) -> bool:

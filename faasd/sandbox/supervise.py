@@ -88,6 +88,17 @@ class Supervision:
             False  # And not because we, or the kernel for want of memory, ended it.
         )
 
+    @property
+    def attempt_id(self) -> str:
+        """Which attempt this is."""
+        return self._attempt.id
+
+    @property
+    def pid(self) -> int | None:
+        """The first process of the attempt; None before it is forked and when it is gone."""
+        pid = process.pid_of_pidfd(self._pidfd) if self._pidfd >= 0 else None
+        return pid if pid is not None and pid > 0 else None
+
     def end(self, word: str) -> None:
         """End the attempt with this outcome; the first word counts. Breaches of limits allow no grace.
 

@@ -14,7 +14,10 @@ from faasd.store.rows import INVOCATION_COLUMNS, moves
 from faasd.store.statements import Hot
 from faasd.store.tables import DELAYED, READY, invocations
 
-__all__ = ["CANDIDATES", "TAKE", "claim", "expire"]
+__all__ = ["CANDIDATES", "TAKE", "Expired", "claim", "expire"]
+
+#: Function and trigger of one that has expired.
+Expired = tuple[str, str]
 
 EXPIRE_MAX = 500
 PROMOTE_MAX = 5000
@@ -24,7 +27,7 @@ _i = invocations.c
 # Only before the first attempt: what has failed once ends as a dead letter with its history, which
 # model/retry and dispatch/conclude see to when they decide on another attempt.
 _EXPIRED = Hot(
-    select(_i.seq, _i.id, _i.queue, _i.group_key)
+    select(_i.seq, _i.id, _i.queue, _i.group_key, _i.function, _i.trigger)
     .where(text("state = 'waiting'"), _i.expires_at <= bindparam("now"), _i.attempts == 0)
     .order_by(_i.expires_at)
     .limit(bindparam("count_max"))
@@ -77,10 +80,18 @@ TAKE = Hot(
 
 
 def claim(
-    connection: Connection, lane: Lane, count_max: int, lease_s: float, now: float
+    connection: Connection,
+    lane: Lane,
+    count_max: int,
+    lease_s: float,
+    now: float,
+    expired: list[Expired] | None = None,
 ) -> list[Claim]:
-    """Claim up to `count_max`. The attempt is counted here, so that a crash leaves its trace."""
-    expire(connection, EXPIRE_MAX, now)
+    """Claim up to `count_max`. The attempt is counted here, so that a crash leaves its trace.
+
+    `expired` is filled with what has expired in passing.
+    """
+    expire(connection, EXPIRE_MAX, now, expired)
     chosen: list[int] = []
     while len(chosen) < count_max:
         promoted = _PROMOTE.run(connection, q=lane.queue, now=now)
@@ -107,12 +118,16 @@ def _apart(chosen: list[int], suspects: set[int]) -> list[int]:
     return chosen[: max(count, 1)]
 
 
-def expire(connection: Connection, count_max: int, now: float) -> list[str]:
+def expire(
+    connection: Connection, count_max: int, now: float, expired: list[Expired] | None = None
+) -> list[str]:
     """Skip waiting invocations, of any queue, that have waited longer than they may."""
     rows = _EXPIRED.rows(connection, now=now, count_max=count_max)
-    for seq, _, queue, group_key in rows:
+    for seq, _, queue, group_key, *_ in rows:
         _EXPIRE.run(connection, its_seq=seq, now=now)
         unblock(connection, queue, group_key)
+    if expired is not None:
+        expired[:] = [(row[4], row[5]) for row in rows]  # A work may be run twice.
     return [row[1] for row in rows]
 
 

@@ -16,6 +16,7 @@ from faasd.store.groups import unblock
 from faasd.store.rows import ATTEMPT_COLUMNS, attempt_values, moves
 from faasd.store.statements import Hot, storable
 from faasd.store.tables import DELAYED, READY, attempts, invocations
+from faasd.store.usage import UsageSums
 
 __all__ = ["finish"]
 
@@ -52,9 +53,18 @@ _ADD_ATTEMPT = Hot(
 _STATE = Hot(select(_i.seq, _i.state, _i.lease_token).where(_i.id == bindparam("its_id")))
 
 
-def finish(connection: Connection, finishes: Sequence[Finish], now: float) -> list[Settled]:
+def finish(
+    connection: Connection, finishes: Sequence[Finish], now: float, sums: UsageSums
+) -> list[Settled]:
     """Record the ends of attempts, each by itself: a lost lease stops none of the others."""
-    return [_finish_one(connection, one, now) for one in finishes]
+    settled = [_finish_one(connection, one, now) for one in finishes]
+    ran = [
+        one
+        for one, its in zip(finishes, settled, strict=True)
+        if not its.lease_lost or its.state == "cancelled"
+    ]
+    sums.add(ran)
+    return settled
 
 
 def _finish_one(connection: Connection, one: Finish, now: float) -> Settled:

@@ -13,12 +13,14 @@ from faasd.errors import Conflict, StoreError
 from faasd.interfaces import InvocationFilter, QueueCounts
 from faasd.model.attempt import AttemptRecord
 from faasd.model.invocation import Invocation
+from faasd.model.usage import Usage
 from faasd.store.database import driver_of, explain
 from faasd.store.filters import chosen_by
 from faasd.store.readers import Readers
 from faasd.store.rows import ATTEMPT_COLUMNS, INVOCATION_COLUMNS, read_attempt, read_invocation
 from faasd.store.statements import storable
 from faasd.store.tables import attempts, invocations
+from faasd.store.usage import read_usage
 
 __all__ = ["SqliteHistory"]
 
@@ -97,6 +99,10 @@ class SqliteHistory:
         for function, outcome, count in rows:
             counts.setdefault(function, {})[outcome] = count
         return counts
+
+    async def usage(self, month: str | None = None, function: str | None = None) -> list[Usage]:
+        """Return what functions used, by month; newest first, then by function."""
+        return await read_usage(self._readers, month, function)
 
     async def backup(self, path: str) -> int:
         """Write a consistent copy to a new file while running; returns its size in bytes.

@@ -1,4 +1,4 @@
-"""What attempts printed: JSON lines in files of each function, within a budget of bytes.
+"""What attempts printed: JSON lines in files of each function, within a budget of bytes, lines and age.
 
 `<logs>/<function>/current.jsonl` grows until it is full and then becomes `0001.jsonl`, `0002.jsonl`
 and so on; the oldest are removed when the function is over its budget. Each file can be read by
@@ -10,27 +10,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from faasd.interfaces import LogLine
+from faasd.logs import get_logger
 from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.event import encode_json
-from faasd.store.log_files import FunctionLog, directory_name, functions_logged
+from faasd.store.log_files import FunctionLog, LogBudget, directory_name, functions_logged
 from faasd.store.log_reading import LogQuery, read_lines
 
-__all__ = ["FileInvocationLogs", "LogBudget"]
+__all__ = ["FileInvocationLogs"]
 
+_log = get_logger("store")
 TAIL_BYTES = 4096
 OPEN_FILES_MAX = 64
-
-
-@dataclass(frozen=True, slots=True)
-class LogBudget:
-    """How much output is kept of each function, and in pieces of which size it is let go."""
-
-    function_bytes: int = 16 * 2**20
-    file_bytes: int = 2**20
 
 
 class _Tail:
@@ -120,6 +113,22 @@ class FileInvocationLogs:
 
         return unsubscribe
 
+    def expire(self, now: float) -> None:
+        """Remove what is older than the budget allows, also of functions that are gone. Never raises for a disk."""
+        if self._budget.kept_s is None:
+            return
+        try:
+            names = functions_logged(self._directory)
+        except OSError as error:
+            _log.warning("log_expiry_failed", path=str(self._directory), error=str(error))
+            return
+        for name in names:
+            log = self._functions.get(name) or self._new_log(name)
+            try:
+                log.expire(now - self._budget.kept_s, now)
+            except OSError as error:
+                _log.warning("log_expiry_failed", function=name, error=str(error))
+
     def close(self) -> None:
         """Close the files."""
         for log in self._functions.values():
@@ -138,14 +147,16 @@ class FileInvocationLogs:
     def _function_log(self, name: str) -> FunctionLog:
         log = self._functions.pop(name, None)
         if log is None:
-            directory = self._directory / directory_name(name)
-            log = FunctionLog(directory, name, self._budget.file_bytes, self._budget.function_bytes)
+            log = self._new_log(name)
             if len(self._functions) >= OPEN_FILES_MAX:
                 oldest = self._functions.pop(next(iter(self._functions)))
                 self._dropped_before += oldest.dropped
                 oldest.close()
         self._functions[name] = log
         return log
+
+    def _new_log(self, name: str) -> FunctionLog:
+        return FunctionLog(self._directory / directory_name(name), name, self._budget)
 
 
 def _encode(line: OutputLine, invocation_id: str, number: int, batch: str | None) -> bytes:

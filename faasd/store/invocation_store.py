@@ -14,7 +14,7 @@ from faasd.model.attempt import Claim, Lease
 from faasd.model.function import Lane
 from faasd.model.invocation import Acceptance, NewInvocation
 from faasd.store.cancelling import cancel
-from faasd.store.claiming import claim, expire
+from faasd.store.claiming import Expired, claim, expire
 from faasd.store.enqueueing import begin, enqueue
 from faasd.store.filters import drop, redrive
 from faasd.store.finishing import finish
@@ -23,6 +23,7 @@ from faasd.store.leases import last_token, renew, take_over
 from faasd.store.readers import Readers
 from faasd.store.statements import Hot, storable
 from faasd.store.tables import BLOCKED, DELAYED, IS_OPEN, READY, invocations, queues
+from faasd.store.usage import UsageSums
 from faasd.store.writer import Writer
 
 __all__ = ["SqliteInvocationStore"]
@@ -62,10 +63,14 @@ _UNFINISHED = Hot(
 class SqliteInvocationStore:
     """See `faasd.interfaces.InvocationStore` for what each method promises."""
 
-    def __init__(self, writer: Writer, readers: Readers, clock: Clock) -> None:
+    def __init__(self, writer: Writer, readers: Readers, clock: Clock, sums: UsageSums) -> None:
+        """`sums` is written by the writer at the end of each transaction."""
         self._writer = writer
+        self._sums = sums
         self._readers = readers
         self._clock = clock
+        #: Hears, after the commit, function and trigger of each invocation that has expired.
+        self.on_expired: Callable[[Sequence[Expired]], None] | None = None
         self._queues_known: set[str] = set()  # Noted on disk already.
 
     async def enqueue(self, new: Sequence[NewInvocation]) -> list[Acceptance]:
@@ -85,16 +90,22 @@ class SqliteInvocationStore:
         For a batching lane (`is_batch`) the claims of one call are one batch: they may hold several
         of one group, in order, and must be handled one after the other.
         """
-        return await self._writer.submit(
-            lambda c: claim(c, lane, count_max, lease_s, self._clock.now())
+        expired: list[Expired] = []
+        claims = await self._writer.submit(
+            lambda c: claim(c, lane, count_max, lease_s, self._clock.now(), expired)
         )
+        self._tell_expired(expired)
+        return claims
 
     async def expire_due(self, count_max: int = 500) -> list[str]:
         """Skip up to `count_max` waiting invocations that have expired; returns their ids.
 
         Claims do the same in passing; this is for queues from which nothing is claimed.
         """
-        return await self._writer.submit(lambda c: expire(c, count_max, self._clock.now()))
+        expired: list[Expired] = []
+        ids = await self._writer.submit(lambda c: expire(c, count_max, self._clock.now(), expired))
+        self._tell_expired(expired)
+        return ids
 
     async def waiting_since(self, queue: str) -> tuple[int, float | None, float | None]:
         """Return (due now, when the oldest due one became due, when the next will be due).
@@ -112,7 +123,9 @@ class SqliteInvocationStore:
 
         The attempt of a cancelled invocation is recorded too, although its lease is lost.
         """
-        return await self._writer.submit(lambda c: finish(c, finishes, self._clock.now()))
+        return await self._writer.submit(
+            lambda c: finish(c, finishes, self._clock.now(), self._sums)
+        )
 
     async def return_unheld(self, record: Callable[[Claim], Finish]) -> list[Settled]:
         """Settle every invocation in state `running`; each is first leased to us, which fences its holder."""
@@ -142,6 +155,10 @@ class SqliteInvocationStore:
     async def known_queues(self, queues: Sequence[tuple[str, str]]) -> None:
         """Publish which queues have a consumer; those published before and not named now have none."""
         await self._writer.submit(lambda c: _publish(c, queues))
+
+    def _tell_expired(self, expired: Sequence[Expired]) -> None:
+        if expired and self.on_expired is not None:
+            self.on_expired(expired)
 
     async def _return(self, record: Callable[[Claim], Finish], expired_only: bool) -> list[Settled]:
         token_max = await self._writer.submit(last_token)

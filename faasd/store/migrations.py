@@ -23,15 +23,20 @@ __all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "STEPS", "migrate"]
 Step = Callable[[Connection], None]
 
 
-def _count_deaths(connection: Connection) -> None:
+def _count_deaths_and_usage(connection: Connection) -> None:
     connection.exec_driver_sql(
         "ALTER TABLE invocations ADD COLUMN spent_died INTEGER NOT NULL DEFAULT 0"
+    )
+    connection.exec_driver_sql(
+        "CREATE TABLE usage (month TEXT NOT NULL, function TEXT NOT NULL, requests INTEGER NOT NULL,"
+        " errors INTEGER NOT NULL, duration_s FLOAT NOT NULL, gb_s FLOAT NOT NULL, cpu_s FLOAT NOT NULL,"
+        " PRIMARY KEY (month, function)) WITHOUT ROWID"
     )
 
 
 SCHEMA_VERSION = 2
 #: Version that a step leads to: the step. A step, once released, never changes.
-STEPS: Mapping[int, Step] = {2: _count_deaths}
+STEPS: Mapping[int, Step] = {2: _count_deaths_and_usage}
 
 #: "faas" in ASCII: tells our files from other SQLite databases, also to file(1).
 APPLICATION_ID = 0x66616173

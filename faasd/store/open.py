@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -11,14 +12,16 @@ from faasd.clock import Clock
 from faasd.store.database import DATABASE_NAME, open_writer, prepare_state_dir
 from faasd.store.file_ledger import SqliteFileLedger
 from faasd.store.history import SqliteHistory
-from faasd.store.invocation_logs import FileInvocationLogs, LogBudget
+from faasd.store.invocation_logs import FileInvocationLogs
 from faasd.store.invocation_store import SqliteInvocationStore
+from faasd.store.log_files import LogBudget
 from faasd.store.migrations import migrate
 from faasd.store.pauses import SqlitePauses
 from faasd.store.readers import Readers
 from faasd.store.retention import Retention, retain
 from faasd.store.schedule_cursors import SqliteScheduleCursors
 from faasd.store.state_lock import StateLock
+from faasd.store.usage import UsageSums
 from faasd.store.writer import Writer
 
 __all__ = ["Store", "open_store"]
@@ -38,12 +41,13 @@ class Store:
         migrated_from: Path | None,
     ) -> None:
         self._lock = lock
-        self._writer = Writer(connection, path)
+        sums = UsageSums()
+        self._writer = Writer(connection, path, at_end=sums)
         self._readers = Readers(path)
         self.path = path
         #: The copy of the database as it was before this start brought it to a newer schema.
         self.migrated_from = migrated_from
-        self.invocations = SqliteInvocationStore(self._writer, self._readers, clock)
+        self.invocations = SqliteInvocationStore(self._writer, self._readers, clock, sums)
         self.history = SqliteHistory(self._readers, clock)
         self.cursors = SqliteScheduleCursors(self._writer, self._readers)
         self.pauses = SqlitePauses(self._writer, self._readers, clock)
@@ -51,8 +55,13 @@ class Store:
         self.logs = FileInvocationLogs(path.parent / "logs", log_budget)
         self._clock = clock
 
+    def hear_commits(self, heard: Callable[[float, int, bool], None]) -> None:
+        """Call `heard` after each group of changes, on the writer's thread: seconds, how many, whether it failed."""
+        self._writer.on_group = heard
+
     async def retain(self, retention: Retention) -> int:
         """Delete what need not be kept any longer, a little at a time; returns how many invocations."""
+        self.logs.expire(self._clock.now())
         return await retain(self._writer, self._readers, retention, self._clock.now())
 
     async def close(self) -> None:

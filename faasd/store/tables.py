@@ -38,6 +38,7 @@ __all__ = [
     "origin_keys",
     "pauses",
     "queues",
+    "usage",
 ]
 
 #: `readiness` of a waiting invocation: not due yet; may be claimed; due, but held back by its group.
@@ -242,5 +243,19 @@ files = Table(
     Column("invocation_id", Text),
     Column("seen_at", Float, nullable=False),
     Column("detail", Text),
+    sqlite_with_rowid=False,
+)
+
+#: What functions used, by month. Kept for ever: a row per function and month.
+usage = Table(
+    "usage",
+    metadata,
+    Column("month", Text, primary_key=True),
+    Column("function", Text, primary_key=True),
+    Column("requests", Integer, nullable=False),
+    Column("errors", Integer, nullable=False),
+    Column("duration_s", Float, nullable=False),
+    Column("gb_s", Float, nullable=False),
+    Column("cpu_s", Float, nullable=False),
     sqlite_with_rowid=False,
 )

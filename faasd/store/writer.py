@@ -12,18 +12,19 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
 from faasd.errors import StoreError, StoreFull
 from faasd.store.database import WAL_KEPT_BYTES, driver_of, explain, is_about_the_database
 
-__all__ = ["Work", "Writer"]
+__all__ = ["AtEnd", "Work", "Writer"]
 
 T = TypeVar("T")
 #: Runs inside a transaction that it neither begins nor ends. It may be run twice, so it must change
@@ -45,11 +46,34 @@ class _Item:
     error: BaseException | None = None
 
 
+class AtEnd(Protocol):
+    """What works leave to be written together, as the last of their transaction."""
+
+    def write(self, connection: Connection) -> None:
+        """Write it."""
+
+    def forget(self) -> None:
+        """Let go of it: the transaction was undone."""
+
+
+class _Nothing:
+    def write(self, connection: Connection) -> None: ...
+
+    def forget(self) -> None: ...
+
+
 class Writer:
     """Runs works in order, many to a commit. `submit` belongs to one event loop."""
 
-    def __init__(self, connection: Connection, path: Path, inbox_max: int = INBOX_MAX) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        path: Path,
+        inbox_max: int = INBOX_MAX,
+        at_end: AtEnd | None = None,
+    ) -> None:
         self._connection = connection
+        self._at_end = at_end or _Nothing()
         self._path = path
         self._wal = path.with_name(path.name + "-wal")
         self._inbox: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
@@ -57,6 +81,8 @@ class Writer:
         self._closing = False
         self._works_since_checkpoint = 0
         self._wal_bytes_at_checkpoint = 0
+        #: Hears, on the writer's thread, how long a group took, how many works it had, and whether it failed.
+        self.on_group: Callable[[float, int, bool], None] | None = None
         self._thread = threading.Thread(target=self._run, name="faasd-store-writer", daemon=True)
         self._thread.start()
 
@@ -90,11 +116,17 @@ class Writer:
             group, is_open = self._next_group()
             if not group:
                 continue
+            began = time.perf_counter()
+            failed = False
             try:
                 self._commit(group)
             except Exception as error:  # noqa: BLE001 - The loop of a long-lived thread.
+                failed = True
                 self._fail(group, error)
+            took_s = time.perf_counter() - began
             self._answer(group)
+            if self.on_group is not None:  # After the answer, which somebody waits for.
+                self.on_group(took_s, len(group), failed)
             self._checkpoint_if_due(len(group))
         self._close_connection()
 
@@ -118,8 +150,10 @@ class Writer:
             with self._connection.begin():
                 for item in group:
                     item.result = item.work(self._connection)
+                self._at_end.write(self._connection)
             return
         except Exception as error:
+            self._at_end.forget()
             self._roll_back()
             if is_about_the_database(error):
                 raise
@@ -133,7 +167,9 @@ class Writer:
         savepoint = self._connection.begin_nested()
         try:
             item.result = item.work(self._connection)
+            self._at_end.write(self._connection)
         except Exception as error:
+            self._at_end.forget()
             if is_about_the_database(error):
                 raise
             savepoint.rollback()

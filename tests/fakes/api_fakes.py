@@ -34,6 +34,7 @@ from faasd.model.outcome import ErrorRecord, Outcome, Usage
 from faasd.model.retry import Spent
 from faasd.model.suggest import did_you_mean
 from faasd.model.trigger import FilesTrigger, QueueTrigger, ScheduleTrigger
+from faasd.model.usage import Usage as MonthUsage
 
 ECHO = Function(name="echo", handler="app:echo", origin="faasd.toml:3")
 RESIZE = Function(
@@ -231,6 +232,18 @@ class FakeStore:
 
     async def function_counts(self, since: float) -> dict[str, dict[str, int]]:
         return {"resize": {"error": 3}}
+
+    async def usage(
+        self, month: str | None = None, function: str | None = None
+    ) -> list[MonthUsage]:
+        rows = [
+            MonthUsage("2026-11", "echo", 1_000_000, 3, 2000.0, 500.0, 12.5),
+            MonthUsage("2026-10", "echo", 10, 0, 1.0, 0.25, 0.5),
+            MonthUsage("2026-10", "resize", 2, 2, 4.0, 1.0, 0.5),
+        ]
+        return [
+            row for row in rows if month in (None, row.month) and function in (None, row.function)
+        ]
 
     async def backup(self, path: str) -> int:
         return Path(path).write_bytes(b"a copy")

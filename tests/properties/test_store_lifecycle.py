@@ -27,6 +27,7 @@ from faasd.store.filters import drop, redrive
 from faasd.store.finishing import finish
 from faasd.store.leases import last_token, renew, take_over
 from faasd.store.migrations import migrate
+from faasd.store.usage import UsageSums
 from tests.conformance.making import START, a_finish, an_invocation
 
 ENDS = st.sampled_from(["ok", "retry", "retry later", "dead", "cancelled"])
@@ -163,7 +164,7 @@ class Lives(RuleBasedStateMachine):
             how, RetryAt(at)
         )
         word = how if how in ("ok", "cancelled") else "error"
-        [settled] = self.work(finish, [a_finish(each, word, verdict)], self.now)
+        [settled] = self.work(finish, [a_finish(each, word, verdict)], self.now, UsageSums())
         is_ours = m.state == "running" and m.token == each.lease.token
         assert settled.lease_lost is not is_ours
         if is_ours:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from faasd.api.call import Call
 from faasd.api.handlers.queues import consumer_of
 from faasd.api.replies import json_reply
-from faasd.api.views import acceptance_view, invocation_details, invocation_view
+from faasd.api.views import acceptance_view, invocation_details, invocation_view, running_view
 from faasd.errors import Conflict, InvalidSetting, NotFound
 from faasd.interfaces import InvocationFilter
 from faasd.model.attempt import AttemptRecord
@@ -23,6 +23,7 @@ from faasd.model.suggest import did_you_mean
 __all__ = [
     "cancel_invocation",
     "drop_dead_letters",
+    "list_attempts",
     "list_dead_letters",
     "list_invocations",
     "redrive_dead_letters",
@@ -39,6 +40,16 @@ async def list_invocations(call: Call) -> Response:
     """List invocations, newest first."""
     states = _words(call.queries("state"), STATE_MEANINGS, "state")
     return json_reply({"invocations": await _rows(call, states)})
+
+
+async def list_attempts(call: Call) -> Response:
+    """List the attempts that run now, oldest first, with their age and memory."""
+    services = call.services
+    attempts = services.invoker.running()
+    memory_bytes = await services.memory_now() if attempts else {}
+    now = services.clock.now()
+    rows = [running_view(one, now, memory_bytes.get(one.id)) for one in attempts]
+    return json_reply({"attempts": sorted(rows, key=lambda row: -row["age_s"])})
 
 
 async def list_dead_letters(call: Call) -> Response:

@@ -28,14 +28,15 @@ _PATTERN_MAX = 1000
 async def read_logs(call: Call) -> Response:
     """Answer with captured lines in time order, as JSON lines; with `follow=1` go on with those that come.
 
-    `function`, `invocation` (an id), `since` (a time, or a duration such as `1h`), `grep` (a regular
+    `function` (several by commas), `invocation` (an id), `since` (a time, or a duration such as `1h`), `grep` (a regular
     expression) and `limit` (the newest so many) narrow it.
     """
-    function = call.query("function")
-    if function is not None:
-        call.function(function)
+    functions = call.queries("function") or ()
+    for name in functions:
+        call.function(name)
+    only = functions[0] if len(functions) == 1 else None
     invocation_id = await _invocation_id(call)
-    wanted = _matcher(call, function, invocation_id)
+    wanted = _matcher(call, functions, invocation_id)
     since, limit = call.moment("since"), call.integer("limit", 1000, _LINES_MAX)
     follow = call.flag("follow")
 
@@ -45,7 +46,7 @@ async def read_logs(call: Call) -> Response:
         dropped = [0]
         unsubscribe = _subscribe(call, wanted, backlog, dropped) if follow else None
         try:
-            known = await call.services.logs.read(function, invocation_id, since)
+            known = await call.services.logs.read(only, invocation_id, since)
             known = [line for line in known if wanted(line)][-limit:]
             for line in known:
                 yield log_view(line)
@@ -70,7 +71,7 @@ async def _invocation_id(call: Call) -> str | None:
 
 
 def _matcher(
-    call: Call, function: str | None, invocation_id: str | None
+    call: Call, functions: tuple[str, ...], invocation_id: str | None
 ) -> Callable[[LogLine], bool]:
     text = call.query("grep")
     if text is not None and len(text) > _PATTERN_MAX:
@@ -82,7 +83,7 @@ def _matcher(
 
     def wanted(line: LogLine) -> bool:
         return (
-            (function is None or line.function == function)
+            (not functions or line.function in functions)
             and (invocation_id is None or line.invocation_id == invocation_id)
             and (pattern is None or pattern.search(line.text) is not None)
         )

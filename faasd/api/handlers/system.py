@@ -11,10 +11,11 @@ from starlette.responses import Response
 from faasd.api.call import Call
 from faasd.api.handlers.queues import counts_by_queue
 from faasd.api.replies import json_reply, refused
+from faasd.api.services import ApiServices
 from faasd.clock import to_iso
 from faasd.errors import Conflict, InvalidSetting
 
-__all__ = ["backup", "healthz", "readyz", "show_status"]
+__all__ = ["backup", "healthz", "problems_of", "readyz", "show_status"]
 
 
 async def healthz(call: Call) -> Response:  # noqa: ARG001
@@ -38,8 +39,7 @@ async def show_status(call: Call) -> Response:
     for counts in (await counts_by_queue(call)).values():
         for word in ("waiting", "delayed", "in_flight", "dead"):
             totals[word] += getattr(counts, word)
-    problems = [one.problem for one in services.files.statuses() if one.problem]
-    problems += [one.note for one in services.schedules.statuses() if one.note]
+    problems = problems_of(services)
     value: dict[str, Any] = {
         "state": "ready",
         "version": services.version,
@@ -62,6 +62,12 @@ async def show_status(call: Call) -> Response:
     own = dict(services.status())
     problems += own.pop("problems", [])
     return json_reply({**value, **own})
+
+
+def problems_of(services: ApiServices) -> list[str]:
+    """Return what is wrong with watched directories and schedules, a sentence each."""
+    problems = [one.problem for one in services.files.statuses() if one.problem]
+    return problems + [one.note for one in services.schedules.statuses() if one.note]
 
 
 async def backup(call: Call) -> Response:

@@ -147,6 +147,7 @@ def test_every_route_that_changes_or_shows_the_work_of_others_is_for_administrat
     assert {(one.method, one.path) for one in ROUTES if one.access != "admin"} == {
         ("GET", "/healthz"),
         ("GET", "/readyz"),
+        ("GET", "/metrics"),
         ("GET", "/api/v1/status"),
         ("GET", "/api/v1/functions"),
         ("GET", "/api/v1/functions/{name}"),
@@ -158,6 +159,7 @@ def test_every_route_that_changes_or_shows_the_work_of_others_is_for_administrat
         ("GET", "/api/v1/schedules"),
         ("GET", "/api/v1/schedules/{name:path}/next"),
         ("GET", "/api/v1/watches"),
+        ("GET", "/api/v1/usage"),
     }
 
 

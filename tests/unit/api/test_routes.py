@@ -6,12 +6,14 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from faasd import errors
 from faasd.api.routes import ROUTES
 from faasd.client import Client
 from faasd.clock import from_iso
-from tests.fakes.api_fakes import FakeDaemon, a_record
+from faasd.model.attempt import Attempt, Claim, Lease
+from tests.fakes.api_fakes import ECHO, FakeDaemon, a_record
 
 
 def test_an_enqueued_event_arrives_in_the_native_envelope(
@@ -400,3 +402,56 @@ def test_a_misspelt_name_is_no_path(daemon: FakeDaemon, client: Client) -> None:
     daemon.problems = ["functions/a.py:1: cannot be imported"]
     with pytest.raises(errors.NotFound, match="with a mistake are left out, see `faasd check`"):
         client.request("GET", "/api/v1/why", query=query)
+
+
+def test_metrics_are_text_in_the_format_that_prometheus_names(client: Client) -> None:
+    """Prometheus 3 refuses a scrape whose content type it does not know."""
+    with client._open("GET", "/metrics", None, None) as answer:
+        text = b"".join(answer.chunks()).decode()
+    assert client.text("/metrics").splitlines()[0] == text.splitlines()[0]
+    names = {family.name for family in text_string_to_metric_families(text)}
+    assert {"faasd_queue_waiting", "faasd_build_info", "process_open_fds"} <= names
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"month": "2026-13"},
+        {"month": "last"},
+        {"price_per_gb_second": "-1"},
+        {"price_per_gb_second": "nan"},
+        {"price_per_million_requests": "inf"},
+    ],
+)
+def test_a_wrong_question_about_usage_is_refused(client: Client, query: dict[str, object]) -> None:
+    """A cost at a price that is none would be printed on somebody's invoice."""
+    [name] = query
+    with pytest.raises(errors.InvalidSetting, match=name):
+        client.request("GET", "/api/v1/usage", query=query)
+
+
+def test_usage_is_narrowed_by_month_and_function(client: Client) -> None:
+    """Functions that are gone are asked for too, so an unknown one is no error."""
+
+    def rows(**query: object) -> list[tuple[str, str]]:
+        found = client.request("GET", "/api/v1/usage", query=query)["usage"]
+        return [(row["month"], row["function"]) for row in found]
+
+    assert rows(month="2026-10") == [("2026-10", "echo"), ("2026-10", "resize")]
+    assert rows(function="resize") == [("2026-10", "resize")]
+    assert rows(function="gone") == []
+
+
+def test_running_attempts_are_listed_oldest_first(daemon: FakeDaemon, client: Client) -> None:
+    """The one that hangs is the one that has run longest."""
+    now = daemon.clock.now()
+    row = daemon.store.put(state="running")
+    claim = Claim(row, Lease(row.id, 1, now + 60), 1)
+    daemon.invoker.running_now = [
+        Attempt("young", ECHO, (claim,), now - 1),
+        Attempt("old", ECHO, (claim,), now - 100),
+    ]
+    attempts = client.request("GET", "/api/v1/attempts")["attempts"]
+    assert [one["attempt_id"] for one in attempts] == ["old", "young"]
+    assert attempts[0]["age_s"] >= 100
+    assert attempts[0]["memory_bytes"] is None

@@ -356,3 +356,115 @@ def test_the_shell_completes_commands_options_and_names(
         ["bash", "-c", script, "bash", words], env=env, capture_output=True, text=True, check=True
     )
     assert sorted(done.stdout.split()) == sorted(offered), done.stderr
+
+
+def test_log_lines_are_coloured_for_people_only(faasd: Run, daemon: FakeDaemon) -> None:
+    """A function's own escape codes must not steer the terminal, and a pipe gets no codes at all."""
+    daemon.logs.add("one \x1b[2J needle two", daemon.clock.now())
+    coloured = faasd("logs", "--color", "always", "--grep", "needle").stdout
+    assert "\x1b[1;31mneedle\x1b[0m" in coloured
+    assert "\\x1b[2J" in coloured
+    assert "\x1b[2J" not in coloured
+    assert "\x1b[1;31m" not in faasd("logs", "--grep", "needle").stdout
+
+
+def test_logs_of_several_functions_are_shown_together(faasd: Run, daemon: FakeDaemon) -> None:
+    """What one function sends to another is seen in one stream."""
+    for function in ("echo", "resize", "report"):
+        daemon.logs.add(f"of {function}", daemon.clock.now(), function)
+    done = faasd("logs", "--function", "echo", "--function", "report")
+    assert [line.partition("| ")[2] for line in done.stdout.splitlines()] == [
+        "of echo",
+        "of report",
+    ]
+
+
+def test_usage_tells_what_it_would_cost(faasd: Run) -> None:
+    """At prices from the command line, of which 0 is one."""
+    plain = faasd("usage").stdout
+    assert "COST" not in plain
+    assert "2026-10  resize" in plain
+    priced = faasd("usage", "--month", "2026-11", "--price-per-gb-second", "0.01", "--json")
+    [row] = json.loads(priced.stdout)
+    assert (row["requests"], row["gb_seconds"], row["cost"]) == (1_000_000, 500.0, 5.0)
+    free = faasd("usage", "--price-per-million-requests", "0").stdout
+    assert "0.000000" in free.splitlines()[-1]
+    assert free.splitlines()[-1].startswith("total")
+    for wrong in (("--month", "11"), ("--price-per-gb-second", "-1")):
+        assert faasd("usage", *wrong).returncode in (1, 2)
+
+
+def test_metrics_are_printed_by_name(faasd: Run) -> None:
+    """A look without Prometheus."""
+    lines = faasd("metrics", "faasd_queue_d").stdout.splitlines()
+    assert {line.split("{")[0].split(" ")[-1] for line in lines if "{" in line} == {
+        "faasd_queue_dead",
+        "faasd_queue_delayed",
+    }
+    assert lines[0].startswith("# HELP faasd_queue_delayed ")
+    assert "process_open_fds" in faasd("metrics").stdout
+
+
+def test_top_prints_one_frame_to_a_pipe(faasd: Run, daemon: FakeDaemon) -> None:
+    """For mail, for a bug report, and for whoever has no terminal."""
+    daemon.store.put_dead(function="resize")
+    for arguments in (["top", "--once"], ["top"]):
+        done = faasd(*arguments)
+        assert done.returncode == 0
+        assert "\x1b" not in done.stdout
+        for word in ("RUNNING", "FUNCTIONS", "QUEUES", "NEXT", "FAILURES", "resize"):
+            assert word in done.stdout
+    seen = json.loads(faasd("top", "--json").stdout)
+    assert {"status", "functions", "attempts", "queues", "schedules", "failures"} == set(seen)
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_top_gives_the_terminal_back_as_it_was(
+    environment: dict[str, str], signal_number: signal.Signals
+) -> None:
+    """A terminal left on the other screen, or without a cursor, has to be reset by hand."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [FAASD, "top", "--interval", "0.5"],
+        env={**environment, "TERM": "xterm-256color", "LINES": "40"},
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while seen.count(b"FUNCTIONS") < 2:  # Drawn, and drawn again.
+            seen += os.read(ours, 65536)
+        process.send_signal(signal_number)
+        while True:
+            try:
+                seen += os.read(ours, 65536)
+            except OSError:  # The other end is closed.
+                break
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    assert seen.count(b"\x1b[?1049h") == seen.count(b"\x1b[?1049l") == 1
+    assert seen.rindex(b"\x1b[?25h") > seen.rindex(b"\x1b[?25l")
+    assert b"Traceback" not in seen
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_logs_have_colours_on_a_terminal_only_and_where_they_are_wanted(
+    environment: dict[str, str], daemon: FakeDaemon, no_color: bool
+) -> None:
+    """People set NO_COLOR once, for all their programs."""
+    daemon.logs.add("hello there", daemon.clock.now())
+    ours, theirs = pty.openpty()
+    env = {**environment, "TERM": "xterm-256color", **({"NO_COLOR": "1"} if no_color else {})}
+    try:
+        subprocess.run([FAASD, "logs"], env=env, stdout=theirs, check=True)
+        text = os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "hello there" in text
+    assert ("\x1b[" in text) != no_color

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +18,8 @@ from faasd.model.attempt import Attempt, Claim, Lease, OutputLine
 from faasd.model.invocation import Invocation
 from faasd.model.retry import Spent
 from faasd.store import log_files
-from faasd.store.invocation_logs import FileInvocationLogs, LogBudget
-from faasd.store.log_files import directory_name, functions_logged
+from faasd.store.invocation_logs import FileInvocationLogs
+from faasd.store.log_files import LogBudget, directory_name, functions_logged
 from tests.conformance.making import START, an_attempt
 
 
@@ -231,3 +232,60 @@ async def test_reading_while_writing_and_rotating_gives_each_line_once(
         found = await texts(logs, function="send")
         assert len(found) == len(set(found))
     await writing
+
+
+def printed(logs: FileInvocationLogs, text: str, at: float, function: str = "send") -> None:
+    logs.append(an_attempt(a_claim("i1"), function=function), [line(text, at=at)])
+
+
+async def test_a_function_that_prints_many_short_lines_keeps_about_so_many(directory: Path) -> None:
+    """A budget in bytes alone says little about how many lines there are to look through."""
+    budget = LogBudget(function_bytes=2**20, file_bytes=2**14, function_lines=160)
+    logs = FileInvocationLogs(directory, budget)
+    for number in range(500):
+        printed(logs, str(number), START)
+    logs.close()
+    logs = FileInvocationLogs(directory, budget)  # What a predecessor wrote counts too.
+    for number in range(500, 1000):
+        printed(logs, str(number), START)
+    kept = await texts(logs)
+    assert 140 <= len(kept) <= 160
+    assert kept == [str(number) for number in range(1000 - len(kept), 1000)]
+    logs.close()
+
+
+async def test_old_lines_go_and_new_ones_stay(directory: Path) -> None:
+    """What a function printed last year may hold what nobody wants kept; silence must not keep it."""
+    now = time.time()
+    logs = FileInvocationLogs(directory, LogBudget(kept_s=1600.0))
+    printed(logs, "of a function that is gone", now - 2000, "gone")
+    printed(logs, "old", now - 1700)
+    os.utime(directory / "gone" / "current.jsonl", (now - 2000, now - 2000))
+    logs.expire(now)
+    assert not (directory / "gone").exists()
+    assert await texts(logs) == ["old"]  # Written now, as far as the file system knows.
+    os.utime(directory / "send" / "0001.jsonl", (now - 1700, now - 1700))
+    printed(logs, "new", now)
+    logs.expire(now)
+    assert await texts(logs) == ["new"]
+    printed(logs, "back again", now, "gone")
+    assert await texts(logs, function="gone") == ["back again"]
+    logs.close()
+
+
+async def test_without_an_age_nothing_is_too_old(directory: Path) -> None:
+    """The control: it is the budget that removes."""
+    logs = FileInvocationLogs(directory, LogBudget(kept_s=None))
+    printed(logs, "old", START)
+    os.utime(directory / "send" / "current.jsonl", (START, START))
+    logs.expire(time.time())
+    assert await texts(logs) == ["old"]
+    logs.close()
+
+
+def test_a_directory_that_cannot_be_read_is_no_end_of_the_daemon(directory: Path) -> None:
+    """Tidying up is done by a task that the daemon stops without."""
+    directory.write_text("a file in its place")
+    logs = FileInvocationLogs(directory, LogBudget(kept_s=60.0))
+    logs.expire(time.time())
+    assert directory.read_text() == "a file in its place"

@@ -13,6 +13,7 @@ from faasd.store.database import open_writer
 from faasd.store.migrations import SCHEMA_VERSION, migrate
 
 NEXT = SCHEMA_VERSION + 1
+SCHEMAS = Path(__file__).parent / "schemas"
 
 
 def add_a_table(connection: Connection) -> None:
@@ -57,13 +58,13 @@ def test_an_older_database_is_copied_aside_and_then_upgraded(path: Path) -> None
 
 def test_an_older_copy_is_not_written_over(path: Path) -> None:
     """It may be the only good one."""
-    path.with_name(f"faasd.db.v{SCHEMA_VERSION}").write_text("precious")
+    first = path.with_name(f"faasd.db.v{SCHEMA_VERSION}")
+    first.write_text("precious")
     connection = open_writer(path)
-    assert migrate(connection, path, {NEXT: add_a_table}, NEXT) == path.with_name(
-        f"faasd.db.v{SCHEMA_VERSION}.2"
-    )
+    kept = migrate(connection, path, {NEXT: add_a_table}, NEXT)
     connection.close()
-    assert path.with_name(f"faasd.db.v{SCHEMA_VERSION}").read_text() == "precious"
+    assert kept == path.with_name(f"{first.name}.2")
+    assert first.read_text() == "precious"
 
 
 def test_a_failed_step_leaves_nothing_behind(path: Path) -> None:
@@ -116,6 +117,7 @@ def test_version_2_counts_deaths_from_nothing(path: Path) -> None:
         "INSERT INTO invocations (id, function, queue, trigger, source, state, readiness, priority,"
         " created_at, due_at, event_json) VALUES ('i', 'f', 'f', 'queue', 'f', 'waiting', 1, 0, 0, 0, '1')"
     )
+    connection.execute("DROP TABLE usage")
     connection.execute("PRAGMA user_version = 1")
     connection.commit()
     connection.close()
@@ -124,3 +126,32 @@ def test_version_2_counts_deaths_from_nothing(path: Path) -> None:
     found = writer.exec_driver_sql("SELECT id, spent_died FROM invocations").all()
     writer.close()
     assert [tuple(row) for row in found] == [("i", 0)]
+
+
+def schema_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Return the columns of every table and index, however their SQL is laid out."""
+    connection = sqlite3.connect(path)
+    names = connection.execute("SELECT type, name FROM sqlite_master").fetchall()
+    pragma = {"table": "table_xinfo", "index": "index_xinfo"}
+    found = {
+        name: connection.execute(f"SELECT * FROM pragma_{pragma[kind]}(?)", (name,)).fetchall()
+        for kind, name in names
+    }
+    connection.close()
+    return found
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_every_earlier_schema_comes_to_the_one_of_today(
+    path: Path, tmp_path: Path, version: int
+) -> None:
+    """An upgraded database must be the same as a new one, or only one of the two is tested."""
+    old = tmp_path / "old.db"
+    made = sqlite3.connect(old)
+    made.executescript((SCHEMAS / f"v{version}.sql").read_text())
+    made.execute("PRAGMA journal_mode = WAL")
+    made.close()
+    connection = open_writer(old)
+    assert migrate(connection, old) == old.with_name(f"old.db.v{version}")
+    connection.close()
+    assert schema_of(old) == schema_of(path)

@@ -8,14 +8,32 @@ from pathlib import Path
 
 import pytest
 
-from faasd.store import cancelling, claiming, finishing, groups, invocation_store, leases, retention
+from faasd.store import (
+    cancelling,
+    claiming,
+    finishing,
+    groups,
+    invocation_store,
+    leases,
+    retention,
+    usage,
+)
 from faasd.store.database import driver_of, open_writer
 from faasd.store.migrations import migrate
 from faasd.store.statements import Hot
 
 HOT = {
     f"{module.__name__.rpartition('.')[2]}.{name}": statement
-    for module in (cancelling, claiming, finishing, groups, invocation_store, leases, retention)
+    for module in (
+        cancelling,
+        claiming,
+        finishing,
+        groups,
+        invocation_store,
+        leases,
+        retention,
+        usage,
+    )
     for name, statement in vars(module).items()
     if isinstance(statement, Hot)
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
@@ -181,3 +182,28 @@ async def test_the_wal_stays_small_under_steady_writing(writer: Writer, path: Pa
     for _ in range(300):
         await writer.submit(write)
     assert path.with_name("t.db-wal").stat().st_size < 12 * 2**20  # 30 MB were written.
+
+
+async def test_what_commits_take_and_whether_they_fail_is_heard(
+    writer: Writer,
+) -> None:
+    """Metrics stand on it; a work that refuses is no failure of the disk."""
+    heard: list[tuple[float, int, bool]] = []
+    writer.on_group = lambda *group: heard.append(group)
+    go = await held_up(writer)
+    both = [asyncio.create_task(writer.submit(insert(x))) for x in (1, 2)]
+    refused = asyncio.create_task(writer.submit(refuse))
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(*both)
+    with pytest.raises(Conflict):
+        await refused
+
+    def full(connection: Connection) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StoreError):
+        await writer.submit(full)
+    await writer.close()  # Then the writer's thread has told everything.
+    assert [(count, failed) for _, count, failed in heard] == [(1, False), (3, False), (1, True)]
+    assert all(took_s > 0 for took_s, _, _ in heard)

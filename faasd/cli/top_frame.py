@@ -1,0 +1,230 @@
+"""How `faasd top` looks: one frame, as tall as it is allowed to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from faasd.cli.output import printable
+from faasd.clock import from_iso
+from faasd.model.units import format_duration, format_size
+
+__all__ = ["frame_of", "print_frame", "trouble_of"]
+
+Row = Mapping[str, Any]
+
+#: Title, heads, rule and the line below each of the five tables, and the lines at the top.
+_FRAME_LINES = 23
+_ROWS_WITHOUT_END = 50
+_PIPE_WIDTH = 140
+
+
+def print_frame(seen: Row) -> None:
+    """Print one frame, to a pipe without colours and never cut."""
+    console = Console()
+    if console.is_terminal:
+        console.print(frame_of(seen, None))
+        return
+    console = Console(width=max(console.width, _PIPE_WIDTH))
+    with console.capture() as capture:
+        console.print(frame_of(seen, None))
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def frame_of(seen: Row, height: int | None) -> RenderableType:
+    """Return one frame that fits into `height` lines; None is as tall as it takes."""
+    tables = [
+        _attempts(seen["attempts"]),
+        _functions(seen["functions"]),
+        _queues(seen["queues"]),
+        _schedules(seen["schedules"], seen["status"]),
+        _failures(seen["failures"]),
+    ]
+    taken = _FRAME_LINES + len(seen["status"]["problems"])
+    room = _ROWS_WITHOUT_END * len(tables) if height is None else max(0, height - taken)
+    parts: list[RenderableType] = [_head(seen["status"])]
+    rows_max = _shares([len(table.rows) for table in tables], room)
+    parts += [table.draw(count) for table, count in zip(tables, rows_max, strict=True)]
+    return Group(*parts)
+
+
+def trouble_of(error: Exception) -> RenderableType:
+    """Return what is shown while nobody answers."""
+    return Text(f"\n  {printable(str(error))}\n\n  trying again; Ctrl-C ends this", style="red")
+
+
+class _Table:
+    """A table before it is known how many of its rows there is room for."""
+
+    def __init__(self, title: str, *heads: str, nothing: str = "none") -> None:
+        self.title = title
+        self.heads = heads
+        self.nothing = nothing
+        self.rows: list[list[Text]] = []
+
+    def add(self, *cells: object, style: str = "") -> None:
+        texts = [cell if isinstance(cell, Text) else Text(printable(str(cell))) for cell in cells]
+        for text in texts:
+            text.stylize_before(style)
+        self.rows.append(texts)
+
+    def draw(self, rows_max: int) -> RenderableType:
+        shown = self.rows[:rows_max]
+        more = len(self.rows) - len(shown)
+        title = f"{self.title} ({len(self.rows)})" + (f", {more} not shown" if more else "")
+        if not self.rows:
+            return Text.assemble((self.title, "bold"), (f": {self.nothing}\n", "dim"))
+        table = Table(
+            *self.heads,
+            box=box.SIMPLE_HEAD,
+            title=title,
+            title_style="bold",
+            title_justify="left",
+            pad_edge=False,
+            show_edge=False,
+        )
+        for row in shown:
+            table.add_row(*row)
+        return Group(table, Text())
+
+
+def _shares(wanted: Sequence[int], room: int) -> list[int]:
+    """Share rows out: each gets what it wants while there is room, the greedy ones the least."""
+    shares = [0] * len(wanted)
+    while room > 0 and any(share < want for share, want in zip(shares, wanted, strict=True)):
+        for index, want in enumerate(wanted):
+            if shares[index] < want and room > 0:
+                shares[index] += 1
+                room -= 1
+    return shares
+
+
+def _head(status: Row) -> RenderableType:
+    counts = "   ".join(
+        f"{word.replace('_', ' ')} {status.get(key, 0)}"
+        for word, key in (
+            ("running", "running"),
+            ("waiting", "waiting"),
+            ("delayed", "delayed"),
+            ("dead letters", "dead"),
+        )
+    )
+    line = (
+        f"faasd {status['version']}   {status['state']}   up {format_duration(status['uptime_s'])}"
+        f"   {datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z\n{counts}   slots {status.get('slots', '-')}\n"
+    )
+    problems = "".join(f"problem: {printable(one)}\n" for one in status["problems"])
+    return Text.assemble((line, "bold"), (problems, "red"))
+
+
+def _attempts(attempts: Sequence[Row] | None) -> _Table:
+    nothing = "none" if attempts is not None else "for root and the daemon's user only"
+    table = _Table(
+        "RUNNING",
+        "FUNCTION",
+        "AGE",
+        "LIMIT",
+        "MEMORY",
+        "CAP",
+        "TRIGGER",
+        "INVOCATION",
+        nothing=nothing,
+    )
+    for one in attempts or ():
+        memory = one["memory_bytes"]
+        many = f" +{one['batch_size'] - 1}" if one["batch_size"] > 1 else ""
+        table.add(
+            one["function"],
+            _near(format_duration(one["age_s"]), one["age_s"], one["timeout_s"]),
+            format_duration(one["timeout_s"]),
+            _near(format_size(memory), memory, one["memory_limit_bytes"]) if memory else "-",
+            format_size(one["memory_limit_bytes"]),
+            f"{one['trigger']} {one['source']}",
+            one["invocation_id"] + many,
+        )
+    return table
+
+
+def _functions(functions: Sequence[Row]) -> _Table:
+    table = _Table("FUNCTIONS", "FUNCTION", "RUNNING", "OK 24H", "FAILED 24H", "STATE")
+    ranked = sorted(
+        functions, key=lambda one: (-one["running"], -_failed(one), -_total(one), one["name"])
+    )
+    for one in ranked:
+        failed = _failed(one)
+        table.add(
+            one["name"],
+            one["running"] or "-",
+            one["outcomes_24h"].get("ok", 0),
+            Text(str(failed), style="red" if failed else ""),
+            Text("paused", style="yellow") if one["paused_since"] else "",
+        )
+    return table
+
+
+def _queues(queues: Sequence[Row]) -> _Table:
+    table = _Table("QUEUES", "QUEUE", "WAITING", "DELAYED", "IN FLIGHT", "DEAD", "OLDEST WAITS")
+    words = ("waiting", "delayed", "in_flight", "dead")
+    busy = [one for one in queues if any(one[word] for word in words)]
+    table.nothing = f"all {len(queues)} are empty"
+    for one in sorted(busy, key=lambda one: (-one["waiting"], -one["dead"], one["queue"])):
+        table.add(
+            one["queue"],
+            one["waiting"],
+            one["delayed"],
+            one["in_flight"],
+            Text(str(one["dead"]), style="red" if one["dead"] else ""),
+            _since(one["oldest_waiting_at"]),
+        )
+    return table
+
+
+def _schedules(schedules: Sequence[Row], status: Row) -> _Table:
+    table = _Table("NEXT", "SCHEDULE", "FUNCTION", "IN", "AT")
+    table.nothing = "no schedule fires" if status.get("schedules") else "no schedule"
+    coming = [one for one in schedules if one["next_at"]]
+    for one in sorted(coming, key=lambda one: str(one["next_at"])):
+        in_s = from_iso(one["next_at"]) - _now()
+        at = str(one["next_at"])[:19].replace("T", " ") + "Z"
+        table.add(one["name"], one["function"], format_duration(max(0.0, in_s)), at)
+    return table
+
+
+def _failures(failures: Sequence[Row] | None) -> _Table:
+    nothing = "none in 24 hours" if failures is not None else "for root and the daemon's user only"
+    table = _Table("FAILURES", "AGO", "FUNCTION", "OUTCOME", "STATE", "ERROR", nothing=nothing)
+    for one in failures or ():
+        said = (one["error"] or {}).get("message") or one["reason"] or ""
+        error = Text(printable(said.replace("\n", " "))[:200], no_wrap=True, overflow="ellipsis")
+        ended = _since(one["ended_at"] or one["started_at"] or one["created_at"])
+        table.add(ended, one["function"], Text(one["outcome"], style="red"), one["state"], error)
+    return table
+
+
+def _failed(function: Row) -> int:
+    ended: dict[str, int] = function["outcomes_24h"]
+    return sum(ended.values()) - sum(ended.get(word, 0) for word in ("ok", "drained", "cancelled"))
+
+
+def _total(function: Row) -> int:
+    return int(sum(function["outcomes_24h"].values()))
+
+
+def _near(text: str, value: float, limit: float) -> Text:
+    """Return a value that turns yellow and red as it comes near its limit."""
+    style = "red" if value >= 0.9 * limit else "yellow" if value >= 0.7 * limit else ""
+    return Text(text, style=style)
+
+
+def _since(at: str | None) -> str:
+    return "-" if at is None else format_duration(max(0.0, _now() - from_iso(at)))
+
+
+def _now() -> float:
+    return datetime.now(UTC).timestamp()
