@@ -159,16 +159,11 @@ class Daemon:
         self._files = FileTriggers(
             self._intake, store.invocations, store.history, store.files, self._clock, _report
         )
-        self._api = ApiServer(
-            self._api_services(),
-            settings.socket,
-            group=settings.socket_group,
-            handed_over=[one.fd for one in self._supervision.sockets],
-        )
-        self._supervision.count_with(self._counts)
+        self._api = self._api_server()
 
     async def _start(self) -> None:
         """Leftovers end, what they held returns, then the doors open: none may find a half-started daemon."""
+        self._supervision.count_with(self._counts)
         await self._sandboxes.start()
         lanes = self._registry.lanes()
         await self._store.invocations.known_queues([(one.queue, one.function) for one in lanes])
@@ -272,6 +267,14 @@ class Daemon:
         for claim, settled in zip(ended.attempt.claims, ended.settled, strict=False):
             if claim.invocation.trigger == "files" and settled.state in FINAL_STATES:
                 self._files.settled(settled.invocation_id, settled.state)
+
+    def _api_server(self) -> ApiServer:
+        return ApiServer(
+            self._api_services(),
+            self._settings.socket,
+            group=self._settings.socket_group,
+            handed_over=[one.fd for one in self._supervision.sockets],
+        )
 
     def _api_services(self) -> ApiServices:
         return ApiServices(

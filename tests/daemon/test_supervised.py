@@ -163,7 +163,7 @@ def test_another_socket_than_the_configured_one_is_refused(
     with listening(tmp_path / "other.sock") as listener:
         fd = listener.fileno()
         with started(daemon, *HAND_OVER, fds=(fd,), FD=str(fd)) as process:
-            assert process.wait(patient(20)) == 2
+            assert process.wait(patient(20)) == 78
     assert "write ListenStream=" in daemon.log()
 
 

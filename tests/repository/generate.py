@@ -12,7 +12,7 @@ from pathlib import Path
 
 from faasd.api.reference import render_api_reference
 from faasd.cli.reference import render_cli_reference
-from tests.repository import lifecycle, settings_pages
+from tests.repository import lifecycle, packaging, settings_pages
 
 __all__ = ["GENERATORS", "main"]
 
@@ -25,6 +25,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "docs/http-api.md": render_api_reference,
     "docs/invocation-lifecycle.md": lifecycle.render_lifecycle,
     "faasd/config/schema.json": settings_pages.json_schema,
+    **packaging.FILES,
 }
 
 
