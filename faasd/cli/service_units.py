@@ -87,13 +87,14 @@ AmbientCapabilities=
 ProtectSystem=full
 # Of devices only the harmless ones; a function that drives hardware needs a drop-in with PrivateDevices=no.
 PrivateDevices=yes
-ProtectKernelModules=yes
 # Shared memory of functions ends with the service.
 RemoveIPC=yes
 #
 # Left out on purpose:
-#   ProtectKernelTunables=, ProtectKernelLogs=  cover parts of /proc, and the kernel then refuses sandboxes a
-#                                               /proc of their own
+#   ProtectKernelTunables=, ProtectKernelLogs=, ProtectKernelModules=
+#                                               lay mounts over parts of /proc, /sys and /usr, and the kernel
+#                                               refuses sandboxes binds and overlays of what lies around them;
+#                                               without capabilities there is nothing left to protect
 #   ProtectProc=, ProcSubset=                   hide the processes of who asks at the socket, by which the
 #                                               daemon tells an administrator from a sandbox
 #   ProtectControlGroups=                       would make the delegated cgroups read-only
