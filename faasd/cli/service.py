@@ -69,22 +69,17 @@ def install(context: click.Context, *, is_user: bool, dry_run: bool, no_socket: 
     if refusal is not None and not dry_run:
         raise Conflict(refusal)
     has_config = Path(place.config_path).exists()
-    steps = plan.install_steps(place, program, has_config=has_config, with_socket=not no_socket)
-    # A socket unit of an earlier installation would go on holding the socket.
-    socket_path = Path(place.unit_dir, plan.SOCKET)
-    if no_socket and socket_path.exists():
-        steps = [
-            plan.Command(place.systemctl("disable", "--now", plan.SOCKET)),
-            plan.Remove(str(socket_path)),
-            *steps,
-        ]
+    steps = plan.install_steps(
+        place,
+        program,
+        has_config=has_config,
+        has_socket=Path(place.unit_dir, plan.SOCKET).exists(),
+        with_socket=not no_socket,
+    )
     has_changed = _take(steps, dry_run)
-    active = frozenset(_active(place))
-    failed = [plan.SERVICE] if _show(place, plan.SERVICE, "ActiveState") == "failed" else []
-    if failed:
-        _take([plan.Command(place.systemctl("reset-failed", *failed))], dry_run)
+    states = {name: _show(place, name, "ActiveState") for name in plan.UNITS}
     _take(
-        plan.activation(place, has_changed=has_changed, active=active, with_socket=not no_socket),
+        plan.activation(place, has_changed=has_changed, states=states, with_socket=not no_socket),
         dry_run,
         on_failure=lambda: _print_log(place),
     )
@@ -110,9 +105,7 @@ def uninstall(context: click.Context, *, is_user: bool, dry_run: bool, purge: bo
     refusal = _unmanageable(place)
     if refusal is not None and not dry_run:
         raise Conflict(refusal)
-    present = frozenset(
-        name for name in (plan.SOCKET, plan.SERVICE) if Path(place.unit_dir, name).exists()
-    )
+    present = frozenset(name for name in plan.UNITS if Path(place.unit_dir, name).exists())
     steps = plan.uninstall_steps(place, present=present, purge=purge)
     if not present:
         print(f"absent     {place.unit_dir}/{plan.SERVICE}")
@@ -236,14 +229,6 @@ def _take(
         label = f"would {verb}" if is_dry and is_change else _DONE[verb]
         print(f"{label.ljust(13 if is_dry else 9)}  {what}", flush=True)
     return has_changed
-
-
-def _active(place: plan.Place) -> list[str]:
-    return [
-        name
-        for name in (plan.SOCKET, plan.SERVICE)
-        if _show(place, name, "ActiveState") in ("active", "reloading", "activating")
-    ]
 
 
 def _show(place: plan.Place, unit: str, name: str) -> str:

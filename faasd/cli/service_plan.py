@@ -11,6 +11,7 @@ from faasd.cli import service_units as units
 __all__ = [
     "SERVICE",
     "SOCKET",
+    "UNITS",
     "AddUser",
     "Command",
     "MakeDirectory",
@@ -28,6 +29,9 @@ __all__ = [
 ]
 
 SERVICE, SOCKET = "faasd.service", "faasd.socket"
+#: In the order in which they stop: a socket that is still open would start the service again.
+UNITS = (SOCKET, SERVICE)
+_RUNNING = ("active", "reloading", "activating")
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ def place_of(is_user: bool, environ: Mapping[str, str], home: str) -> Place:
 
 
 def install_steps(
-    place: Place, program: tuple[str, ...], *, has_config: bool, with_socket: bool
+    place: Place, program: tuple[str, ...], *, has_config: bool, has_socket: bool, with_socket: bool
 ) -> list[Step]:
     """Return everything up to the units being there, in order; each step may be taken again.
 
@@ -127,7 +131,14 @@ def install_steps(
     else:
         service, socket = units.service_unit(command), units.socket_unit()
     functions_dir = f"{place.config_dir}/functions"
-    steps: list[Step] = [] if place.owner is None else [AddUser(place.owner)]
+    socket_path = f"{place.unit_dir}/{SOCKET}"
+    steps: list[Step] = []
+    if (
+        has_socket and not with_socket
+    ):  # It would go on holding the socket that the daemon is to make.
+        steps += [Command(place.systemctl("disable", "--now", SOCKET)), Remove(socket_path)]
+    if place.owner is not None:
+        steps.append(AddUser(place.owner))
     steps += [MakeDirectory(place.config_dir, 0o755), MakeDirectory(functions_dir, 0o755)]
     if not has_config:
         steps += [
@@ -140,7 +151,7 @@ def install_steps(
         WriteFile(f"{place.unit_dir}/{SERVICE}", service),
     ]
     if with_socket:
-        steps.append(WriteFile(f"{place.unit_dir}/{SOCKET}", socket))
+        steps.append(WriteFile(socket_path, socket))
     return steps
 
 
@@ -153,20 +164,25 @@ def exec_words(*words: str) -> str:
 
 
 def activation(
-    place: Place, *, has_changed: bool, active: frozenset[str], with_socket: bool
+    place: Place, *, has_changed: bool, states: Mapping[str, str], with_socket: bool
 ) -> list[Step]:
     """Return what makes the installed units run: nothing where they do, a restart where they changed.
 
-    A socket cannot be opened while the service that it is for runs without it, so the service stops first.
+    `states` are systemd's words for the units now. A socket cannot be opened while the service that it
+    is for runs without it, so the service stops first.
     """
-    wanted = (SOCKET, SERVICE) if with_socket else (SERVICE,)
+    wanted = UNITS if with_socket else (SERVICE,)
+    active = {name for name, state in states.items() if state in _RUNNING}
+    failed = [name for name in UNITS if states.get(name) == "failed"]
     steps: list[Step] = []
     if has_changed:
         steps.append(Command(place.systemctl("daemon-reload")))
     steps.append(Command(place.systemctl("enable", *wanted)))
     if has_changed or not set(wanted) <= active:
-        running = [name for name in (SOCKET, SERVICE) if name in active]
-        if running:
+        if failed:  # What failed too often is not started before that is forgiven.
+            steps.append(Command(place.systemctl("reset-failed", *failed)))
+        if active:
+            running = [name for name in UNITS if name in active]
             steps.append(Command(place.systemctl("stop", *running)))
         steps.append(Command(place.systemctl("start", *wanted)))
     return steps
@@ -177,7 +193,7 @@ def uninstall_steps(place: Place, *, present: frozenset[str], purge: bool) -> li
 
     `present` are the units that are there: stopping waits for what runs, as any stop does.
     """
-    there = [name for name in (SOCKET, SERVICE) if name in present]
+    there = [name for name in UNITS if name in present]
     steps: list[Step] = []
     if there:
         steps.append(Command(place.systemctl("disable", "--now", *there)))
