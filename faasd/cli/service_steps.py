@@ -37,8 +37,11 @@ def take(step: plan.Step, *, is_dry: bool) -> tuple[str, str]:
             case plan.RemoveUser(name):
                 return _remove_user(name, is_dry)
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        raise Conflict(f"cannot do this step:{where}: {error.strerror}") from error
+        what = error.filename or getattr(step, "path", "what is needed")
+        raise Conflict(
+            f"cannot change {what}: {error.strerror}; what was done until here stays, and the same "
+            f"command goes on from here"
+        ) from error
 
 
 def ask(argv: Sequence[str]) -> str:

@@ -156,6 +156,14 @@ def test_a_socket_that_is_handed_over_outlives_the_daemon_and_keeps_who_waits(
             daemon.process = None
 
 
+def test_a_wrong_configuration_is_an_exit_code_of_its_own(daemon: DaemonProcess) -> None:
+    """A supervisor is told not to try again (RestartPreventExitStatus=), which 1 could not tell it."""
+    daemon.config.write_text(daemon.config.read_text() + "slotz = 3\n")
+    with started(daemon) as process:
+        assert process.wait(patient(20)) == 78
+    assert 'did you mean "slots"' in daemon.log()
+
+
 def test_another_socket_than_the_configured_one_is_refused(
     daemon: DaemonProcess, tmp_path: Path
 ) -> None:

@@ -182,6 +182,13 @@ def test_a_command_that_fails_stops_the_installation_and_is_named() -> None:
         take(plan.Command(("faasd-no-such-program",)), is_dry=False)
 
 
+def test_what_is_in_the_way_is_named_with_the_cause(tmp_path: Path) -> None:
+    """A traceback in the middle of an installation leaves people with half of one and no idea."""
+    (tmp_path / "file").touch()
+    with pytest.raises(Conflict, match=f"cannot change {tmp_path}/file/d: Not a directory"):
+        take(plan.MakeDirectory(str(tmp_path / "file" / "d"), 0o755), is_dry=False)
+
+
 @pytest.mark.skipif(Path("/run/systemd/system").exists(), reason="systemd runs this machine")
 def test_without_systemd_the_way_to_another_supervisor_is_shown(faasd: Run) -> None:
     """The likeliest such place is a container."""
