@@ -202,8 +202,10 @@ class Daemon:
         await self._dispatcher.stop()
         self._invoker.close()
         await self._drain()
-        self._intake.close()
+        # The door before the intake: whoever came in is still accepted, whoever did not comes to the next
+        # daemon, and with a socket that outlives us nobody is refused.
         await self._api.stop(drain_s=1.0)
+        self._intake.close()
         await self._leases.stop()
         if self._tidying is not None:
             self._tidying.cancel()

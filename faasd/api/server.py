@@ -223,6 +223,10 @@ class _Server(uvicorn.Server):
             server.close()
         for listener in sockets or []:
             listener.close()
+        # What the loop has accepted becomes a connection a few turns later. One that were made after the
+        # look below would be answered by a daemon that has gone further than it may.
+        for _ in range(5):
+            await asyncio.sleep(0)
         for connection in list(self.server_state.connections):
             connection.shutdown()
         while tasks := set(self.server_state.tasks):

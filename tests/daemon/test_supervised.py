@@ -8,12 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from faasd.client import Client
+from faasd.errors import FaasdError
 from tests.daemon.harness import REPOSITORY, DaemonProcess, wait_for, write_project
 from tests.patience import patient
 
@@ -154,6 +156,48 @@ def test_a_socket_that_is_handed_over_outlives_the_daemon_and_keeps_who_waits(
                 assert early.recv(4096).startswith(b"HTTP/1.1 200 ")
             assert daemon.stop() == 0
             daemon.process = None
+
+
+def test_a_restart_under_load_refuses_nobody(daemon: DaemonProcess) -> None:
+    """With the socket handed over, an event that is sent at any moment is accepted by one daemon or the next."""
+    sent: list[str] = []
+    failures: list[FaasdError] = []
+    enough = threading.Event()
+
+    def send() -> None:
+        try:
+            while not enough.is_set():
+                sent.append(daemon.client.enqueue("slow", 0))
+        except FaasdError as error:
+            failures.append(error)
+
+    senders = [threading.Thread(target=send) for _ in range(4)]
+    with listening(daemon.state_dir / "faasd.sock") as listener:
+        fd = listener.fileno()
+        for one in senders:
+            one.start()
+        try:
+            for _ in range(4):
+                before = len(sent)
+                with started(daemon, *HAND_OVER, fds=(fd,), FD=str(fd)):
+                    wait_for(lambda: len(sent) > before + 20 or failures, "some events")  # noqa: B023
+                    assert failures == []
+                    assert daemon.stop() == 0
+                    daemon.process = None
+            enough.set()
+            with started(daemon, *HAND_OVER, fds=(fd,), FD=str(fd)):
+                for one in senders:
+                    one.join()
+                for id_ in sent:
+                    daemon.wait_for_state(id_, "done", timeout_s=60.0)
+                assert daemon.stop() == 0
+                daemon.process = None
+        finally:
+            enough.set()
+            listener.close()
+            for one in senders:
+                one.join()
+    assert failures == []
 
 
 def test_a_wrong_configuration_is_an_exit_code_of_its_own(daemon: DaemonProcess) -> None:
