@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import os
 import random
 import signal
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from faasd.sandbox.sandboxes import ProcessSandboxes
 from faasd.store.log_files import LogBudget
 from faasd.store.open import Store, open_store
 from faasd.store.retention import Retention
+from faasd.supervision import Counts, Supervision, for_this_process
 from faasd.triggers.cron import CronTriggers
 from faasd.triggers.file_drop import FileTriggers
 from faasd.triggers.fire_times import fire_times_of
@@ -76,12 +79,15 @@ def _schedule_problem(trigger: ScheduleTrigger) -> str | None:
 class Daemon:
     """One running faasd on one state directory."""
 
-    def __init__(self, loaded: Loaded, config_path: Path, clock: Clock) -> None:
+    def __init__(
+        self, loaded: Loaded, config_path: Path, clock: Clock, supervision: Supervision
+    ) -> None:
         self._settings = loaded.daemon
         self._functions = loaded.functions
         self._problems = loaded.problems
         self._config_path = config_path
         self._clock = clock
+        self._supervision = supervision
         self._state = "starting"
         self._stop_asked = asyncio.Event()
         self._stop_now = asyncio.Event()
@@ -112,9 +118,11 @@ class Daemon:
                     pid=os.getpid(),
                     walls=self._sandboxes.walls(),
                 )
+                await self._supervision.ready()
                 await self._stop_asked.wait()
             finally:
                 self._state = "stopping"
+                await self._supervision.stopping()
                 await self._stop()
         if self._failure is not None:
             raise FaasdError(
@@ -169,7 +177,7 @@ class Daemon:
         self._files = FileTriggers(
             self._intake, store.invocations, store.history, store.files, self._clock, _report
         )
-        self._api = ApiServer(self._api_services(), settings.socket, group=settings.socket_group)
+        self._api = self._api_server()
 
     async def _open_store(self, stack: contextlib.AsyncExitStack) -> Store:
         store: Store = await open_store(
@@ -206,6 +214,7 @@ class Daemon:
 
     async def _start(self) -> None:
         """Leftovers end, what they held returns, then the doors open: none may find a half-started daemon."""
+        self._supervision.count_with(self._counts)
         await self._sandboxes.start()
         await self._look_for_missing_walls()
         lanes = self._registry.lanes()
@@ -257,8 +266,10 @@ class Daemon:
         await self._dispatcher.stop()
         self._invoker.close()
         await self._drain()
-        self._intake.close()
+        # The door before the intake: whoever came in is still accepted, whoever did not comes to the next
+        # daemon, and with a socket that outlives us nobody is refused.
         await self._api.stop(drain_s=1.0)
+        self._intake.close()
         await self._leases.stop()
         for task in (self._tidying, self._lag):
             if task is not None:
@@ -328,6 +339,14 @@ class Daemon:
             if claim.invocation.trigger == "files" and settled.state in FINAL_STATES:
                 self._files.settled(settled.invocation_id, settled.state)
 
+    def _api_server(self) -> ApiServer:
+        return ApiServer(
+            self._api_services(),
+            self._settings.socket,
+            group=self._settings.socket_group,
+            handed_over=[one.fd for one in self._supervision.sockets],
+        )
+
     def _api_services(self) -> ApiServices:
         return ApiServices(
             accept=self._intake,
@@ -362,6 +381,15 @@ class Daemon:
         self._measures.look(metrics, self._registry.all(), schedules)
         metrics.add("faasd_log_lines_dropped_total", amount=self._store.logs.dropped)
 
+    async def _counts(self) -> Counts:
+        queues = await self._store.history.queue_counts()
+        return Counts(
+            functions=len(self._functions),
+            running=len(self._running.attempts()),
+            waiting=sum(one.waiting for one in queues),
+            dead=sum(one.dead for one in queues),
+        )
+
     def _status(self) -> Mapping[str, Any]:
         return {
             "state": self._state,
@@ -386,19 +414,39 @@ def _report(event: str, /, **fields: Any) -> None:
     _log.warning(event, **fields)
 
 
-async def _serve(config_path: Path) -> None:
-    loaded = await load_config(config_path)
-    if loaded.fatal:
-        raise ConfigErrors([str(problem) for problem in loaded.errors])
-    configure(loaded.daemon.log_format, loaded.daemon.log_level)
-    for problem in loaded.problems:
-        log = _log.warning if problem.is_warning else _log.error
-        log("problem_found", function=problem.function, problem=str(problem))
-    daemon = Daemon(loaded, config_path, Clock())
+def _stop_with(ask: Callable[[], object]) -> None:
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(signal_number, daemon.ask_to_stop)
-    await daemon.run()
+        loop.add_signal_handler(signal_number, ask)
+
+
+async def _load_unless_stopped(config_path: Path) -> Loaded | None:
+    """Load the configuration; None when a signal stops us meanwhile, which is no failure."""
+    loading = asyncio.create_task(load_config(config_path))
+    _stop_with(loading.cancel)
+    await asyncio.wait({loading})
+    return None if loading.cancelled() else loading.result()
+
+
+async def _serve(config_path: Path) -> None:
+    clock = Clock()
+    supervision = for_this_process(clock)
+    supervision.start()
+    try:
+        loaded = await _load_unless_stopped(config_path)
+        if loaded is None:
+            return
+        if loaded.fatal:
+            raise ConfigErrors([str(problem) for problem in loaded.errors])
+        configure(loaded.daemon.log_format, loaded.daemon.log_level)
+        for problem in loaded.problems:
+            log = _log.warning if problem.is_warning else _log.error
+            log("problem_found", function=problem.function, problem=str(problem))
+        daemon = Daemon(loaded, config_path, clock, supervision)
+        _stop_with(daemon.ask_to_stop)
+        await daemon.run()
+    finally:
+        await supervision.stop()
 
 
 def main(config_path: str) -> int:
@@ -406,5 +454,7 @@ def main(config_path: str) -> int:
 
     Raises ConfigErrors for mistakes in the file, and other FaasdErrors for what keeps it from starting.
     """
+    # A watchdog that bites sends SIGABRT: the log then says where each thread hung.
+    faulthandler.enable(sys.stderr)
     asyncio.run(_serve(Path(config_path)))
     return 0

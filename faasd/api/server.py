@@ -15,7 +15,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from starlette.routing import Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from faasd.api.access import Peer, descends_from_this_process, peer_of, refusal
+from faasd.api.adopted import adopt_listener
 from faasd.api.call import Call
 from faasd.api.replies import ClientGone, error_reply, json_reply, refused
 from faasd.api.routes import ROUTES, ApiRoute, openapi_document
@@ -46,7 +47,7 @@ class ApiServer:
     """Answers the command line and other programs on a Unix socket, from `start` until `stop`.
 
     `is_sandboxed` tells whether a process id belongs to a function; by default everything below this
-    process does.
+    process does. `handed_over` are listening sockets that a supervisor has opened for us and keeps.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class ApiServer:
         group: str | None = None,
         body_limit_bytes: int = 64 * 2**20,
         is_sandboxed: Callable[[int], bool] = descends_from_this_process,
+        handed_over: Sequence[int] = (),
     ) -> None:
         self._services = services
         self._path = socket_path
@@ -65,18 +67,22 @@ class ApiServer:
         self._group = group
         self._body_limit_bytes = body_limit_bytes
         self._is_sandboxed = is_sandboxed
+        self._handed_over = handed_over
         self._stopping = asyncio.Event()
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._inode: int | None = None
 
     async def start(self) -> None:
-        """Bind the socket and begin to answer.
+        """Bind the socket, or take the one that was handed over, and begin to answer.
 
-        Raises StateDirectoryInUse when somebody answers on the socket already, and StoreError when it
-        cannot be made.
+        Raises StateDirectoryInUse when somebody answers on the socket already, InvalidSetting when
+        another one was handed over than the configuration names, and StoreError when it cannot be made.
         """
-        listener = await self._bind()
+        if self._handed_over:
+            listener = adopt_listener(self._handed_over, self._path)
+        else:
+            listener = await self._bind()
         config = uvicorn.Config(
             self._app(),
             http=_PeerProtocol,
@@ -217,6 +223,10 @@ class _Server(uvicorn.Server):
             server.close()
         for listener in sockets or []:
             listener.close()
+        # What the loop has accepted becomes a connection a few turns later. One that were made after the
+        # look below would be answered by a daemon that has gone further than it may.
+        for _ in range(5):
+            await asyncio.sleep(0)
         for connection in list(self.server_state.connections):
             connection.shutdown()
         while tasks := set(self.server_state.tasks):

@@ -7,6 +7,7 @@ import sys
 from faasd import errors
 
 __all__ = [
+    "CONFIG",
     "EXIT_CODES",
     "FAILED",
     "INTERRUPTED",
@@ -18,6 +19,8 @@ __all__ = [
 ]
 
 OK, FAILED, USAGE, NO_DAEMON, INTERRUPTED = 0, 1, 2, 3, 130
+#: EX_CONFIG of sysexits.h: a supervisor is not to try again, because it would end the same way.
+CONFIG = 78
 
 #: The meaning of every exit code, for help texts and the manual.
 EXIT_CODES = {
@@ -25,6 +28,7 @@ EXIT_CODES = {
     FAILED: "it could not be done; for `invoke`: the function failed",
     USAGE: "the command line is wrong: an unknown option, name or value",
     NO_DAEMON: "no daemon answers",
+    CONFIG: "for `run`: the configuration is wrong, and starting again would not help",
     INTERRUPTED: "interrupted by Ctrl-C; for `invoke`: the invocation was cancelled",
 }
 

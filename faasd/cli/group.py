@@ -20,6 +20,7 @@ COMMANDS = {
     "check": "faasd.cli.check:check",
     "demo": "faasd.cli.demo:demo",
     "doctor": "faasd.cli.doctor:doctor",
+    "service": "faasd.cli.service:service",
     "status": "faasd.cli.status:status",
     "functions": "faasd.cli.functions:functions",
     "invoke": "faasd.cli.invoke:invoke",

@@ -7,6 +7,8 @@ import importlib
 import click
 
 from faasd.cli.command import command, config_in_force
+from faasd.cli.exits import CONFIG, complain
+from faasd.errors import ConfigErrors, InvalidSetting
 
 __all__ = ["run"]
 
@@ -23,4 +25,9 @@ def run(context: click.Context) -> None:
 
 def _run_daemon(config_path: str) -> int:
     # Imported here: the daemon's libraries would make every other command a tenth of a second slower.
-    return importlib.import_module("faasd.daemon").main(config_path) or 0
+    main = importlib.import_module("faasd.daemon").main
+    try:
+        return main(config_path) or 0
+    except (ConfigErrors, InvalidSetting) as error:
+        complain(str(error))
+        return CONFIG

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from faasd.api.reference import render_api_reference
 from faasd.cli.reference import render_cli_reference
-from tests.repository import lifecycle, metrics_page, settings_pages, system_calls_page
+from tests.repository import lifecycle, metrics_page, packaging, settings_pages, system_calls_page
 
 __all__ = ["GENERATORS", "main"]
 
@@ -27,6 +27,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "docs/invocation-lifecycle.md": lifecycle.render_lifecycle,
     "docs/system-calls.md": system_calls_page.render_system_calls,
     "faasd/config/schema.json": settings_pages.json_schema,
+    **packaging.FILES,
 }
 
 
