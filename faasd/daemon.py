@@ -1,15 +1,12 @@
-"""Builds everything and knows every implementation: start order, stop order, signals."""
+"""Builds everything and knows every implementation: start order, stop order."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import faulthandler
 import os
 import random
-import signal
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,7 @@ import faasd
 from faasd.api.server import ApiServer
 from faasd.api.services import ApiServices
 from faasd.clock import Clock
-from faasd.config.loader import Loaded, load
+from faasd.config.loader import Loaded
 from faasd.dispatch.breakers import Breakers
 from faasd.dispatch.direct import DirectInvoker
 from faasd.dispatch.dispatcher import Dispatcher
@@ -27,53 +24,29 @@ from faasd.dispatch.run_attempt import Spine
 from faasd.dispatch.running import Ended, Running
 from faasd.dispatch.services import SandboxServices
 from faasd.dispatch.slots import Slots
-from faasd.errors import ConfigErrors, FaasdError, InvalidSetting, StoreError
-from faasd.functions.code_version import code_version
-from faasd.functions.discovery import discover
+from faasd.errors import FaasdError, StoreError
 from faasd.functions.registry import Registry
 from faasd.intake import Intake
-from faasd.logs import configure, get_logger
+from faasd.logs import get_logger
 from faasd.metrics import Registry as Metrics
 from faasd.model.invocation import FINAL_STATES
-from faasd.model.pattern import validate as pattern_problems
-from faasd.model.trigger import ScheduleTrigger
 from faasd.model.usage import Prices
 from faasd.model.walls import MissingWall, refusal
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from faasd.store.log_files import LogBudget
 from faasd.store.open import Store, open_store
 from faasd.store.retention import Retention
-from faasd.supervision import Counts, Supervision, for_this_process
+from faasd.supervision import Counts, Supervision
 from faasd.triggers.cron import CronTriggers
 from faasd.triggers.file_drop import FileTriggers
-from faasd.triggers.fire_times import fire_times_of
 
-__all__ = ["Daemon", "load_config", "main"]
+__all__ = ["Daemon"]
 
 _log = get_logger("daemon")
 #: An enqueue without a daemon holds the state directory for a moment.
 LOCK_WAIT_S = 2.0
 RETENTION_INTERVAL_S = 3600.0
 EXPIRY_INTERVAL_S = 60.0
-
-
-async def load_config(path: Path) -> Loaded:
-    """Read the configuration and discover the functions, with every check that a running daemon makes."""
-    return await load(
-        path,
-        discover=discover,
-        code_version=code_version,
-        check_schedule=_schedule_problem,
-        check_pattern=lambda pattern: "; ".join(pattern_problems(pattern)) or None,
-    )
-
-
-def _schedule_problem(trigger: ScheduleTrigger) -> str | None:
-    try:
-        fire_times_of(trigger)
-    except InvalidSetting as error:
-        return str(error)
-    return None
 
 
 class Daemon:
@@ -96,6 +69,8 @@ class Daemon:
         self._lag: asyncio.Task[None] | None = None
         self._metrics = Metrics()
         self._measures = Measures(self._metrics, clock)
+        self._missing_walls: dict[str, tuple[MissingWall, ...]] = {}
+        self._refused: dict[str, str] = {}
 
     def ask_to_stop(self) -> None:
         """Drain and stop; asked twice, stop now."""
@@ -142,10 +117,6 @@ class Daemon:
         self._slots = Slots(settings.slots)
         self._running = Running(self._slots, self._slot_freed, self._attempt_ended)
         paused = {name for kind, name in await store.pauses.load() if kind == "function"}
-        self._missing_walls: dict[str, tuple[MissingWall, ...]] = {}
-        self._refused: dict[str, str] = {}
-        store.hear_commits(measured_commits(self._metrics))
-        store.invocations.on_expired = self._measures.expired
         self._intake = self._make_intake(store)
         self._invoker = DirectInvoker(
             self._intake.prepare,
@@ -157,17 +128,7 @@ class Daemon:
         )
         services = SandboxServices(self._intake, self._invoker, store.logs, self._clock)
         self._sandboxes = self._make_sandboxes()
-        self._spine = Spine(
-            sandboxes=self._sandboxes,
-            services=services,
-            store=store.invocations,
-            logs=store.logs,
-            catalog=self._registry,
-            breakers=Breakers(self._clock, _noise, self._breaker_moved),
-            clock=self._clock,
-            noise=_noise,
-            on_lost=self._measures.lost,
-        )
+        self._spine = self._make_spine(services)
         self._dispatcher = Dispatcher(
             self._spine, self._slots, self._running, paused, self._refused
         )
@@ -184,6 +145,8 @@ class Daemon:
             self._settings.state_dir, self._clock, self._log_budget(), lock_wait_s=LOCK_WAIT_S
         )
         stack.push_async_callback(store.close)
+        store.hear_commits(measured_commits(self._metrics))
+        store.invocations.on_expired = self._measures.expired
         return store
 
     def _make_sandboxes(self) -> ProcessSandboxes:
@@ -194,6 +157,19 @@ class Daemon:
             hidden=self._hidden_paths(),
             secrets_dir=settings.secrets_dir,
             slots=settings.slots,
+        )
+
+    def _make_spine(self, services: SandboxServices) -> Spine:
+        return Spine(
+            sandboxes=self._sandboxes,
+            services=services,
+            store=self._store.invocations,
+            logs=self._store.logs,
+            catalog=self._registry,
+            breakers=Breakers(self._clock, _noise, self._breaker_moved),
+            clock=self._clock,
+            noise=_noise,
+            on_lost=self._measures.lost,
         )
 
     def _log_budget(self) -> LogBudget:
@@ -412,49 +388,3 @@ def _noise() -> float:
 def _report(event: str, /, **fields: Any) -> None:
     """Log what a watched directory has to say."""
     _log.warning(event, **fields)
-
-
-def _stop_with(ask: Callable[[], object]) -> None:
-    loop = asyncio.get_running_loop()
-    for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(signal_number, ask)
-
-
-async def _load_unless_stopped(config_path: Path) -> Loaded | None:
-    """Load the configuration; None when a signal stops us meanwhile, which is no failure."""
-    loading = asyncio.create_task(load_config(config_path))
-    _stop_with(loading.cancel)
-    await asyncio.wait({loading})
-    return None if loading.cancelled() else loading.result()
-
-
-async def _serve(config_path: Path) -> None:
-    clock = Clock()
-    supervision = for_this_process(clock)
-    supervision.start()
-    try:
-        loaded = await _load_unless_stopped(config_path)
-        if loaded is None:
-            return
-        if loaded.fatal:
-            raise ConfigErrors([str(problem) for problem in loaded.errors])
-        configure(loaded.daemon.log_format, loaded.daemon.log_level)
-        for problem in loaded.problems:
-            log = _log.warning if problem.is_warning else _log.error
-            log("problem_found", function=problem.function, problem=str(problem))
-        daemon = Daemon(loaded, config_path, clock, supervision)
-        _stop_with(daemon.ask_to_stop)
-        await daemon.run()
-    finally:
-        await supervision.stop()
-
-
-def main(config_path: str) -> int:
-    """Run the daemon in the foreground until a signal stops it; returns the exit code.
-
-    Raises ConfigErrors for mistakes in the file, and other FaasdErrors for what keeps it from starting.
-    """
-    # A watchdog that bites sends SIGABRT: the log then says where each thread hung.
-    faulthandler.enable(sys.stderr)
-    asyncio.run(_serve(Path(config_path)))
-    return 0

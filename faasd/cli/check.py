@@ -33,7 +33,7 @@ def check(context: click.Context, as_json: bool) -> None:
     """
     path = config_in_force(context)
     # Imported here: the daemon's libraries would make every other command a tenth of a second slower.
-    loaded = asyncio.run(importlib.import_module("faasd.daemon").load_config(Path(path)))
+    loaded = asyncio.run(importlib.import_module("faasd.foreground").load_config(Path(path)))
     problems = [*loaded.problems, *_wall_problems(loaded.functions, path)]
     warnings = [problem for problem in problems if problem.is_warning]
     errors = [problem for problem in problems if not problem.is_warning]

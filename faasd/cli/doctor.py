@@ -90,7 +90,7 @@ def _functions(context: click.Context) -> tuple[list[Judged], str | None]:
     if path is None:
         return [], None
     # Imported here: the daemon's libraries would make every other command a tenth of a second slower.
-    load_config = importlib.import_module("faasd.daemon").load_config
+    load_config = importlib.import_module("faasd.foreground").load_config
     loaded = asyncio.run(load_config(Path(path).absolute()))
     return judge(loaded.functions, path) if loaded.functions else ([], None)
 

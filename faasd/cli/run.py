@@ -25,7 +25,7 @@ def run(context: click.Context) -> None:
 
 def _run_daemon(config_path: str) -> int:
     # Imported here: the daemon's libraries would make every other command a tenth of a second slower.
-    main = importlib.import_module("faasd.daemon").main
+    main = importlib.import_module("faasd.foreground").main
     try:
         return main(config_path) or 0
     except (ConfigErrors, InvalidSetting) as error:

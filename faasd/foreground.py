@@ -1,0 +1,91 @@
+"""Runs a daemon in the foreground: configuration, log, signals, the supervisor's wishes."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from faasd.clock import Clock
+from faasd.config.loader import Loaded, load
+from faasd.daemon import Daemon
+from faasd.errors import ConfigErrors, InvalidSetting
+from faasd.functions.code_version import code_version
+from faasd.functions.discovery import discover
+from faasd.logs import configure, get_logger
+from faasd.model.pattern import validate as pattern_problems
+from faasd.model.trigger import ScheduleTrigger
+from faasd.supervision import for_this_process
+from faasd.triggers.fire_times import fire_times_of
+
+__all__ = ["load_config", "main"]
+
+_log = get_logger("daemon")
+
+
+async def load_config(path: Path) -> Loaded:
+    """Read the configuration and discover the functions, with every check that a running daemon makes."""
+    return await load(
+        path,
+        discover=discover,
+        code_version=code_version,
+        check_schedule=_schedule_problem,
+        check_pattern=lambda pattern: "; ".join(pattern_problems(pattern)) or None,
+    )
+
+
+def _schedule_problem(trigger: ScheduleTrigger) -> str | None:
+    try:
+        fire_times_of(trigger)
+    except InvalidSetting as error:
+        return str(error)
+    return None
+
+
+def _stop_with(ask: Callable[[], object]) -> None:
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(signal_number, ask)
+
+
+async def _load_unless_stopped(config_path: Path) -> Loaded | None:
+    """Load the configuration; None when a signal stops us meanwhile, which is no failure."""
+    loading = asyncio.create_task(load_config(config_path))
+    _stop_with(loading.cancel)
+    await asyncio.wait({loading})
+    return None if loading.cancelled() else loading.result()
+
+
+async def _serve(config_path: Path) -> None:
+    clock = Clock()
+    supervision = for_this_process(clock)
+    supervision.start()
+    try:
+        loaded = await _load_unless_stopped(config_path)
+        if loaded is None:
+            return
+        if loaded.fatal:
+            raise ConfigErrors([str(problem) for problem in loaded.errors])
+        configure(loaded.daemon.log_format, loaded.daemon.log_level)
+        for problem in loaded.problems:
+            log = _log.warning if problem.is_warning else _log.error
+            log("problem_found", function=problem.function, problem=str(problem))
+        daemon = Daemon(loaded, config_path, clock, supervision)
+        _stop_with(daemon.ask_to_stop)
+        await daemon.run()
+    finally:
+        await supervision.stop()
+
+
+def main(config_path: str) -> int:
+    """Run the daemon in the foreground until a signal stops it; returns the exit code.
+
+    Raises ConfigErrors for mistakes in the file, and other FaasdErrors for what keeps it from starting.
+    """
+    # A watchdog that bites sends SIGABRT: the log then says where each thread hung.
+    faulthandler.enable(sys.stderr)
+    asyncio.run(_serve(Path(config_path)))
+    return 0
