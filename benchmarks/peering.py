@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,8 +114,6 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(patience_s)
-        if number == signal.SIGTERM and process.poll() is None:
-            print(f"{process.args!r} did not end when asked", file=sys.stderr)
     for pid in descendants(below - {process.pid}):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

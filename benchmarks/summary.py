@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks.model import Bound, Sample
 
-__all__ = ["Spread", "percentile", "ratios", "spread", "verdict"]
+__all__ = ["Spread", "cpu_ratios", "percentile", "ratios", "spread", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,15 @@ def ratios(ours: Sequence[Sample], theirs: Sequence[Sample]) -> list[float]:
     return [
         our.value / their.value for our, their in zip(ours, theirs, strict=False) if their.value > 0
     ]
+
+
+def cpu_ratios(ours: Sequence[Sample], theirs: Sequence[Sample]) -> list[float]:
+    """Return our processor time for an operation by theirs, round by round, where both are known.
+
+    Steadier than wall time on a machine that does other work too.
+    """
+    pairs = [(our.cpu_ms_each, their.cpu_ms_each) for our, their in zip(ours, theirs, strict=False)]
+    return [our / their for our, their in pairs if our is not None and their]
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -7,11 +7,21 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.model import Bound, Result, RowResult
-from benchmarks.summary import ratios, spread, verdict
+from benchmarks.summary import cpu_ratios, ratios, spread, verdict
 
 __all__ = ["as_json", "markdown", "missed"]
 
-_HEAD = ("What", "faasd", "Beside", "Peer", "Ratio", "Target", "", "What the peer does not do")
+_HEAD = (
+    "What",
+    "faasd",
+    "Beside",
+    "Peer",
+    "Ratio",
+    "CPU ratio",
+    "Target",
+    "",
+    "What the peer does not do",
+)
 
 
 def as_json(results: Sequence[RowResult]) -> list[dict[str, Any]]:
@@ -55,11 +65,12 @@ def _lines_of(row: dict[str, Any]) -> list[str]:
     lines = []
     if row["target"] or not row["peers"]:
         target, word = row["target"] or "", _strong(row["verdict"])
-        lines.append(_line(row["title"], ours, "", "", "", target, word, row["faasd"]["lacks"]))
+        lines.append(_line(row["title"], ours, "", "", "", "", target, word, row["faasd"]["lacks"]))
     for peer in row["peers"]:
         theirs = _cell(peer, row["unit"])
         ratio = _spread_text(peer["ratio"]) if peer["ratio"] else ""
-        cells = (peer["name"], theirs, ratio, peer["target"] or "", _strong(peer["verdict"]))
+        cpu = _spread_text(peer["cpu_ratio"]) if peer["cpu_ratio"] else ""
+        cells = (peer["name"], theirs, ratio, cpu, peer["target"] or "", _strong(peer["verdict"]))
         lines.append(
             _line("" if lines else row["title"], "" if lines else ours, *cells, peer["lacks"])
         )
@@ -104,6 +115,7 @@ def _peer_json(result: RowResult, peer: Result) -> dict[str, Any]:
     return {
         **_side_json(peer),
         "ratio": asdict(ratio) if ratio else None,
+        "cpu_ratio": _spread_json(cpu_ratios(result.ours.samples, peer.samples)),
         "target": _bound_json(peer.ratio),
         "verdict": verdict(peer.ratio, ratio.median if ratio else None),
     }

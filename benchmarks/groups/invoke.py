@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import statistics
-import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count as counted
@@ -18,6 +16,7 @@ from benchmarks.load import latencies_s, request_bytes
 from benchmarks.model import Bound, Contestant, CouldNotMeasure, Row, Sample, Stage
 from benchmarks.peering import found_or_reason
 from benchmarks.peers.processes import NAMESPACES, WALLED
+from benchmarks.starting import timed_processes
 from benchmarks.summary import percentile
 from benchmarks.usage import Window
 
@@ -121,7 +120,7 @@ def _interpreter(stage: Stage, at_most: float | None, percent: float = 50) -> Co
     bound = None if at_most is None else Bound(at_most, is_at_least=False)
 
     def measure() -> Sample:
-        return _started(BARE, stage.count(60, 10), percent)
+        return timed_processes(BARE, stage.count(60, 10), percent=percent)
 
     return Contestant("subprocess python -I -c pass", measure, _NOTHING, bound)
 
@@ -130,15 +129,6 @@ def _bubblewrap(stage: Stage) -> Contestant:
     def measure() -> Sample:
         program = found_or_reason("bwrap", "bubblewrap")
         command = [program, *WALLED, *NAMESPACES, "--die-with-parent", *BARE]
-        return _started(command, stage.count(40, 10), 50)
+        return timed_processes(command, stage.count(40, 10))
 
     return Contestant("bwrap python -I -c pass", measure, "no limits, no record, no result")
-
-
-def _started(command: list[str], count: int, percent: float) -> Sample:
-    took_s = []
-    for _ in range(count):
-        began = time.perf_counter()
-        subprocess.run(command, check=True)
-        took_s.append(time.perf_counter() - began)
-    return Sample(percentile(took_s, percent) * 1000)
