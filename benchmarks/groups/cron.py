@@ -16,7 +16,7 @@ from benchmarks.usage import Window
 __all__ = ["cron_rows"]
 
 SCHEDULES = 1000
-PERIOD_S = 20
+PERIOD_S = 10
 _FUNCTIONS = """
     from faasd import cron, function
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count as counted
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from benchmarks.usage import memory_bytes, scheduled_s, voluntary_switches
 
 __all__ = ["cold_rows", "idle_rows", "recovery_rows", "start_rows"]
 
-IDLE_S = 20.0
+IDLE_S = 10.0
+IDLERS = ("huey", "celery")
 TEN_FUNCTIONS = """
     from faasd import cron, files, function, queue
 
@@ -82,22 +84,53 @@ def start_rows(stage: Stage) -> Iterator[list[Row]]:
 
 @contextmanager
 def idle_rows(stage: Stage) -> Iterator[list[Row]]:
-    """An idle daemon's memory, processor time and wake-ups."""
+    """An idle daemon's memory, processor time and wake-ups, all read over the same seconds."""
     directory = Path(stage.directory)
     (directory / "peer").mkdir()
-    config = _ten_functions(directory / "daemon")
-    daemon = MeasuredDaemon(config)
+    daemon = MeasuredDaemon(_ten_functions(directory / "daemon"))
     daemon.start()
+    _let_settle({daemon.pid})
+    seconds = max(1.0, IDLE_S * stage.scale)
+    sides = [
+        ("faasd", _Idle(lambda: _read({daemon.pid}, seconds))),
+        *((QUEUE_PEERS[name].name, _idle_peer(stage, directory, name, seconds)) for name in IDLERS),
+    ]
+    whose = "an idle daemon with 10 functions, all its processes"
     try:
         yield [
-            _idle_row(stage, directory, daemon, "idle-memory", "memory of", "MiB", 80.0),
-            _idle_row(
-                stage, directory, daemon, "idle-cpu", "processor time of", "% of a core", 0.3
-            ),
-            _idle_row(stage, directory, daemon, "idle-wakeups", "wake-ups of", "/s", None),
+            _idle_row("idle-memory", f"memory of {whose}", "MiB", sides, 80.0),
+            _idle_row("idle-cpu", f"processor time of {whose}", "% of a core", sides, 0.3),
+            _idle_row("idle-wakeups", f"wake-ups of {whose}", "/s", sides, None),
         ]
     finally:
         daemon.stop()
+
+
+class _Idle:
+    """One side while it is idle: what is read together is asked for by unit, a row for each."""
+
+    def __init__(self, read: Callable[[], dict[str, float]]) -> None:
+        self._read = read
+        self._left: dict[str, float] = {}
+
+    def take(self, unit: str) -> Sample:
+        """Return one value, read anew when it was taken before."""
+        if unit not in self._left:
+            self._left = self._read()
+        return Sample(self._left.pop(unit))
+
+
+def _idle_row(
+    name: str, title: str, unit: str, sides: list[tuple[str, _Idle]], at_most: float | None
+) -> Row:
+    contestants = [
+        Contestant(
+            who, partial(side.take, unit), "" if who == "faasd" else "no schedules, no files"
+        )
+        for who, side in sides
+    ]
+    bound = None if at_most is None else Bound(at_most, is_at_least=False)
+    return Row(name, title, unit, contestants[0], tuple(contestants[1:]), bound)
 
 
 def _ten_functions(directory: Path) -> Path:
@@ -107,81 +140,47 @@ def _ten_functions(directory: Path) -> Path:
     return write_project(directory, TEN_FUNCTIONS.format(watched=str(watched)))
 
 
-def _idle_row(
-    stage: Stage,
-    directory: Path,
-    daemon: MeasuredDaemon,
-    name: str,
-    what: str,
-    unit: str,
-    at_most: float | None,
-) -> Row:
-    read = {"MiB": _memory, "% of a core": _cpu, "/s": _wakeups}[unit]
-    seconds = max(1.0, IDLE_S * stage.scale)
-    return Row(
-        name,
-        f"{what} an idle daemon with 10 functions, all its processes",
-        unit,
-        Contestant("faasd", lambda: Sample(read({daemon.pid}, seconds))),
-        tuple(
-            _idle_peer(stage, directory / "peer", peer, read, seconds)
-            for peer in ("huey", "celery")
-        ),
-        absolute=None if at_most is None else Bound(at_most, is_at_least=False),
-    )
-
-
-def _idle_peer(
-    stage: Stage,
-    directory: Path,
-    name: str,
-    read: Callable[[set[int], float], float],
-    seconds: float,
-) -> Contestant:
+def _idle_peer(stage: Stage, directory: Path, name: str, seconds: float) -> _Idle:
     peer = QUEUE_PEERS[name]
+    place = directory / "peer"
 
-    def measure() -> Sample:
+    def read() -> dict[str, float]:
         bin_ = Path(python_of(stage)).parent
-        with redis_running(directory) as (url, redis_pid):
+        with redis_running(place) as (url, redis_pid):
             environment = {
                 "BENCH_REDIS": url,
-                "BENCH_MARKS": str(directory / "marks"),
-                "BENCH_DATABASE": str(directory / "queue.db"),
+                "BENCH_MARKS": str(place / "marks"),
+                "BENCH_DATABASE": str(place / "queue.db"),
             }
             command = [str(bin_ / peer.worker[0]), *peer.worker[1:]]
-            with long_running(command, directory / "worker.log", environment) as pid:
+            with long_running(command, place / "worker.log", environment) as pid:
                 _let_settle({pid})
-                return Sample(read({pid, redis_pid} if peer.needs_redis else {pid}, seconds))
+                return _read({pid, redis_pid} if peer.needs_redis else {pid}, seconds)
 
-    lacks = "no schedules, no directories"
-    return Contestant(f"{peer.name}, idle", measure, lacks)
+    return _Idle(read)
 
 
 def _let_settle(roots: set[int]) -> None:
-    """Wait until a program that was just started uses next to no processor time over a second."""
+    """Wait until a program that was just started uses next to no processor time for a second."""
 
     def is_quiet() -> bool:
         before = scheduled_s(roots)
         time.sleep(1.0)
         return scheduled_s(roots) - before < 0.03
 
-    wait_until(is_quiet, "the peer to be idle", 30.0)
+    wait_until(is_quiet, "what was started to be idle", 30.0)
 
 
-def _memory(roots: set[int], _: float) -> float:
-    return memory_bytes(roots) / 2**20
-
-
-def _cpu(roots: set[int], seconds: float) -> float:
-    before = scheduled_s(roots)
+def _read(roots: set[int], seconds: float) -> dict[str, float]:
+    used_s, switches = -scheduled_s(roots), -voluntary_switches(roots)
     time.sleep(seconds)
-    return (scheduled_s(roots) - before) / seconds * 100
-
-
-def _wakeups(roots: set[int], seconds: float) -> float:
-    before = voluntary_switches(roots)
-    time.sleep(seconds)
-    return (voluntary_switches(roots) - before) / seconds
+    used_s += scheduled_s(roots)
+    switches += voluntary_switches(roots)
+    return {
+        "MiB": memory_bytes(roots) / 2**20,
+        "% of a core": used_s / seconds * 100,
+        "/s": switches / seconds,
+    }
 
 
 @contextmanager
