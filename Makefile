@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml | $(BIN)/python
 
 .PHONY: help
 help: ## print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r n t; do printf '  make %-12s %s\n' "$$n" "$$t"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r n t; do printf '  make %-13s %s\n' "$$n" "$$t"; done
 
 .PHONY: setup
 setup: $(STAMP) ## virtual environment with everything in it
@@ -83,6 +83,10 @@ $(BENCH)/.installed: benchmarks/requirements.txt | $(BIN)/python
 .PHONY: bench
 bench: setup $(BENCH)/.installed ## faasd beside its peers in one run; for example `make bench ARGS="--only queue"`
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: bench-growth
+bench-growth: setup ## how cost grows with payload, imports, functions, queue depth (minutes; no peers)
+	@$(BIN)/python -m benchmarks.growth $(ARGS)
 
 .PHONY: clean
 clean: ## remove what these targets made

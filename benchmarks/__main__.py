@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from typing import Any
 
 from benchmarks.daemon import ROOT
 from benchmarks.groups import GROUPS
-from benchmarks.harness import run_group, selected
+from benchmarks.harness import Quiet, run_group, selected
 from benchmarks.machine import machine
 from benchmarks.model import Stage
 from benchmarks.page import PAGE, with_results
@@ -40,6 +41,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--scale", type=float, default=1.0, help="0.1 for a quick look at a tenth of the work"
     )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=10.0,
+        metavar="S",
+        help="seconds to wait before each measurement for other programs to be quiet (10)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--directory",
@@ -64,6 +72,9 @@ def main() -> int:
     except ValueError as error:
         print(f"cannot measure: {error}", file=sys.stderr)
         return 2
+    # As Ctrl-C does: what was started is stopped, and scratch states are removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     report = measure(names, options)
     if options.page:
         PAGE.write_text(with_results(PAGE.read_text(encoding="utf-8"), report), encoding="utf-8")
@@ -81,16 +92,19 @@ def measure(names: list[str], options: argparse.Namespace) -> dict[str, Any]:
     peers = str(PEERS_PYTHON) if PEERS_PYTHON.exists() else None
     stage = Stage(options.directory, peers, options.scale)
     before = machine(options.directory)
+    quiet = Quiet(options.patience)
     rows: list[dict[str, Any]] = []
     for name in names:
         print(f"{name}: {GROUPS[name][1]}", file=sys.stderr)
-        rows += as_json(run_group(GROUPS[name][0], stage, options.rounds, _tell))
+        rows += as_json(run_group(GROUPS[name][0], stage, options.rounds, _tell, quiet))
     after = machine(options.directory)
     return {
         "rounds": options.rounds,
         "scale": options.scale,
         "machine": before,
         "load_after": after["load"],
+        "measurements": quiet.measurements,
+        "disturbed": quiet.disturbed,
         "rows": rows,
     }
 

@@ -32,7 +32,9 @@ def _results(report: dict[str, Any]) -> str:
         f"{machine['kernel']}, CPython {machine['python']}, SQLite {machine['sqlite']}, scratch states on "
         f"{machine['file_system']}. {report['rounds']} rounds"
         f"{scale}; the load average was "
-        f"{machine['load'][0]:g} at the begin and {report['load_after'][0]:g} at the end."
+        f"{machine['load'][0]:g} at the begin and {report['load_after'][0]:g} at the end. "
+        f"{report['disturbed']} of {report['measurements']} measurements began while other programs used "
+        f"more than a fifth of the processors."
     )
     misses = missed(report["rows"])
     listed = "\n".join(f"- {line}" for line in misses) if misses else "None."

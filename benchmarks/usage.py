@@ -13,6 +13,7 @@ from typing import Self
 
 __all__ = [
     "Window",
+    "busy_share",
     "cpu_s",
     "descendants",
     "memory_bytes",
@@ -80,6 +81,16 @@ def voluntary_switches(roots: set[int]) -> int:
     return total
 
 
+def busy_share(seconds: float) -> float:
+    """Return which part of all processors was busy over the next moment; 1.0 when none was ever idle."""
+    before = _machine_ticks()
+    time.sleep(seconds)
+    after = _machine_ticks()
+    total = sum(after) - sum(before)
+    idle = sum(after[3:5]) - sum(before[3:5])  # Idle, and idle while a disk works.
+    return 1.0 if total == 0 else 1.0 - idle / total
+
+
 class Window:
     """Wall time, processor time and memory of process trees over a block."""
 
@@ -103,6 +114,11 @@ class Window:
         self.seconds += time.monotonic()
         self.cpu_s += cpu_s(self._roots)
         self.memory_bytes = memory_bytes(self._roots)
+
+
+def _machine_ticks() -> list[int]:
+    """Return user, nice, system, idle, iowait, irq, softirq and steal of the whole machine."""
+    return [int(field) for field in _text(Path("/proc/stat")).split("\n")[0].split()[1:9]]
 
 
 def _stat(pid: int) -> list[str]:

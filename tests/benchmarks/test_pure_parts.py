@@ -8,15 +8,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from benchmarks.__main__ import parse
 from benchmarks.groups import GROUPS
-from benchmarks.harness import run_group, selected
+from benchmarks.growth import parse as parse_growth
+from benchmarks.harness import Quiet, run_group, selected
 from benchmarks.load import request_bytes
 from benchmarks.model import Bound, Contestant, CouldNotMeasure, Row, Sample, Stage
 from benchmarks.page import BEGIN, END, PAGE, with_results
+from benchmarks.plot import Line, plot
 from benchmarks.summary import cpu_ratios, percentile, ratios, spread, verdict
 from benchmarks.table import as_json, markdown, missed
 from benchmarks.usage import cpu_s, descendants, memory_bytes
@@ -52,7 +55,8 @@ def results_of(row: Row, tmp_path: Path, rounds: int) -> list[dict[str, Any]]:
         yield [row]
 
     stage = Stage(str(tmp_path), None, 1.0)
-    return as_json(run_group(group, stage, rounds, lambda line: None))
+    quiet = Quiet(0.0, lambda: 0.0)
+    return as_json(run_group(group, stage, rounds, lambda line: None, quiet))
 
 
 def refusing() -> Sample:
@@ -213,6 +217,8 @@ def a_report() -> dict[str, Any]:
         "scale": 0.5,
         "machine": {**machine, "load": [0.5, 0.5, 0.5]},
         "load_after": [1.5, 1.0, 0.5],
+        "measurements": 4,
+        "disturbed": 1,
         "rows": [],
     }
 
@@ -246,3 +252,42 @@ def test_usage_sees_a_process_and_what_is_below_it() -> None:
         os.waitpid(child, 0)
     assert child not in descendants({me})
     assert cpu_s({me}) - before >= 0.05
+
+
+def test_a_plot_is_well_formed_and_has_every_point() -> None:
+    """Names are text and not markup, the highest value stays inside, and the axis begins at zero."""
+    lines = [Line("a < b", [(0, 0.0), (1, 3.5)]), Line("other", [(1, 7.0)])]
+    root = ElementTree.fromstring(plot("T & t", "x", "ms", lines, ["1", "10"]))
+    circles = [one for one in root.iter() if one.tag.endswith("circle")]
+    assert len(circles) == 3
+    assert all(0 < float(one.attrib["cy"]) <= 250 for one in circles)
+    texts = [one.text for one in root.iter() if one.tag.endswith("text")]
+    assert {"a < b", "T & t", "1", "10", "0", "8"} <= set(texts)
+
+
+def test_nothing_is_not_plotted() -> None:
+    """An empty picture would look like a measurement."""
+    with pytest.raises(ValueError, match="nothing to plot"):
+        plot("T", "x", "y", [Line("a", [])], [])
+
+
+def test_growth_takes_its_own_arguments() -> None:
+    """A curve by name; an unknown one is refused."""
+    assert parse_growth(["--only", "depth"]).only == ["depth"]
+    with pytest.raises(SystemExit):
+        parse_growth(["--only", "width"])
+
+
+def test_a_measurement_waits_for_quiet() -> None:
+    """The first quiet moment is taken, and nothing is counted as disturbed."""
+    shares = iter([0.9, 0.5, 0.1])
+    quiet = Quiet(60.0, lambda: next(shares))
+    quiet.wait()
+    assert (quiet.measurements, quiet.disturbed) == (1, 0)
+
+
+def test_a_measurement_that_was_disturbed_is_counted() -> None:
+    """Without patience it goes on at once, and the results page says how often."""
+    quiet = Quiet(0.0, lambda: 0.9)
+    quiet.wait()
+    assert (quiet.measurements, quiet.disturbed) == (1, 1)
