@@ -18,8 +18,8 @@ from benchmarks.groups import GROUPS
 from benchmarks.harness import Quiet, run_group, selected
 from benchmarks.machine import machine
 from benchmarks.model import Stage
-from benchmarks.page import PAGE, with_results
-from benchmarks.table import as_json, markdown, missed
+from benchmarks.page import keep, section
+from benchmarks.table import as_json
 
 __all__ = ["main", "parse"]
 
@@ -55,7 +55,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="where scratch states are made (that file system's fsync counts)",
     )
     parser.add_argument(
-        "--page", action="store_true", help="write the results into docs/benchmarks.md"
+        "--page",
+        action="store_true",
+        help="keep these groups' results in docs/benchmarks.json and docs/benchmarks.md",
     )
     return parser.parse_args(arguments)
 
@@ -75,34 +77,33 @@ def main() -> int:
     # As Ctrl-C does: what was started is stopped, and scratch states are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    report = measure(names, options)
-    if options.page:
-        PAGE.write_text(with_results(PAGE.read_text(encoding="utf-8"), report), encoding="utf-8")
+    groups = {}
+    for name in names:
+        groups[name] = measure(name, options)
+        if options.page:
+            keep({name: groups[name]}, list(GROUPS))
+        if not options.json:
+            print(section(name, groups[name]), flush=True)
     if options.json:
-        print(json.dumps(report))
-    else:
-        print(markdown(report["rows"]))
-        for line in missed(report["rows"]):
-            print(line)
+        print(json.dumps({"groups": groups}))
     return 0
 
 
-def measure(names: list[str], options: argparse.Namespace) -> dict[str, Any]:
-    """Run these groups and return everything that is known afterwards."""
+def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure one group and return everything that is known afterwards."""
+    group, sentence = GROUPS[name]
+    _tell(f"{name}: {sentence}")
     peers = str(PEERS_PYTHON) if PEERS_PYTHON.exists() else None
     stage = Stage(options.directory, peers, options.scale)
-    before = machine(options.directory)
     quiet = Quiet(options.patience)
-    rows: list[dict[str, Any]] = []
-    for name in names:
-        print(f"{name}: {GROUPS[name][1]}", file=sys.stderr)
-        rows += as_json(run_group(GROUPS[name][0], stage, options.rounds, _tell, quiet))
-    after = machine(options.directory)
+    before = machine(options.directory)
+    rows = as_json(run_group(group, stage, options.rounds, _tell, quiet))
     return {
+        "about": sentence,
         "rounds": options.rounds,
         "scale": options.scale,
         "machine": before,
-        "load_after": after["load"],
+        "load_after": machine(options.directory)["load"],
         "measurements": quiet.measurements,
         "disturbed": quiet.disturbed,
         "rows": rows,

@@ -182,21 +182,23 @@ def test_every_group_says_what_it_measures() -> None:
 def test_results_replace_earlier_results_and_nothing_else() -> None:
     """What people wrote around them stays; a page without a place is refused."""
     page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    written = with_results(page, a_report())
+    written = with_results(page, {"enqueue": a_group()})
     assert written.startswith("before\n")
     assert written.endswith(f"{END}\nafter\n")
     assert "old" not in written
-    assert with_results(written, a_report()) == written
+    assert with_results(written, {"enqueue": a_group()}) == written
     with pytest.raises(ValueError, match="no place for results"):
-        with_results("no markers", a_report())
+        with_results("no markers", {})
 
 
 def test_the_real_page_has_a_place_for_results() -> None:
     """`--page` works on docs/benchmarks.md as it is."""
-    assert "| What |" in with_results(PAGE.read_text(encoding="utf-8"), a_report())
+    page = with_results(PAGE.read_text(encoding="utf-8"), {"enqueue": a_group()})
+    assert "| What |" in page
+    assert "1 of 4 measurements began while other programs" in page
 
 
-def a_report() -> dict[str, Any]:
+def a_group() -> dict[str, Any]:
     machine = dict.fromkeys(
         [
             "measured_at",
@@ -213,6 +215,7 @@ def a_report() -> dict[str, Any]:
         "1",
     )
     return {
+        "about": "durable enqueue",
         "rounds": 1,
         "scale": 0.5,
         "machine": {**machine, "load": [0.5, 0.5, 0.5]},
