@@ -34,7 +34,7 @@ _AT_MOST = Bound(20.0, is_at_least=False)
 
 @contextmanager
 def cron_rows(stage: Stage) -> Iterator[list[Row]]:
-    """p99 of the time from the due second to the commit, the handlers running meanwhile."""
+    """p99 of the time from the due second to the moment that intake took it; its commit follows."""
     schedules = stage.count(SCHEDULES, 50)
     yield [
         _row(stage, "cron-spread", f"{schedules} schedules over {PERIOD_S} s", schedules, True),
@@ -45,7 +45,7 @@ def cron_rows(stage: Stage) -> Iterator[list[Row]]:
 def _row(stage: Stage, name: str, title: str, schedules: int, is_spread: bool) -> Row:
     return Row(
         name,
-        f"{title}: due → committed, p99",
+        f"{title}: due → taken by intake, p99",
         "ms late",
         Contestant("faasd", _ours(Path(stage.directory) / name, schedules, is_spread)),
         (
