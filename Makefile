@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH := .bench
 # A sandbox that cannot write __pycache__ would pay for compiling at every start, so compile once here.
 PIP := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -23,7 +24,7 @@ $(STAMP): pyproject.toml | $(BIN)/python
 
 .PHONY: help
 help: ## print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r n t; do printf '  make %-12s %s\n' "$$n" "$$t"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r n t; do printf '  make %-13s %s\n' "$$n" "$$t"; done
 
 .PHONY: setup
 setup: $(STAMP) ## virtual environment with everything in it
@@ -71,10 +72,22 @@ rig-wheels: setup ## fetch once what the guest of `make test-rig` installs
 test-rig: ## cgroup v2 and systemd in a virtual machine, where FAASD_RIG names one (tests/rig/README.md)
 	@tests/rig/run $(RIG)
 
+# The peers have an environment of their own; redis-server and bubblewrap are used where they are installed.
+$(BENCH)/.installed: benchmarks/requirements.txt | $(BIN)/python
+	@echo "installing the peers of the benchmarks in $(BENCH)"
+	@$(PYTHON) -m venv $(BENCH)
+	@PYTHONDONTWRITEBYTECODE= $(BENCH)/bin/python -m pip --disable-pip-version-check --quiet install --compile \
+		--requirement benchmarks/requirements.txt
+	@touch $@
+
 .PHONY: bench
-bench: setup ## what a fresh attempt costs, beside a bare fork and a new interpreter
-	@$(BIN)/python -m benchmarks.fresh_attempts
+bench: setup $(BENCH)/.installed ## faasd beside its peers in one run; for example `make bench ARGS="--only queue"`
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: bench-growth
+bench-growth: setup ## how cost grows with payload, imports, functions, queue depth (minutes; no peers)
+	@$(BIN)/python -m benchmarks.growth $(ARGS)
 
 .PHONY: clean
 clean: ## remove what these targets made
-	rm -rf $(VENV) .demo .rig .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) .demo .rig .mypy_cache .ruff_cache .pytest_cache .hypothesis
