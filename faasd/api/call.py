@@ -33,7 +33,8 @@ class Call:
     request: Request
     services: ApiServices
     peer: Peer | None
-    is_admin: bool
+    #: Whether an admin asks. A function, because the answer means a walk through /proc, and few routes ask.
+    is_admin: Callable[[], bool]
     stopping: asyncio.Event
     body_limit_bytes: int
 

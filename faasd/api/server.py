@@ -177,7 +177,10 @@ class ApiServer:
         refused_because = refusal(route.access, peer, self._is_sandboxed)
         if refused_because is not None:
             return refused(403, "forbidden", refused_because)
-        is_admin = route.access == "admin" or refusal("admin", peer, self._is_sandboxed) is None
+
+        def is_admin() -> bool:
+            return refusal("admin", peer, self._is_sandboxed) is None
+
         call = Call(request, self._services, peer, is_admin, self._stopping, self._body_limit_bytes)
         try:
             return await route.handler(call)

@@ -35,7 +35,7 @@ _BY_SETTING = {"network", "cpu-cap", "user"}
 @json_option
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Tell which walls this host can build, what each function asks for, and how to get more.
+    """Tell which walls this host builds, and how to get more.
 
     Ends with exit code 0 only when every configured function gets every wall that it is promised, or something that
     keeps the same promise, and nothing else that is required is missing.

@@ -118,7 +118,7 @@ async def _find(call: Call) -> Invocation:
     # A prefix could be guessed, a whole id cannot: it is what lets the sender of an event, who may
     # be no administrator, ask what became of it.
     found = None
-    if call.is_admin or len(wanted) == _ID_LENGTH:
+    if len(wanted) == _ID_LENGTH or call.is_admin():
         found = await call.services.history.invocation(wanted)
     if found is None:
         raise NotFound(
