@@ -244,7 +244,7 @@ class Daemon:
         await self._drain()
         # The door before the intake: whoever came in is still accepted, whoever did not comes to the next
         # daemon, and with a socket that outlives us nobody is refused.
-        await self._api.stop(drain_s=1.0)
+        await self._api.stop()
         self._intake.close()
         await self._leases.stop()
         for task in (self._tidying, self._lag):
