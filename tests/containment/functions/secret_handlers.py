@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+_CHECKOUT = os.path.abspath(__file__ + "/../../../..") + os.sep
+
 
 def read(event, context):
     return {
@@ -54,7 +56,8 @@ def look_around(event, context):
     for base, _, names in os.walk(os.environ["TMPDIR"]):
         for name in names:
             path = os.path.join(base, name)
-            if not os.path.islink(path):
+            # This checkout may itself be below /tmp, and is then to be seen there.
+            if not os.path.islink(path) and not path.startswith(_CHECKOUT):
                 found.append(path)
     return found
 
