@@ -25,7 +25,7 @@ FUNCTIONS = """
         if event["body"] == "bad":
             raise ValueError("bad")
 
-    @function(triggers=[queue("gate")], timeout="60s", concurrency=1)
+    @function(triggers=[queue("gate")], timeout="60s", concurrency=1, read=["gates"])
     def gate(event, context):
         held = bytearray(40_000_000)
         while not os.path.exists(event["body"]):
@@ -45,6 +45,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 @pytest.fixture
 def daemon(tmp_path: Path) -> DaemonProcess:
     (tmp_path / "inbox").mkdir()
+    (tmp_path / "gates").mkdir()
     return DaemonProcess(write_project(tmp_path, FUNCTIONS))
 
 
@@ -62,7 +63,7 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 def test_metrics_tell_what_happened(daemon: DaemonProcess, tmp_path: Path) -> None:
     """Each number that an alert may stand on, after the thing that it counts has happened."""
-    go = tmp_path / "go"
+    go = tmp_path / "gates" / "go"
     with daemon.running():
         for body in ("good", "good", "bad"):
             daemon.client.enqueue("work", body)
@@ -143,7 +144,7 @@ def test_what_a_dead_daemon_was_running_is_counted_as_lost(
     daemon: DaemonProcess, tmp_path: Path
 ) -> None:
     """An alert on restarts under load needs no log to be read."""
-    go = tmp_path / "go"
+    go = tmp_path / "gates" / "go"
     with daemon.running():
         id_ = daemon.client.enqueue("gate", str(go))
         daemon.wait_for_state(id_, "running")
@@ -156,8 +157,9 @@ def test_what_a_dead_daemon_was_running_is_counted_as_lost(
 
 def test_usage_is_counted_once_and_outlives_a_restart(daemon: DaemonProcess) -> None:
     """With the price from the configuration."""
-    with daemon.config.open("a") as config:
-        config.write("price_per_gb_second = 2.0\nprice_per_million_requests = 0\n")
+    prices = "price_per_gb_second = 2.0\nprice_per_million_requests = 0\n"
+    config = daemon.config.read_text()
+    daemon.config.write_text(config.replace("[daemon]\n", "[daemon]\n" + prices))
     with daemon.running():
         ids = [daemon.client.enqueue("work", body) for body in ("a", "b", "bad")]
         for id_ in ids:
@@ -212,7 +214,7 @@ def test_logs_are_followed_across_functions_and_a_restart(daemon: DaemonProcess)
 
 def test_top_shows_what_runs_with_its_memory(daemon: DaemonProcess, tmp_path: Path) -> None:
     """The attempt that eats the memory is found before it is killed for it."""
-    go = tmp_path / "go"
+    go = tmp_path / "gates" / "go"
     with daemon.running():
         id_ = daemon.client.enqueue("gate", str(go))
 

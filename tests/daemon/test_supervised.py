@@ -202,7 +202,9 @@ def test_a_restart_under_load_refuses_nobody(daemon: DaemonProcess) -> None:
 
 def test_a_wrong_configuration_is_an_exit_code_of_its_own(daemon: DaemonProcess) -> None:
     """A supervisor is told not to try again (RestartPreventExitStatus=), which 1 could not tell it."""
-    daemon.config.write_text(daemon.config.read_text() + "slotz = 3\n")
+    daemon.config.write_text(
+        daemon.config.read_text().replace("[daemon]\n", "[daemon]\nslotz = 3\n")
+    )
     with started(daemon) as process:
         assert process.wait(patient(20)) == 78
     assert 'did you mean "slots"' in daemon.log()
