@@ -81,7 +81,6 @@ invocations = Table(
     Column("spent_lost", Integer, nullable=False, server_default="0"),
     Column("spent_sandbox_failed", Integer, nullable=False, server_default="0"),
     Column("spent_drained", Integer, nullable=False, server_default="0"),
-    Column("spent_died", Integer, nullable=False, server_default="0"),
     Column("lease_token", Integer),
     Column("lease_expires_at", Float),
     Column("started_at", Float),
@@ -91,6 +90,8 @@ invocations = Table(
     Column("error_json", Text),
     Column("event_json", Text, nullable=False),
     Column("result_json", Text),
+    # Last, as ALTER TABLE puts it into a database that is older.
+    Column("spent_died", Integer, nullable=False, server_default="0"),
     CheckConstraint(_STATE_IS_KNOWN, name="state_is_known"),
     # Without AUTOINCREMENT the order of acceptance of a deleted newest row would be given again.
     sqlite_autoincrement=True,
