@@ -25,7 +25,7 @@ Step = Callable[[Connection], None]
 
 def _count_deaths_and_usage(connection: Connection) -> None:
     connection.exec_driver_sql(
-        "ALTER TABLE invocations ADD COLUMN spent_died INTEGER NOT NULL DEFAULT 0"
+        "ALTER TABLE invocations ADD COLUMN spent_died INTEGER NOT NULL DEFAULT '0'"
     )
     connection.exec_driver_sql(
         "CREATE TABLE usage (month TEXT NOT NULL, function TEXT NOT NULL, requests INTEGER NOT NULL,"
