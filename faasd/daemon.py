@@ -8,6 +8,7 @@ import os
 import random
 import signal
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from faasd.model.invocation import FINAL_STATES
 from faasd.model.pattern import validate as pattern_problems
 from faasd.model.trigger import ScheduleTrigger
 from faasd.model.walls import MissingWall, refusal
+from faasd.sandbox.file_rules import DEVICES, read_by_all
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from faasd.store.invocation_logs import LogBudget
 from faasd.store.open import Store, open_store
@@ -55,7 +57,7 @@ async def load_config(path: Path) -> Loaded:
     """Read the configuration and discover the functions, with every check that a running daemon makes."""
     return await load(
         path,
-        discover=discover,
+        discover=partial(discover, read=read_by_all(), devices=DEVICES),
         code_version=code_version,
         check_schedule=_schedule_problem,
         check_pattern=lambda pattern: "; ".join(pattern_problems(pattern)) or None,
