@@ -7,6 +7,7 @@ import faulthandler
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from faasd.clock import Clock
@@ -18,6 +19,7 @@ from faasd.functions.discovery import discover
 from faasd.logs import configure, get_logger
 from faasd.model.pattern import validate as pattern_problems
 from faasd.model.trigger import ScheduleTrigger
+from faasd.sandbox.file_rules import DEVICES, read_by_all
 from faasd.supervision import for_this_process
 from faasd.triggers.fire_times import fire_times_of
 
@@ -30,7 +32,7 @@ async def load_config(path: Path) -> Loaded:
     """Read the configuration and discover the functions, with every check that a running daemon makes."""
     return await load(
         path,
-        discover=discover,
+        discover=partial(discover, read=read_by_all(), devices=DEVICES),
         code_version=code_version,
         check_schedule=_schedule_problem,
         check_pattern=lambda pattern: "; ".join(pattern_problems(pattern)) or None,

@@ -25,7 +25,7 @@ from faasd.config.settings import DaemonSettings, explicit
 from faasd.config.sources import find_sources
 from faasd.config.trigger_values import CheckPattern, CheckSchedule
 from faasd.config.validate import validate
-from faasd.model.declaration import Problem
+from faasd.model.declaration import Discovered, Module, Problem
 from faasd.model.function import Function
 from faasd.model.paths import places, secrets_place
 from faasd.model.suggest import did_you_mean
@@ -61,6 +61,28 @@ class Loaded:
         return tuple(one for one in self.errors if one.path == str(self.config_path))
 
 
+def _hiding(discover: Discover, config_path: Path, places: list[str]) -> Discover:
+    """Keep modules from the daemon's own places, and from the configuration unless it lies beside them."""
+
+    async def discover_apart(modules: Sequence[Module]) -> list[Discovered]:
+        hidden = [
+            [
+                *places,
+                *(
+                    []
+                    if config_path.is_relative_to(one.code_dir or "/nonexistent")
+                    else [str(config_path)]
+                ),
+            ]
+            for one in modules
+        ]
+        return await discover(
+            [replace(one, hidden=tuple(paths)) for one, paths in zip(modules, hidden, strict=True)]
+        )
+
+    return discover_apart
+
+
 async def load(
     config_path: Path,
     *,
@@ -80,7 +102,8 @@ async def load(
     is_explicit = "functions" in daemon.model_fields_set
     sources, source_problems = find_sources(document, daemon.functions, is_explicit)
     drafting = Drafting(document, sources, daemon.functions, environ)
-    drafts = await drafting.run(discover)
+    places = (daemon.state_dir, daemon.socket, daemon.secrets_dir)
+    drafts = await drafting.run(_hiding(discover, config_path, [str(place) for place in places]))
     around = Surroundings(document.base_dir, check_schedule, check_pattern)
     assembled = [assemble(draft, drafting.code_dir(draft), around) for draft in drafts]
     problems += [*daemon_problems, *source_problems, *drafting.problems]

@@ -13,10 +13,12 @@ import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import faasd
 from faasd.functions.discovery_report import quoted, read_report
@@ -34,18 +36,23 @@ _BACKSTOP_S = 10.0
 _PASSED_ENV = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "TMPDIR", "TZ", "USER")
 
 
-async def discover(modules: Sequence[Module]) -> list[Discovered]:
+async def discover(
+    modules: Sequence[Module], *, read: Sequence[str] = (), devices: Sequence[str] = ("/dev/null",)
+) -> list[Discovered]:
     """Import modules side by side, each in its own process; the answers have the same order.
 
     Never raises for anything that a module does. When this returns, no process of theirs is left.
     """
+    files = {"read": list(read), "devices": list(devices)}
     if not modules:
         return []
     loop = asyncio.get_running_loop()
     stop_out, stop_in = os.pipe()  # Readable for every thread at once, when it is closed.
     pool = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "discovery")
     try:
-        futures = [loop.run_in_executor(pool, _discover_one, one, stop_out) for one in modules]
+        futures = [
+            loop.run_in_executor(pool, _discover_one, one, files, stop_out) for one in modules
+        ]
         return list(await asyncio.gather(*futures))
     finally:
         # When this is cancelled, the imports that run now are killed and the others never start.
@@ -63,9 +70,10 @@ class _Run:
     fault: str | None = None
 
 
-def _discover_one(module: Module, stop: int) -> Discovered:
+def _discover_one(module: Module, files: dict[str, list[str]], stop: int) -> Discovered:
     try:
-        run = _run(module, stop)
+        with tempfile.TemporaryDirectory(prefix="faasd-import-", ignore_cleanup_errors=True) as tmp:
+            run = _run(module, _request(module, files, tmp), stop)
     except OSError as error:
         python = module.python or sys.executable
         return _broken(module, f"cannot be imported: cannot start {python}: {error.strerror}")
@@ -79,13 +87,25 @@ def _broken(module: Module, message: str) -> Discovered:
     return Discovered(module, problems=(Problem(module.origin, message),))
 
 
-def _run(module: Module, stop: int) -> _Run:
-    request = {
+def _request(module: Module, files: dict[str, list[str]], tmp_dir: str) -> dict[str, Any]:
+    closed = ["/etc", "/proc", "/dev", *(["/root", "/home"] if os.geteuid() == 0 else [])]
+    code = [module.code_dir] if module.code_dir else []
+    return {
+        "files": {
+            "closed": closed,
+            "hidden": list(module.hidden),
+            "read": [*files["read"], *code],
+            "devices": files["devices"],
+            "tmp_dir": tmp_dir,
+        },
         "module": module.name,
         "code_dir": module.code_dir,
         "attributes": list(module.attributes),
         "timeout_s": module.timeout_s,
     }
+
+
+def _run(module: Module, request: dict[str, Any], stop: int) -> _Run:
     report_out, report_in = os.pipe()
     try:
         process = subprocess.Popen(
@@ -98,7 +118,9 @@ def _run(module: Module, stop: int) -> _Run:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=module.code_dir or "/",
-            env={name: os.environ[name] for name in _PASSED_ENV if name in os.environ} | module.env,
+            env={name: os.environ[name] for name in _PASSED_ENV if name in os.environ}
+            | module.env
+            | {"TMPDIR": request["files"]["tmp_dir"]},
             pass_fds=(report_in,),
             start_new_session=True,
         )

@@ -38,6 +38,7 @@ class Module:
     attributes: tuple[str, ...] = ()  # Handlers that TOML names, which must exist in it.
     env: dict[str, str] = field(default_factory=dict)
     timeout_s: float = 30.0
+    hidden: tuple[str, ...] = ()  # Out of its reach while it is imported.
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,12 @@ import time
 from typing import Any
 
 from faasd.linux import process, seccomp
-from faasd.runtime import system_call_filter
+from faasd.runtime import discover_walls, system_call_filter
 from faasd.runtime.discover_module import examine
 
 __all__ = ["main"]
 
+_PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 # Generous: large libraries map a lot on import. It stops only what would hurt the host.
@@ -71,7 +72,7 @@ def _work(report_fd: int, request: dict[str, Any]) -> None:
         allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (allowed, allowed))
     sys.argv = [request["module"]]
-    _close_in()
+    _close_in(request["files"])
     report = examine(request)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -80,10 +81,12 @@ def _work(report_fd: int, request: dict[str, Any]) -> None:
     os._exit(0)
 
 
-def _close_in() -> None:
+def _close_in(files: dict[str, Any]) -> None:
     """Take from the module what its functions will not have either, as far as that needs no settings of theirs."""
     process.forbid_new_privileges()
     process.drop_capabilities()
+    own = {sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path, _PACKAGE_DIR} - {"/", ""}
+    discover_walls.close_in({**files, "read": [*files["read"], *own]})
     if seccomp.is_available():
         system_call_filter.for_zygote(True, has_own_network=False).load()
         system_call_filter.for_attempt().load()

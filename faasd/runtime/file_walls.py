@@ -13,10 +13,10 @@ from faasd.linux import landlock
 from faasd.runtime.private_view import PrivateView, Slot, is_in
 from faasd.runtime.slots import Slots
 
-__all__ = ["FileWalls"]
+__all__ = ["PROC_OF_HOST", "FileWalls"]
 
 #: What programs read of the whole host below /proc, where that is not the zygote's own.
-_PROC_OF_HOST = (
+PROC_OF_HOST = (
     "cpuinfo", "devices", "filesystems", "loadavg", "meminfo", "stat", "sys", "uptime", "version", "vmstat",
 )  # fmt: skip
 _DEVICE = landlock.READ | landlock.WRITE_FILE | landlock.TRUNCATE | landlock.IOCTL
@@ -176,5 +176,5 @@ def _make_missing(paths: list[str]) -> None:
 
 
 def _allow_proc_of_host(ruleset: landlock.Ruleset) -> None:
-    for name in _PROC_OF_HOST:
+    for name in PROC_OF_HOST:
         ruleset.allow_path(f"/proc/{name}", landlock.READ)

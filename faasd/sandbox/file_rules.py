@@ -13,7 +13,7 @@ from typing import Any
 
 from faasd.model.function import Function
 
-__all__ = ["WATCHED", "Premises", "file_rules", "given_paths", "tmp_at"]
+__all__ = ["DEVICES", "WATCHED", "Premises", "file_rules", "given_paths", "read_by_all", "tmp_at"]
 
 PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -34,7 +34,7 @@ _ETC = (
     "pki/tls/openssl.cnf", "profile", "protocols", "python3", "resolv.conf", "rpc", "services", "shells",
     "ssl/cert.pem", "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone", "vulkan", "xattr.conf",
 )  # fmt: skip
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
 
 #: Replaced by renaming, which makes another file of them that no rule made before knows.
 WATCHED = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/localtime")
@@ -53,13 +53,18 @@ class Premises:
     resolv_conf: str = "/etc/resolv.conf"  # Where the link leads.
 
 
+def read_by_all() -> tuple[str, ...]:
+    """Return what every function may read, before anything is known of it."""
+    return (*_SYSTEM, *(f"/etc/{name}" for name in _ETC), PACKAGE_DIR)
+
+
 def file_rules(
     function: Function, python_paths: Iterable[str], premises: Premises
 ) -> dict[str, Any]:
     """Return the policy's table `files`: sorted paths by what may be done there, links not followed yet."""
     given = function.permissions
     watched = {*WATCHED, *premises.hidden, *given_paths(function)}
-    read = [*_SYSTEM, *(f"/etc/{name}" for name in _ETC), PACKAGE_DIR]
+    read = [*read_by_all()]
     read += [path for path in (function.code_dir, *python_paths) if path != "/"]
     read += [*given.read, *(trigger.path for trigger in function.files)]
     if function.command is not None and function.command[0].startswith("/"):
@@ -70,7 +75,7 @@ def file_rules(
     return {
         "read": sorted({*read} - {*given.write}),
         "write": sorted({*given.write}),
-        "devices": list(_DEVICES),
+        "devices": list(DEVICES),
         "hidden": sorted({premises.state_dir, *premises.hidden}),
         # Nothing is done with it, but another one means another zygote.
         "identities": {p: list(premises.identities.get(p, ())) for p in sorted(watched)},

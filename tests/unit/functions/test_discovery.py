@@ -459,3 +459,24 @@ async def test_a_module_has_no_more_of_the_kernel_than_its_functions(module: Mak
         )
     )
     assert answer.problems == ()
+
+
+async def test_an_import_reaches_no_hidden_place_and_writes_only_its_private_directory(
+    module: MakeModule, tmp_path: Path
+) -> None:
+    """The control: the same module reads the same file when that is not hidden."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "db").write_text("rows")
+    source = f"""
+        import tempfile
+        tempfile.TemporaryFile().close()
+        try:
+            open({str(tmp_path / "written")!r}, "w")
+        except PermissionError:
+            pass
+        open({str(tmp_path / "state" / "db")!r}).read()
+    """
+    assert (await ask(module(source))).problems == ()
+    answer = await ask(module(source, hidden=(str(tmp_path / "state"),)))
+    assert "PermissionError" in answer.problems[0].message
+    assert not (tmp_path / "written").exists()
