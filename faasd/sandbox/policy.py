@@ -17,6 +17,7 @@ from faasd.sandbox.file_rules import Premises, file_rules, tmp_at
 from faasd.sandbox.identity import Identity
 
 __all__ = [
+    "SLOTS_MAX",
     "Walls",
     "attempt_environment",
     "attempt_header",
@@ -34,6 +35,8 @@ _FRAME_SLACK_BYTES = 64 * 2**10
 #: Room for a burst between two looks of the memory watch. Generous, because a single refused
 #: allocation in a child process shows to us only as that child's own failure.
 _DATA_SLACK_BYTES = 256 * 2**20
+#: Attempts that one zygote runs at once, where each takes a copy of all the host's mounts. Others wait.
+SLOTS_MAX = 64
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -111,7 +114,7 @@ def zygote_policy(
         "files": file_rules(function, walls.python_paths, premises),
         "tmp_at": tmp_at(function, premises),
         "tmp_size_bytes": limits.tmp_size_bytes,
-        "slots": min(premises.slots, function.concurrency or premises.slots),
+        "slots": min(premises.slots, function.concurrency or premises.slots, SLOTS_MAX),
     }
 
 

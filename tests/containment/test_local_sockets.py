@@ -55,7 +55,12 @@ def place(request: pytest.FixtureRequest) -> Iterator[Path]:
 
 def _tried(place: Path, is_ordinary: bool, **given: Any) -> list[dict[str, Any]]:
     with world(is_ordinary=is_ordinary) as made:
-        return probe(made, [{"connect": CONNECT.format(path=str(place / "socket"))}], is_ordinary=is_ordinary, **given)
+        return probe(
+            made,
+            [{"connect": CONNECT.format(path=str(place / "socket"))}],
+            is_ordinary=is_ordinary,
+            **given,
+        )
 
 
 def test_a_socket_that_it_was_not_given_is_not_there(place: Path, is_ordinary: bool) -> None:
