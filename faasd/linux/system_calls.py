@@ -49,6 +49,7 @@ NUMBERS: dict[str, tuple[int, int | None]] = {
     "kexec_file_load": (320, 294),
     "kexec_load": (246, 104),
     "keyctl": (250, 219),
+    "listen": (50, 201),
     "lookup_dcookie": (212, 18),
     "mknod": (133, None),
     "mknodat": (259, 33),

@@ -95,6 +95,12 @@ _ALL = (
         False,
         "Only what listens there: abstract sockets of this host that check nobody are open to it.",
     ),
+    Wall(
+        "local-sockets",
+        "Of /run, /tmp and /dev/shm it sees only what it was given, so it connects to no other service there.",
+        False,
+        "Only what listens there: a Unix socket that its user may write, and that checks nobody, is open to it.",
+    ),
 )
 
 #: Every wall by name, in the order of docs and tables.

@@ -40,10 +40,13 @@ class FileWalls:
         _make_missing(files["write"])
         read, write = self._existing(files["read"]), self._existing(files["write"])
         view = None
+        #: For the import; without mounts that has none.
+        self._directories: list[str] = []
         if policy["mounts"]:
             view = PrivateView(policy, read, write)
             view.build()
             self.slots = Slots(view.slots, view.kept)
+            self._directories = view.directories
         if view is not None:
             self._hidden = []  # They are covered, and a rule on what is around them does not show them.
         if self._abi:
@@ -112,7 +115,7 @@ class FileWalls:
         if self.slots is None:
             ruleset.allow_path(policy["private_dir"], landlock.WRITE)
         else:
-            for path in self.slots.directories():
+            for path in (*self._directories, *self.slots.directories()):
                 ruleset.allow_path(path, landlock.WRITE)
         # A sandbox in a user namespace of its own writes its maps there.
         maps = landlock.WRITE_FILE if "user" in policy["namespaces"] else 0

@@ -20,6 +20,7 @@ from faasd.linux.seccomp import Rule, Test
 __all__ = [
     "ATTEMPT",
     "INET_NONE",
+    "INET_NO_BIND",
     "INET_PORTS",
     "ZYGOTE",
     "Group",
@@ -232,6 +233,15 @@ INET_PORTS: tuple[Group, ...] = (
         only="`socket` by protocol, the others with MSG_FASTOPEN",
     ),
 )
+INET_NO_BIND: tuple[Group, ...] = (
+    Group(
+        "Listening without a port",
+        "With a list of ports whose `bind` is empty: `listen` on a TCP socket that was never bound has the kernel choose "
+        "a port, which no rule on ports sees. The filter does not see of which family a socket is, so Unix sockets "
+        "cannot listen then either.",
+        _all("listen", number=errno.EACCES),
+    ),
+)
 _NO_DATAGRAMS = Rule("socket", (_IS_INET, Test(1, (_DATAGRAM,), _TYPE_OF_SOCKET)))
 _NAME_PORT = 53
 
@@ -259,6 +269,8 @@ def zygote_rules(network: Any, *, has_own_network: bool) -> list[Rule]:
         rules += rules_of(INET_PORTS)
         if _NAME_PORT not in network["connect"]:
             rules.append(_NO_DATAGRAMS)
+        if not network["bind"]:
+            rules += rules_of(INET_NO_BIND)
     return rules
 
 

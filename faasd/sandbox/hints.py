@@ -11,6 +11,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -39,12 +40,15 @@ _TOO_MUCH = frozenset(
     }
 )  # fmt: skip
 _DNS_PORT = 53
+#: In the line that made a call: the error of a connect names no path.
+_IN_RUN = re.compile(r"""['"](?:/var)?(/run/[^'"]{1,200})['"]""")
 
 
 @dataclass(frozen=True)
 class Given:
     """What a failure is compared with. Paths are absolute, links followed.
 
+    `on_host` names what the host has of what was not found.
     `missing` names the walls that were not there; `private` is the attempt's private directory, which with
     `is_in_memory` is one of its own file system; `hidden` is what no setting opens.
     """
@@ -55,6 +59,7 @@ class Given:
     writable: tuple[str, ...] = ()
     private: str = "/nonexistent"
     hidden: tuple[str, ...] = ()
+    on_host: tuple[str, ...] = ()
     is_in_memory: bool = False
     is_root: bool = False
 
@@ -92,7 +97,13 @@ async def with_hint(
         return error
     # In a thread: following links may wait for a disk.
     given = await asyncio.to_thread(given_to, function, walls, premises, private)
+    given = dataclasses.replace(given, on_host=await asyncio.to_thread(_on_host, failures))
     return dataclasses.replace(error, hint=hint(failures, given))
+
+
+def _on_host(failures: Sequence[Failure]) -> tuple[str, ...]:
+    wanted = [_path_in_run(one) for one in failures if one.errno == errno.ENOENT]
+    return tuple(path for path in wanted if path is not None and os.path.lexists(path))
 
 
 def hint(failures: Iterable[Failure], given: Given) -> str | None:
@@ -222,9 +233,12 @@ def _concerns_network(failure: Failure) -> bool:
 
 
 def _not_there(failure: Failure, given: Given) -> str | None:
-    """The host's /tmp is not the one that an attempt sees."""
-    if not given.is_in_memory or failure.path is None:
+    """The host's /tmp and /run are not the ones that an attempt sees."""
+    if not given.is_in_memory:
         return None
+    in_run = _path_in_run(failure)
+    if in_run is not None or failure.path is None:
+        return _not_in_run(in_run, failure, given)
     places = [one for one in given.own if one in ("/tmp", "/dev/shm")]
     place = next((one for one in places if _is_in(failure.path, (one,))), None)
     if place is None or not _is_own(failure.path, given):
@@ -233,6 +247,32 @@ def _not_there(failure: Failure, given: Given) -> str | None:
     return (
         f"each attempt has a {place} of its own, empty at first; if {_quoted(failure.path)} is meant to be the host's, "
         f"give it to the function: {read} to read it, {write} to write there"
+    )
+
+
+def _path_in_run(failure: Failure) -> str | None:
+    if failure.path is None:
+        found = _IN_RUN.search(failure.call)
+        return os.path.normpath(found[1]) if found is not None else None
+    return failure.path if _is_in(failure.path, ("/run",)) else None
+
+
+def _not_in_run(path: str | None, failure: Failure, given: Given) -> str | None:
+    wall = "the wall 'local-sockets' is in the way"
+    if path is None:
+        if not failure.is_network:
+            return None
+        read = _setting("read", "/run/…", given)
+        return (
+            f"if this was to connect to a Unix socket in /run, /tmp or /dev/shm, {wall}: there a function sees only what "
+            f"it was given; to give it the socket or its directory, set {read}"
+        )
+    if path not in given.on_host or _is_in(path, (*given.readable, *given.writable, *given.hidden)):
+        return None
+    read, write = (_setting(kind, path, given) for kind in ("read", "write"))
+    return (
+        f"{wall}: of /run, function {given.function.name!r} sees only what it was given, and {_quoted(path)} is not "
+        f"among that; to let it read there, or connect to a socket, set {read}; to let it write, set {write}"
     )
 
 

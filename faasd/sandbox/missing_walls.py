@@ -154,6 +154,15 @@ def _abstract_sockets(function: Function, walls: Walls) -> tuple[str, str] | Non
     )
 
 
+def _local_sockets(_: Function, walls: Walls) -> tuple[str, str] | None:
+    if walls.mounts:
+        return None
+    return (
+        "no mount namespace of its own to cover /run, /tmp and /dev/shm in",
+        ALLOW_USER_NAMESPACES,
+    )
+
+
 _CHECKS: dict[str, _Check] = {
     "files": _files,
     "tmp-quota": _tmp_quota,
@@ -167,4 +176,5 @@ _CHECKS: dict[str, _Check] = {
     "user": _user,
     "signals": _signals,
     "abstract-sockets": _abstract_sockets,
+    "local-sockets": _local_sockets,
 }

@@ -17,6 +17,7 @@ from faasd.sandbox.file_rules import Premises, file_rules, tmp_at
 from faasd.sandbox.identity import Identity
 
 __all__ = [
+    "SLOTS_MAX",
     "Walls",
     "attempt_environment",
     "attempt_header",
@@ -35,6 +36,8 @@ _FRAME_SLACK_BYTES = 64 * 2**10
 #: allocation in a child process shows to us only as that child's own failure, and because what
 #: just-in-time compilers set aside counts, used or not: Node 24 needs half of this.
 _DATA_SLACK_BYTES = 2**30
+#: Attempts that one zygote runs at once, where each takes a copy of all the host's mounts. Others wait.
+SLOTS_MAX = 64
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -112,7 +115,7 @@ def zygote_policy(
         "files": file_rules(function, walls.python_paths, premises),
         "tmp_at": tmp_at(function, premises),
         "tmp_size_bytes": limits.tmp_size_bytes,
-        "slots": min(premises.slots, function.concurrency or premises.slots),
+        "slots": min(premises.slots, function.concurrency or premises.slots, SLOTS_MAX),
     }
 
 

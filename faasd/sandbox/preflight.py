@@ -213,4 +213,5 @@ _HOW: dict[str, Callable[[Walls], str]] = {
         "PID namespaces" if "pid" in walls.namespaces else f"Landlock, ABI {walls.landlock}"
     ),
     "abstract-sockets": lambda walls: f"Landlock, ABI {walls.landlock}",
+    "local-sockets": lambda _: "/run, /tmp and /dev/shm covered but for what was given",
 }

@@ -226,7 +226,11 @@ class ProcessSandboxes:
                 return found
             lease = found
         with lease as zygote:
-            outcome = await self._in_sandbox(attempt, services, stop, lease)
+            async with zygote.room.taken(stop) as has_place:
+                if not has_place or self._is_stopping:
+                    outcome = _not_begun(stop)
+                else:
+                    outcome = await self._in_sandbox(attempt, services, stop, lease)
         return _with_init_s(outcome, zygote.init_s) if lease.is_cold else outcome
 
     async def _zygote_or_stop(
@@ -355,6 +359,11 @@ def _memory_of(pids: dict[str, int]) -> dict[str, int]:
         if above:
             trees[above].add(pid)
     return {attempt_id: proc_tree.memory_bytes(trees[pid]) for attempt_id, pid in pids.items()}
+
+
+def _not_begun(stop: asyncio.Future[str]) -> Outcome:
+    word = "drained" if not stop.done() else "cancelled" if stop.cancelled() else stop.result()
+    return Outcome(word, error=ErrorRecord("Stopped", f"{word} before its zygote had room for it"))
 
 
 def _as_record(error: dict[str, object]) -> dict[str, object]:

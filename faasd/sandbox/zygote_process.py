@@ -16,6 +16,7 @@ from faasd.sandbox import zygote_frames
 from faasd.sandbox.cgroup_slot import CgroupSlot
 from faasd.sandbox.classify import describe_status
 from faasd.sandbox.control_channel import ControlChannel
+from faasd.sandbox.room import Room
 
 __all__ = ["BOOTSTRAP", "MARK", "RootZygote", "Zygote"]
 
@@ -206,6 +207,7 @@ class Zygote:
         # Where its attempts' private directories are made, on disk; None: it makes them in memory.
         self.private_dir: str | None = None
         self.tmp_dir = ""  # Where an attempt finds its own, made in memory.
+        self.room = Room(None)
         self.ready: asyncio.Future[dict[str, Any]] = loop.create_future()
         self.init_s = 0.0
         self.memory_bytes = 0

@@ -18,6 +18,7 @@ from faasd.sandbox.cgroup_slot import CgroupSlot
 from faasd.sandbox.identity import Identity, open_way_to
 from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
 from faasd.sandbox.output import Output
+from faasd.sandbox.room import Room
 from faasd.sandbox.zygote_process import RootZygote, Zygote
 
 __all__ = ["ZygoteStart"]
@@ -67,6 +68,7 @@ class ZygoteStart:
             zygote = Zygote(self.key, ours, pidfd, exited, self.slot)
             zygote.has_pid_namespace = "pid" in self.policy["namespaces"]
             zygote.private_dir = None if self.policy["mounts"] else self.policy["private_dir"]
+            zygote.room = Room(self.policy["slots"] if self.policy["mounts"] else None)
             zygote.tmp_dir = self.policy["tmp_at"]
             return await self._until_ready(zygote, pipes, output)
         finally:

@@ -104,7 +104,9 @@ async def _play(given: dict[str, Any]) -> list[dict[str, Any]]:
                 code_dir=f"{at}/code",
                 limits=Limits(timeout_s=30, **given.get("limits", {})),
                 permissions=Permissions(
-                    read=(f"{at}/readable",), write=(f"{at}/out",), containment="best-effort"
+                    read=(f"{at}/readable", *given.get("read", ())),
+                    write=(f"{at}/out",),
+                    containment="best-effort",
                 ),
                 files=(FilesTrigger("inbox", f"{at}/inbox"),),
             )

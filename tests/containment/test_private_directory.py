@@ -179,3 +179,21 @@ def test_what_programs_expect_works(is_ordinary: bool) -> None:
     for name, value in found.items():
         assert value in (expected.get(name, "ok"), 10), (name, value)
     assert shutil.which("tar") is not None
+
+
+COUNT = """
+with open('/proc/self/mountinfo') as file: mounts = len(file.readlines())
+open("{world}/out/" + os.urandom(8).hex(), 'w').close()
+deadline = time.monotonic() + 60
+while len(os.listdir('{world}/out')) < 65 and time.monotonic() < deadline: time.sleep(0.005)
+out = [len(os.listdir('{world}/out')) >= 65, mounts < 200]
+"""
+
+
+def test_many_slots_of_the_daemon_are_not_as_many_of_a_zygote(is_ordinary: bool) -> None:
+    """Each slot is a copy of all the host's mounts, so there are 64 at most; those above wait, and run."""
+    with world(is_ordinary=is_ordinary) as made:
+        found = probe(
+            made, [{"together": COUNT}] * 80, is_ordinary=is_ordinary, at_once=True, slots=200
+        )
+    assert found == [{"together": [True, True]}] * 80

@@ -43,6 +43,7 @@ def render_system_calls() -> str:
         *_sections(table.ATTEMPT),
         *_sections(table.INET_NONE),
         *_sections(table.INET_PORTS),
+        *_sections(table.INET_NO_BIND),
     ]
     return "\n".join([_HEAD, *sections]) + _TAIL
 

@@ -45,7 +45,7 @@ def test_a_host_that_builds_everything_lacks_nothing(function: Function) -> None
         ({"landlock": 0}, PLAIN, ("files", "abstract-sockets")),
         ({"landlock": 0}, EVERYTHING, ("files",)),
         ({"landlock": 5}, PLAIN, ("abstract-sockets",)),
-        ({"mounts": False}, PLAIN, ("tmp-quota", "private-proc")),
+        ({"mounts": False}, PLAIN, ("tmp-quota", "private-proc", "local-sockets")),
         ({"private_proc": False}, PLAIN, ("private-proc",)),
         ({"namespaces": ()}, PLAIN, ("pid-namespace",)),
         ({"namespaces": (), "landlock": 5}, EVERYTHING, ("pid-namespace", "signals")),

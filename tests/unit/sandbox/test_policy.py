@@ -51,7 +51,7 @@ FUNCTION = Function("f", "pkg/mod.Class.method", limits=Limits(processes=10))
         (BARE_ROOT, ("pid-namespace", "memory-cgroup", "process-cap")),
         (OLD, ("abstract-sockets",)),
         (NO_FILES, ("files", "abstract-sockets")),
-        (NO_MOUNTS, ("tmp-quota", "private-proc")),
+        (NO_MOUNTS, ("tmp-quota", "private-proc", "local-sockets")),
     ],
 )
 def test_walls_that_this_host_lacks_are_named(walls: Walls, missing: tuple[str, ...]) -> None:
