@@ -19,6 +19,7 @@ __all__ = [
     "IOCTL",
     "READ",
     "READ_DIR",
+    "SINCE_TRUNCATE",
     "TRUNCATE",
     "WRITE",
     "WRITE_FILE",
@@ -43,7 +44,8 @@ _MAKE_DEVICE = 1 << 6 | 1 << 11
 #: Directories, regular files, sockets, FIFOs, symbolic links.
 _MAKE = 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 12
 _REFER = 1 << 13  # ABI 2: link or rename into another directory.
-TRUNCATE = 1 << 14  # ABI 3.
+TRUNCATE = 1 << 14
+SINCE_TRUNCATE = 3  # The ABI that brought it.
 IOCTL = 1 << 15  # ABI 5: on devices.
 
 #: Everything that reading means, and running what is read.
@@ -105,7 +107,7 @@ def abi() -> int:
 def _rights(version: int) -> int:
     """Return every right on files that this version can withhold."""
     rights = (1 << 13) - 1
-    for since, right in ((2, _REFER), (3, TRUNCATE), (5, IOCTL)):
+    for since, right in ((2, _REFER), (SINCE_TRUNCATE, TRUNCATE), (5, IOCTL)):
         if version >= since:
             rights |= right
     return rights

@@ -169,9 +169,13 @@ def contain_zygote(policy: dict[str, Any]) -> None:
     _drop_zygotes_capabilities(policy)
     if policy["system_calls"]:
         system_call_filter.for_attempt()  # Made here once, for all that is forked from here.
-        has_own_network = "net" in policy["zygote_namespaces"]
         # Last: it forbids what the above is made of.
-        system_call_filter.for_zygote(policy["network"], has_own_network=has_own_network).load()
+        system_call_filter.for_zygote(
+            policy["network"],
+            has_own_network="net" in policy["zygote_namespaces"],
+            guards_truncation=0 < policy["landlock"] < landlock.SINCE_TRUNCATE
+            and not policy["mounts"],
+        ).load()
 
 
 def _check_reading(policy: dict[str, Any]) -> None:

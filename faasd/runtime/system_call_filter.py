@@ -22,6 +22,7 @@ __all__ = [
     "INET_NONE",
     "INET_NO_BIND",
     "INET_PORTS",
+    "TRUNCATION",
     "ZYGOTE",
     "Group",
     "for_attempt",
@@ -36,6 +37,10 @@ _KIND_OF_FILE = 0o170000
 _DEVICES = (0o020000, 0o060000)
 _SET_USER_ID = 0o4000
 _CREATES = 0o100 | 0o20000000  # O_CREAT, __O_TMPFILE; only then there is a mode.
+_TRUNCATES = 0o1000
+_ACCESS = 0o3
+#: To read, and the fourth mode, which is for neither and which the kernel yet lets truncate.
+_NOT_TO_WRITE = (0, 3)
 _FAST_OPEN = 0x20000000
 _UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
 _STREAM, _DATAGRAM = 1, 2
@@ -245,6 +250,20 @@ INET_NO_BIND: tuple[Group, ...] = (
 _NO_DATAGRAMS = Rule("socket", (_IS_INET, Test(1, (_DATAGRAM,), _TYPE_OF_SOCKET)))
 _NAME_PORT = 53
 
+TRUNCATION: tuple[Group, ...] = (
+    Group(
+        "Truncating what may only be read",
+        "Where Landlock is older than ABI 3 (Linux 6.2) and no read-only view can be mounted: such a Landlock lets "
+        "a file be emptied that was given to be read. What is open for writing can be truncated all the same.",
+        (
+            *_all("truncate"),
+            Rule("open", (_any_bit(1, _TRUNCATES), Test(1, _NOT_TO_WRITE, _ACCESS))),
+            Rule("openat", (_any_bit(2, _TRUNCATES), Test(2, _NOT_TO_WRITE, _ACCESS))),
+        ),
+        only="`open` and `openat` with O_TRUNC and not for writing",
+    ),
+)
+
 ATTEMPT: tuple[Group, ...] = (
     Group(
         "In an attempt, besides",
@@ -260,9 +279,16 @@ def rules_of(groups: Sequence[Group]) -> list[Rule]:
     return [rule for group in groups for rule in group.rules]
 
 
-def zygote_rules(network: Any, *, has_own_network: bool) -> list[Rule]:
-    """Return a zygote's rules. `network` is the policy's: true, false, or {"connect": [...], "bind": [...]}."""
+def zygote_rules(
+    network: Any, *, has_own_network: bool, guards_truncation: bool = False
+) -> list[Rule]:
+    """Return a zygote's rules. `network` is the policy's: true, false, or {"connect": [...], "bind": [...]}.
+
+    With `guards_truncation` they do what an old Landlock leaves undone.
+    """
     rules = rules_of(ZYGOTE)
+    if guards_truncation:
+        rules += rules_of(TRUNCATION)
     if network is False and not has_own_network:
         rules += rules_of(INET_NONE)
     elif isinstance(network, dict):
@@ -274,9 +300,13 @@ def zygote_rules(network: Any, *, has_own_network: bool) -> list[Rule]:
     return rules
 
 
-def for_zygote(network: Any, *, has_own_network: bool) -> seccomp.Filter:
+def for_zygote(
+    network: Any, *, has_own_network: bool, guards_truncation: bool = False
+) -> seccomp.Filter:
     """Return the filter for a zygote. Raises OSError."""
-    return _filter(zygote_rules(network, has_own_network=has_own_network))
+    return _filter(
+        zygote_rules(network, has_own_network=has_own_network, guards_truncation=guards_truncation)
+    )
 
 
 @lru_cache(maxsize=1)

@@ -95,6 +95,10 @@ async def _play(given: dict[str, Any]) -> list[dict[str, Any]]:
         pid_namespaces=given.get("pid_namespaces", True),
     )
     await sandboxes.start()
+    if "landlock_at_most" in given:  # As on a kernel that has an older one.
+        assert sandboxes._pool is not None
+        walls = (await sandboxes._pool.root(sys.executable)).walls
+        walls["landlock"] = min(walls["landlock"], given["landlock_at_most"])
     try:
         runs = []
         for number, step in enumerate(given["steps"]):

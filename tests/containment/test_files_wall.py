@@ -54,6 +54,8 @@ UNWRITABLE = {
     "the trigger's directory": "open('{world}/inbox/new', 'w')",
     "a truncation": "os.truncate('{world}/readable/file', 0)",
     "an opening that truncates": "open('{world}/readable/file', 'w')",
+    "an opening to read that truncates": "os.open('{world}/readable/file', os.O_RDONLY | os.O_TRUNC)",
+    "an opening for neither that truncates": "os.open('{world}/readable/file', os.O_ACCMODE | os.O_TRUNC)",
     "a removal": "os.remove('{world}/inbox/file')",
     "a directory elsewhere": "os.mkdir('{world}/elsewhere/new')",
     "a rename away": "os.rename('{world}/readable/file', '{world}/readable/other')",
@@ -71,9 +73,9 @@ def is_ordinary(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-def tried(codes: dict[str, str], is_ordinary: bool, *without: str) -> dict[str, Any]:
+def tried(codes: dict[str, str], is_ordinary: bool, *without: str, **more: Any) -> dict[str, Any]:
     with world(is_ordinary=is_ordinary) as made:
-        [found] = probe(made, [codes], is_ordinary=is_ordinary, without=without)
+        [found] = probe(made, [codes], is_ordinary=is_ordinary, without=without, **more)
     return found
 
 
@@ -113,6 +115,29 @@ def test_without_landlock_everything_can_be_read_and_without_both_it_can_be_writ
     found.pop("an attribute", None)  # Not every file system has them.
     assert {name: error for name, error in found.items() if error != "ok"} == {}
     assert set(tried(UNWRITABLE, is_ordinary, "landlock").values()) == {"EROFS"}
+
+
+TRUNCATIONS = {name: code for name, code in UNWRITABLE.items() if "truncat" in name}
+OPENED_FOR_WRITING = {
+    "an opening": "open('{world}/out/file', 'w').close()",
+    "ftruncate": "open('{world}/out/file', 'r+').truncate(0)",
+}
+
+
+@pytest.mark.parametrize("abi", [1, 2])
+def test_an_old_landlock_is_helped_out_where_it_knows_nothing_of_truncation(
+    is_ordinary: bool, abi: int
+) -> None:
+    """By the read-only view, or else by the system-call filter; with neither, files are emptied."""
+    old: dict[str, Any] = {"landlock_at_most": abi}
+    for without in ((), ("mounts",)):
+        found = tried(TRUNCATIONS | OPENED_FOR_WRITING, is_ordinary, *without, **old)
+        assert {found.pop(name) for name in OPENED_FOR_WRITING} == {"ok"}
+        assert set(found.values()) <= REFUSED, found
+    control = tried(TRUNCATIONS, is_ordinary, "mounts", "seccomp", **old)
+    plain = control.pop("an opening that truncates")  # Which is an opening for writing.
+    assert plain in REFUSED
+    assert set(control.values()) == {"ok"}
 
 
 OWN = {

@@ -44,6 +44,7 @@ def render_system_calls() -> str:
         *_sections(table.INET_NONE),
         *_sections(table.INET_PORTS),
         *_sections(table.INET_NO_BIND),
+        *_sections(table.TRUNCATION),
     ]
     return "\n".join([_HEAD, *sections]) + _TAIL
 

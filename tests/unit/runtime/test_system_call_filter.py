@@ -235,3 +235,28 @@ def test_no_network_is_no_socket_where_there_is_no_namespace_for_it() -> None:
     refused = {name for name in found if found[name] == REFUSED}
     assert refused == {"tcp", "tcp6", "udp", "mptcp", "sctp"}
     assert set(sockets_of(False, has_own_network=True).values()) == {ALLOWED}
+
+
+def test_truncation_is_guarded_where_landlock_does_not_and_writers_keep_it() -> None:
+    """What was opened for writing was looked at by Landlock already; the rest is refused, by every mode."""
+    guarded, plain = (
+        seccomp.assemble(
+            table.zygote_rules(True, has_own_network=False, guards_truncation=guards), X86
+        )
+        for guards in (True, False)
+    )
+    reading, writing, both, neither = range(4)
+    truncates, creates = 0o1000, 0o100
+    asked: dict[tuple[str, int, int, int], int] = {
+        ("truncate", 0, 0, 0): REFUSED,
+        ("open", 0, truncates | reading, 0): REFUSED,
+        ("openat", 0, 0, truncates | reading): REFUSED,
+        ("openat", 0, 0, truncates | neither): REFUSED,
+        ("openat", 0, 0, reading): ALLOWED,
+        ("openat", 0, 0, truncates | creates | writing): ALLOWED,
+        ("openat", 0, 0, truncates | both): ALLOWED,
+    }
+    for (call, *arguments), expected in asked.items():
+        number = NUMBERS[call][0] or 0
+        assert run(guarded, X86.audit, number, arguments) == expected, (call, arguments)
+        assert run(plain, X86.audit, number, arguments) == ALLOWED, (call, arguments)
