@@ -33,7 +33,7 @@ _ALL = (
         "tmp-quota",
         "Its private temporary directory holds tmp_size and no more.",
         False,
-        "The directory's size is looked at while the attempt runs, so a burst can go beyond it.",
+        "The directory's size is looked at every quarter of a second, and who is over it is ended; a burst can go beyond.",
     ),
     Wall(
         "private-proc",

@@ -14,6 +14,9 @@ from faasd.model.units import format_duration, format_size
 
 __all__ = ["Facts", "Verdict", "classify", "describe_status", "error_from", "status_from"]
 
+#: Why we end an attempt for what it did itself.
+_LIMITS = ("timeout", "cpu-time", "oom", "output-limit", "crashed", "tmp-size")
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -53,7 +56,7 @@ class Verdict:
 
 def classify(facts: Facts) -> Verdict:
     """Say how an attempt ended. What we decided comes first, then the kernel's word, then the sandbox's own."""
-    if facts.end_word not in (None, "timeout", "cpu-time", "oom", "output-limit", "crashed"):
+    if facts.end_word not in (None, *_LIMITS):
         return _failed(str(facts.end_word), "Stopped", _stop_message(str(facts.end_word)))
     if (
         facts.oom_kills
@@ -72,6 +75,8 @@ def classify(facts: Facts) -> Verdict:
         return _failed(
             "output-limit", "OutputLimit", f"printed far more than its output_limit of {limit}"
         )
+    if facts.end_word == "tmp-size":
+        return _failed("error", "TmpSizeExceeded", _tmp_size_message(facts))
     if facts.zygote_breach is not None and facts.status is None and facts.report is None:
         message = f"its zygote, which has run the function's module, broke the protocol: {facts.zygote_breach}"
         return _failed("crashed", "BrokenChannel", message)
@@ -131,6 +136,14 @@ def _cpu_time_message(facts: Facts) -> str:
     if facts.cpu_s > limit_s:
         message += f" ({facts.cpu_s:.2f} s, of all its processes)"
     return f"{message}; raise cpu_time if it needs more"
+
+
+def _tmp_size_message(facts: Facts) -> str:
+    size = format_size(facts.limits.tmp_size_bytes)
+    return (
+        f"its private temporary directory held more than its tmp_size of {size}, or more files than go with that; raise "
+        "`tmp_size` if it needs more"
+    )
 
 
 def _oom_message(facts: Facts) -> str:

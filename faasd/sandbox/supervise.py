@@ -31,6 +31,7 @@ from faasd.sandbox.masking import Masker
 from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
 from faasd.sandbox.missing_walls import names_of_missing_walls
 from faasd.sandbox.policy import Walls
+from faasd.sandbox.size_watch import SizeWatch
 from faasd.sandbox.zygote_process import Zygote
 
 __all__ = ["Supervision"]
@@ -38,7 +39,7 @@ __all__ = ["Supervision"]
 #: How long a kill may take before it is sent again; and the wait for a zygote's last word.
 _KILL_PATIENCE_S = 0.5
 _ENDED_PATIENCE_S = 2.0
-_HARD = frozenset({"oom", "output-limit", "crashed"})
+_HARD = frozenset({"oom", "output-limit", "crashed", "tmp-size"})
 #: Outcomes that something the kernel refused may have led to.
 _HINTED = frozenset({"error", "crashed", "init-error"})
 
@@ -84,6 +85,7 @@ class Supervision:
         self._pidfd = -1
         self._tree: WatchedTree | None = None
         self._cpu_watch: CpuWatch | None = None
+        self._size_watch: SizeWatch | None = None
         self.ended_by_itself = (
             False  # And not because we, or the kernel for want of memory, ended it.
         )
@@ -179,7 +181,9 @@ class Supervision:
             self._tree = WatchedTree(pid, limits.memory_bytes, lambda: self.end("oom"))
             if pid > 0:
                 self._memory_watch.add(self._tree)
-
+        if self._zygote.private_dir is not None:  # On disk, where nothing else bounds it.
+            size_bytes = limits.tmp_size_bytes
+            self._size_watch = SizeWatch(self._tmp_dir, size_bytes, lambda: self.end("tmp-size"))
         if limits.cpu_time_s is not None:
             self._cpu_watch = CpuWatch(limits.cpu_time_s, self._cpu_s, lambda: self.end("cpu-time"))
 
@@ -304,8 +308,9 @@ class Supervision:
 
     async def _close(self) -> None:
         """Let go of everything; when we were interrupted, the tree goes first."""
-        if self._cpu_watch is not None:
-            self._cpu_watch.stop()
+        for watch in (self._cpu_watch, self._size_watch):
+            if watch is not None:
+                watch.stop()
         if self._pidfd >= 0:
             if not self._gone.done():
                 await self._kill_until_gone()

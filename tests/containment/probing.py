@@ -64,9 +64,10 @@ def probe(
     without: tuple[str, ...] = (),
     at_once: bool = False,
     functions: int = 1,
+    expected: str = "ok",
     **more: Any,
-) -> list[dict[str, Any]]:
-    """Run each step as an attempt, in turn or at once, of one function or of several; returns what each found.
+) -> list[Any]:
+    """Run each step as an attempt, in turn or at once, of one function or of several; returns what each found, or its error.
 
     In the code, `{world}` is the world's directory and `{daemon}` the pid of who plays the daemon.
     """
@@ -81,8 +82,8 @@ def probe(
     assert done.returncode == 0, done.stderr.decode()
     found = json.loads(done.stdout)
     for one in found:
-        assert one["word"] == "ok", one
-    return [one["result"] for one in found]
+        assert one["word"] == expected, one
+    return [one["result"] if expected == "ok" else one["error"] for one in found]
 
 
 async def _play(given: dict[str, Any]) -> list[dict[str, Any]]:

@@ -161,6 +161,18 @@ async def test_only_the_ports_in_the_list_are_listened_on(bench: Bench) -> None:
     assert json.loads(outcome.result_json or "[]") == ["ok", "EACCES"]
 
 
+async def test_nothing_listens_where_the_kernel_chooses_the_port(bench: Bench) -> None:
+    """`listen` on what was never bound goes by the rules for ports. The control is a function with all of the network."""
+    listed = Permissions(network=Ports(connect=(9,)))
+    found = [
+        await bench.run("networking:listen_unbound", permissions=permissions)
+        for permissions in (listed, Permissions())
+    ]
+    if "network" in found[0].degraded:
+        pytest.skip("this host's Landlock does not know ports (it needs Linux 6.7)")
+    assert [one.result_json for one in found] == ['["EACCES","EACCES"]', '["ok","ok"]']
+
+
 def test_the_same_holds_for_an_ordinary_user(outside: dict[str, Any]) -> None:
     """In a namespace, without one, and with neither wall."""
     expected = [

@@ -46,7 +46,7 @@ def test_it_is_tmp_and_what_python_and_the_shell_take_for_it(is_ordinary: bool) 
 
 
 def test_its_size_is_tmp_size_together_with_shared_memory(is_ordinary: bool) -> None:
-    """ENOSPC is what programs know how to handle; without the mount there is no such bound."""
+    """ENOSPC is what programs know how to handle; without the mount it is looked at now and then."""
     steps = [
         {
             "tmp": FILL.replace("{path}", "/tmp/a"),
@@ -60,8 +60,30 @@ def test_its_size_is_tmp_size_together_with_shared_memory(is_ordinary: bool) -> 
         {"tmp": "ENOSPC", "then shm": "ENOSPC"}, {"shm": "ENOSPC"}, {"many": "ENOSPC"},
     ]  # fmt: skip
     on_disk = FILL.replace("'{path}'", "os.environ['TMPDIR'] + '/a'")
-    [control] = played([{"tmp": on_disk}], is_ordinary, limits=limits, without=("mounts",))
+    enough = {"tmp_size_bytes": 8 * MIB}
+    [control] = played([{"tmp": on_disk}], is_ordinary, limits=enough, without=("mounts",))
     assert control == {"tmp": "ok"}
+
+
+OVER_ON_DISK = {
+    "bytes": "open(t + '/a', 'wb').write(b'x' * 3 * 2**20)",
+    "in a directory": "os.mkdir(t + '/d'); open(t + '/d/a', 'wb').write(b'x' * 3 * 2**20)",
+    "files": "for n in range(1100): open(t + f'/{n}', 'w').close()",
+    "depth": "os.chdir(t)\nfor n in range(900): os.mkdir('d'); os.chdir('d')\nopen('a', 'wb').write(b'x' * 3 * 2**20)",
+    "breadth": "for n in range(80): os.mkdir(t + '/e'); os.mkdir(t + '/d'); t += '/d'",
+}
+
+
+@pytest.mark.parametrize("code", OVER_ON_DISK.values(), ids=list(OVER_ON_DISK))
+def test_without_the_mount_who_goes_over_it_is_ended(is_ordinary: bool, code: str) -> None:
+    """It would run for half a minute. The control is the test above: who stays below is let be."""
+    step = {"go over": f"t = os.environ['TMPDIR']\n{code}\ntime.sleep(25)"}
+    with world(is_ordinary=is_ordinary) as made:
+        [found] = probe(
+            made, [step], is_ordinary=is_ordinary, without=("mounts",),
+            limits={"tmp_size_bytes": 2 * MIB}, expected="error",
+        )  # fmt: skip
+    assert "tmp_size of 2MiB" in found, found
 
 
 @pytest.mark.parametrize("without", [(), ("mounts",)], ids=["all", "no-mounts"])

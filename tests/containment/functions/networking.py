@@ -73,5 +73,16 @@ def listen(event, context):
     return [_said(lambda port=port: _listen(port)) for port in event]
 
 
+def _listen_unbound(family):
+    with socket.socket(family) as server:
+        server.listen()
+
+
+def listen_unbound(event, context):
+    """Listen without having bound; returns what IPv4 and IPv6 were answered."""
+    families = (socket.AF_INET, socket.AF_INET6)
+    return [_said(lambda family=family: _listen_unbound(family)) for family in families]
+
+
 def network_namespace(event, context):
     return os.stat("/proc/self/ns/net").st_ino
