@@ -65,6 +65,7 @@ def probe(
     at_once: bool = False,
     functions: int = 1,
     expected: str = "ok",
+    tells: str = "error",
     **more: Any,
 ) -> list[Any]:
     """Run each step as an attempt, in turn or at once, of one function or of several; returns what each found, or its error.
@@ -83,7 +84,7 @@ def probe(
     found = json.loads(done.stdout)
     for one in found:
         assert one["word"] == expected, one
-    return [one["result"] if expected == "ok" else one["error"] for one in found]
+    return [one["result"] if expected == "ok" else one[tells] for one in found]
 
 
 async def _play(given: dict[str, Any]) -> list[dict[str, Any]]:
@@ -129,6 +130,7 @@ async def _play(given: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "word": one.word,
             "error": one.error.message if one.error else None,
+            "hint": one.error.hint if one.error else None,
             "result": json.loads(one.result_json or "null"),
         }
         for one in outcomes

@@ -69,6 +69,21 @@ def test_a_socket_that_it_was_not_given_is_not_there(place: Path, is_ordinary: b
     assert _tried(place, is_ordinary, without=("mounts",)) == [{"connect": "ok"}]
 
 
+def test_the_hint_names_the_setting(place: Path, is_ordinary: bool) -> None:
+    """Where the host's is not in sight. The control: with that setting the same code connects, as the next test shows."""
+    path = str(place / "socket")
+    # In the line itself: the error of a connect names no path.
+    with world(is_ordinary=is_ordinary) as made:
+        (made.root / "code" / "probes.py").write_text(
+            f"import socket\ndef try_all(event, context):\n    socket.socket(socket.AF_UNIX).connect({path!r})\n"
+        )
+        [hint] = probe(made, [{}], is_ordinary=is_ordinary, expected="error", tells="hint")
+    assert hint is not None
+    wanted = path if str(place).startswith("/run/") else "/run/…"
+    assert f'"{wanted}"]' in hint
+    assert "local-sockets" in hint
+
+
 def test_one_that_it_was_given_answers(place: Path, is_ordinary: bool) -> None:
     """`read` is enough: to connect is no writing."""
     assert _tried(place, is_ordinary, read=[str(place)]) == [{"connect": "ok"}]

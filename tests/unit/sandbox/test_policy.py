@@ -10,6 +10,7 @@ import pytest
 from faasd.model.function import Function
 from faasd.model.limits import Limits
 from faasd.model.permissions import Permissions, Ports
+from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.identity import Identity
 from faasd.sandbox.missing_walls import names_of_missing_walls
 from faasd.sandbox.policy import (
@@ -176,3 +177,12 @@ def test_only_a_function_without_network_gets_a_network_namespace() -> None:
         assert zygote_policy(function, NO_MOUNTS, {})["zygote_namespaces"] == names
         without = replace(NO_MOUNTS, network_namespace=False)
         assert zygote_policy(function, without, {})["zygote_namespaces"] == []
+
+
+def test_a_zygote_has_no_more_slots_than_it_can_bear() -> None:
+    """Each is a copy of all the host's mounts, and the daemon may have ten thousand."""
+    made = [
+        zygote_policy(FUNCTION, FULL, {}, Premises(slots=slots))["slots"]
+        for slots in (3, 64, 10_000)
+    ]
+    assert made == [3, 64, 64]
