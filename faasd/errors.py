@@ -17,6 +17,7 @@ FaasdError
 │   └── StoreFull         disk full or file too large; nothing was written
 ├── SandboxError          ours, not the handler's: outcome `sandbox-failed`
 │   ├── FunctionRefused   a wall that the function is promised cannot be built on this host
+│   ├── NoRoomOnDisk      a full disk has no place for it; an attempt waits until there is one
 │   ├── SecretError       a secret that a function names cannot be handed over
 │   └── ZygoteInitFailed  theirs: the handler's module could not be imported
 ├── SecretNotGiven        a handler asked for a secret that its function does not name
@@ -35,6 +36,7 @@ __all__ = [
     "FunctionRefused",
     "InvalidSetting",
     "LeaseLost",
+    "NoRoomOnDisk",
     "NotAccepting",
     "NotFound",
     "PayloadTooLarge",
@@ -118,6 +120,10 @@ class StoreFull(StoreError):
 
 class SandboxError(FaasdError):
     """A sandbox could not be made or kept; faasd's fault or the host's, never the handler's."""
+
+
+class NoRoomOnDisk(SandboxError):
+    """What a sandbox needs cannot be made because a disk is full: a matter of waiting, and of no attempt."""
 
 
 class SecretError(SandboxError):

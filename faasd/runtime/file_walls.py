@@ -6,6 +6,7 @@ attempts. A handler's process adds a second one, the same but for its own privat
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -170,12 +171,17 @@ class FileWalls:
 
 
 def _make_missing(paths: list[str]) -> None:
-    """Make directories that the function may write and that do not exist: it could not do so itself."""
+    """Make directories that the function may write and that do not exist: it could not do so itself.
+
+    Raises OSError on a full disk: the walls name what is there, so for this zygote's life it would be missing.
+    """
     for path in paths:
         try:
             os.mkdir(path, 0o755)
-        except OSError:
-            pass  # It is there, and may be a file; or the function will hear of it.
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # It is there, and may be a file; or the function will hear of it.
 
 
 def _allow_proc_of_host(ruleset: landlock.Ruleset) -> None:

@@ -2,12 +2,13 @@
 
 Frames from the daemon: {"op": "attempt", "id", "policy"} with [channel, stdout, stderr, status, cgroups …]; {"op": "kill", "id"}.
 Frames to it: {"op": "ready", "init_s", "memory_bytes"} or {"op": "init-error", "error"} once, {"op": "failed",
-"message", "where"} when we are to blame; {"op": "forked", "id"} with a pidfd; {"op": "fork-failed", "id", "message"}; {"op": "ended", "id", "cpu_s",
+"message", "where", "is_disk_full"} when we are to blame; {"op": "forked", "id"} with a pidfd; {"op": "fork-failed", "id", "message"}; {"op": "ended", "id", "cpu_s",
 "memory_bytes"} after the sandbox is reaped and, where there are no PID namespaces, all that it left is gone.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -27,6 +28,7 @@ from faasd.runtime.slots import Slots
 __all__ = ["Zygote", "receive_with_fds", "run"]
 
 _NAME = "faasd-zygote"
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run(
@@ -46,8 +48,11 @@ def run(
         pass  # The daemon has let go of us.
     except Exception as error:  # noqa: BLE001 - our own fault or the host's: a wall could not be built.
         where = traceback.format_exc(limit=-3)[-4096:]
+        message = f"{type(error).__name__}: {error}"
+        is_disk_full = isinstance(error, OSError) and error.errno in _DISK_FULL
         _send_last(
-            control, {"op": "failed", "message": f"{type(error).__name__}: {error}", "where": where}
+            control,
+            {"op": "failed", "message": message, "where": where, "is_disk_full": is_disk_full},
         )
     finally:
         os._exit(code)

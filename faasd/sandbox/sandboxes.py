@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import itertools
 import os
@@ -17,15 +16,14 @@ from typing import Any
 
 from faasd import secret_files
 from faasd.clock import Clock
-from faasd.errors import SandboxError, ZygoteInitFailed
+from faasd.errors import NoRoomOnDisk, SandboxError, ZygoteInitFailed
 from faasd.interfaces import AttemptServices
 from faasd.linux import proc_tree
-from faasd.logs import get_logger
 from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.function import Function
 from faasd.model.outcome import ErrorRecord, Outcome, Usage
 from faasd.model.walls import MissingWall
-from faasd.sandbox import leftovers, policy
+from faasd.sandbox import full_disk, leftovers, policy
 from faasd.sandbox.cgroup_slot import CgroupSlots, find_cgroups
 from faasd.sandbox.failures import failures_in_report
 from faasd.sandbox.file_rules import Premises
@@ -38,9 +36,6 @@ from faasd.sandbox.zygote_pool import ZygoteLease, ZygotePool
 
 __all__ = ["ProcessSandboxes"]
 
-_log = get_logger("sandbox")
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-_SPACE_RETRY_S = 1.0
 #: How long the start of the daemon waits for the walls of other interpreters.
 _ASK_TIMEOUT_S = 5.0
 
@@ -228,7 +223,7 @@ class ProcessSandboxes:
         with lease as zygote:
             async with zygote.room.taken(stop) as has_place:
                 if not has_place or self._is_stopping:
-                    outcome = _not_begun(stop)
+                    outcome = _not_begun(stop, "before its zygote had room for it")
                 else:
                     outcome = await self._in_sandbox(attempt, services, stop, lease)
         return _with_init_s(outcome, zygote.init_s) if lease.is_cold else outcome
@@ -240,7 +235,22 @@ class ProcessSandboxes:
         services: AttemptServices,
         stop: asyncio.Future[str],
     ) -> ZygoteLease | Outcome:
-        """Wait for the zygote; returns how the attempt ended if it was stopped before."""
+        """Wait for the zygote, and with a full disk for room; returns how the attempt ended if it was stopped before."""
+        while True:
+            try:
+                return await self._zygote_once(pool, attempt, services, stop)
+            except NoRoomOnDisk as error:
+                await full_disk.wait_for_room(stop, attempt.function.name, error)
+            if stop.done() or self._is_stopping:
+                return _not_begun(stop, "while its disk was full")
+
+    async def _zygote_once(
+        self,
+        pool: ZygotePool,
+        attempt: Attempt,
+        services: AttemptServices,
+        stop: asyncio.Future[str],
+    ) -> ZygoteLease | Outcome:
         starting = asyncio.ensure_future(pool.zygote(attempt.function))
         waited: set[asyncio.Future[Any]] = {starting, stop}
         try:
@@ -250,10 +260,7 @@ class ProcessSandboxes:
             raise
         if not starting.done():
             starting.cancel()
-            word = "cancelled" if stop.cancelled() else stop.result()
-            return Outcome(
-                word, error=ErrorRecord("Stopped", f"{word} before its zygote was ready")
-            )
+            return _not_begun(stop, "before its zygote was ready")
         try:
             return await starting
         finally:
@@ -302,27 +309,18 @@ class ProcessSandboxes:
     async def _take_workspace(
         self, attempt: Attempt, stop: asyncio.Future[str], lease: ZygoteLease
     ) -> Workspace | Outcome:
-        """Take an attempt's place; with a full disk, wait for room. An outcome when it is stopped.
-
-        Waiting, and not failing: every event of a long queue would fail, and again, until it is a dead
-        letter. So the attempts that have a slot keep it, and the rest of the queue stays as it is.
-        """
+        """Take an attempt's place; with a full disk, wait for room. An outcome when it is stopped."""
         while True:
             try:
                 private_dir, identity = lease.zygote.private_dir, lease.walls.identity
                 limits = attempt.function.limits
                 return self._the_workspaces().take(limits, private_dir, identity)
             except OSError as error:
-                if error.errno not in _NO_SPACE:
+                if not full_disk.is_full(error):
                     raise
-                name = attempt.function.name
-                _log.warning("attempt_delayed", function=name, error=str(error))
-            await asyncio.wait({stop}, timeout=_SPACE_RETRY_S)
+                await full_disk.wait_for_room(stop, attempt.function.name, error)
             if stop.done() or self._is_stopping:
-                word = stop.result() if stop.done() and not stop.cancelled() else "drained"
-                return Outcome(
-                    word, error=ErrorRecord("Stopped", f"{word} while its disk was full")
-                )
+                return _not_begun(stop, "while its disk was full")
 
     def _the_workspaces(self) -> Workspaces:
         assert self._workspaces is not None, "start() comes first"
@@ -361,9 +359,9 @@ def _memory_of(pids: dict[str, int]) -> dict[str, int]:
     return {attempt_id: proc_tree.memory_bytes(trees[pid]) for attempt_id, pid in pids.items()}
 
 
-def _not_begun(stop: asyncio.Future[str]) -> Outcome:
+def _not_begun(stop: asyncio.Future[str], when: str) -> Outcome:
     word = "drained" if not stop.done() else "cancelled" if stop.cancelled() else stop.result()
-    return Outcome(word, error=ErrorRecord("Stopped", f"{word} before its zygote had room for it"))
+    return Outcome(word, error=ErrorRecord("Stopped", f"{word} {when}"))
 
 
 def _as_record(error: dict[str, object]) -> dict[str, object]:

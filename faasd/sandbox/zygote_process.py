@@ -214,6 +214,7 @@ class Zygote:
         self.active = 0
         self.last_used = 0.0
         self.is_retired = False
+        self.lacks_room = False  # It says that a disk was full.
         self._forks: dict[int, asyncio.Future[int]] = {}
         self._ends: dict[int, asyncio.Future[dict[str, Any] | None]] = {}
         self._loop = loop
@@ -291,6 +292,7 @@ class Zygote:
         elif op == "failed":
             message = str(frame["message"])[:_MESSAGE_CHARS_MAX]
             if not self.ready.done():
+                self.lacks_room = frame.get("is_disk_full") is True
                 self.ready.set_exception(SandboxError(f"cannot make a zygote: {message}"))
                 self.ready.exception()
         elif op == "forked" and number in self._forks:

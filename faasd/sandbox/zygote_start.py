@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from faasd.clock import Clock
-from faasd.errors import SandboxError, ZygoteInitFailed
+from faasd.errors import NoRoomOnDisk, SandboxError, ZygoteInitFailed
 from faasd.linux import process
 from faasd.model.attempt import OutputLine
 from faasd.model.function import Function
 from faasd.model.units import format_duration, format_size
 from faasd.sandbox.cgroup_slot import CgroupSlot
+from faasd.sandbox.full_disk import cannot_make
 from faasd.sandbox.identity import Identity, open_way_to
 from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
 from faasd.sandbox.output import Output
@@ -83,7 +84,7 @@ class ZygoteStart:
         try:
             os.makedirs(self.policy["private_dir"], 0o711, exist_ok=True)
         except OSError as error:
-            raise SandboxError(f"cannot make {self.policy['private_dir']}: {error}") from error
+            raise cannot_make(self.policy["private_dir"], error) from error
         if self.identity is not None:
             open_way_to(self.policy["private_dir"], self.identity)
 
@@ -157,7 +158,7 @@ class ZygoteStart:
             )
         refusal = zygote.ready.exception() if zygote.ready.done() else None
         if refusal is not None and str(refusal).startswith("cannot make"):
-            return SandboxError(str(refusal))
+            return self._refusal(zygote, str(refusal))
         if error:
             message = f"cannot import {what}: {error['type']}: {error['message']}"
             return ZygoteInitFailed(message, error)
@@ -167,6 +168,16 @@ class ZygoteStart:
                 "InitTimeout", f"importing {what} did not finish within its init_timeout of {limit}"
             )
         return _failure("InitCrashed", f"importing {what} ended its process: {how}")
+
+    def _refusal(self, zygote: Zygote, message: str) -> SandboxError:
+        """Return why it could not be built.
+
+        That a disk is full, its module may have said as well; so it is waited for only where something is missing.
+        """
+        makes = self.policy["files"]["write"]
+        if zygote.lacks_room and not all(map(os.path.exists, makes)):
+            return NoRoomOnDisk(message)
+        return SandboxError(message)
 
 
 def _failure(kind: str, message: str, outcome: str = "init-error") -> ZygoteInitFailed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
@@ -13,7 +12,6 @@ import pytest
 from faasd.model.outcome import Outcome
 from tests.containment.bench import Bench, groups_below
 from tests.containment.conftest import a_bench
-from tests.daemon.harness import tmpfs
 
 HANDLERS = """
 import os, socket
@@ -134,30 +132,3 @@ async def test_limits_that_a_handler_changed_are_set_again(using: Bench) -> None
     Path(group, "memory.limit_in_bytes").write_text(str(2**30))
     assert slot.renew()
     assert (await using.run("places:peak", 90 * 2**20, **limits)).word == "oom"
-
-
-async def test_an_attempt_that_has_no_room_on_disk_waits_for_it(using: Bench) -> None:
-    """A whole queue would otherwise end as dead letters; a stop ends the waiting, and freed space too."""
-    workspaces = using.sandboxes._workspaces
-    assert workspaces is not None
-    assert (await using.run("places:make_and_remove")).word == "ok"
-    with tmpfs(Path(workspaces._tmp_root), "1m,nr_inodes=2") as unmount:
-        os.mkdir(_private_dir(using), 0o711)  # The last inode.
-        stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        stopped = asyncio.create_task(using.run("places:make_and_remove", stop=stop))
-        waiting = asyncio.create_task(using.run("places:make_and_remove"))
-        done, _ = await asyncio.wait({stopped, waiting}, timeout=0.2)
-        assert not done, [one.result() for one in done]
-        stop.set_result("cancelled")
-        assert (await stopped).word == "cancelled"
-        unmount()
-        assert (await waiting).word == "ok"
-
-
-def _private_dir(bench: Bench) -> str:
-    pool = bench.sandboxes._pool
-    assert pool is not None
-    [entry] = pool._entries.values()
-    private_dir = entry.task.result().private_dir
-    assert private_dir is not None
-    return private_dir

@@ -84,6 +84,11 @@ def _fork_and_go_on():
         os.setsid()
 
 
+def _full_disk():
+    _send({"op": "failed", "message": "no room", "where": "", "is_disk_full": True})
+    os._exit(1)
+
+
 def _half_a_frame():
     socket.socket(fileno=os.dup(CONTROL)).send(b"\0\0\0\x30{")
     time.sleep(3600)
@@ -123,6 +128,7 @@ ATTACKS = {
     "pidfd-of-itself": lambda: _answer_first(lambda: [os.pidfd_open(os.getpid())]),
     "no-pidfd": lambda: _answer_first(lambda: [os.open("/dev/null", os.O_RDONLY)]),
     "kill-parent": lambda: os.kill(os.getppid(), signal.SIGKILL) if os.getppid() else None,
+    "full-disk": _full_disk,
     "exit": lambda: os._exit(0),
 }
 
