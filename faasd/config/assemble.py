@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faasd.config.command_code import code_paths
 from faasd.config.layers import Draft, Merged, merge
 from faasd.config.trigger_values import CheckPattern, CheckSchedule, Triggers, read_triggers
 from faasd.model.declaration import Problem
@@ -55,12 +56,14 @@ def assemble(draft: Draft, code_dir: str, around: Surroundings) -> Assembled:
         check_pattern=around.check_pattern,
     )
     problems += triggers.problems
+    command = _command(merged, around, problems)
     function = Function(
         name=draft.name,
         handler=draft.declared.handler if draft.declared else merged["handler"],
-        command=_command(merged, around, problems),
+        command=command,
         python=_python(merged, around, problems),
         code_dir=code_dir,
+        code_paths=code_paths(command, around.base_dir) if command else None,
         limits=Limits(**_fields(Limits, merged.values)),
         permissions=_permissions(merged, around.base_dir),
         retry=_retry(merged, problems),
