@@ -19,10 +19,16 @@ def code_paths(command: Sequence[str], base_dir: Path) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for word in command:
         path = Path(os.path.normpath(base_dir / word))
-        # Not Path.exists, which raises for what cannot be a path at all.
-        if not word or not path.is_relative_to(base_dir) or not os.path.exists(path):
+        if not word or not path.is_relative_to(base_dir) or not _exists(path):
             continue
         parts = path.relative_to(base_dir).parts
         is_right_beside = not parts or (len(parts) == 1 and path.is_file())
         found[str(base_dir if is_right_beside else base_dir / parts[0])] = None
     return (str(base_dir),) if str(base_dir) in found else tuple(found)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False  # A word that is too long to be a path, say.
