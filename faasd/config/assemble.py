@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from faasd.model.permissions import Permissions
 from faasd.model.retry import RetryPolicy
 from faasd.model.units import format_duration
 
-__all__ = ["Assembled", "Surroundings", "assemble", "find_program"]
+__all__ = ["Assembled", "Surroundings", "absolute_paths", "assemble", "find_program"]
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,13 @@ def assemble(draft: Draft, code_dir: str, around: Surroundings) -> Assembled:
 def _permissions(merged: Merged, base_dir: Path) -> Permissions:
     values = _fields(Permissions, merged.values)
     for name in ("read", "write"):
-        paths = (base_dir / Path(path).expanduser() for path in values[name])
-        values[name] = tuple(os.path.normpath(path) for path in paths)
+        values[name] = absolute_paths(values[name], base_dir)
     return Permissions(**values)
+
+
+def absolute_paths(written: Sequence[str], base_dir: Path) -> tuple[str, ...]:
+    """Return the paths that people wrote, relative to the configuration file or to a home."""
+    return tuple(os.path.normpath(base_dir / Path(path).expanduser()) for path in written)
 
 
 def find_program(written: str, base_dir: Path) -> tuple[str, str | None]:
