@@ -15,6 +15,7 @@ from typing import Any
 
 from faasd import declare
 from faasd.model.suggest import did_you_mean
+from faasd.runtime import left_open
 
 __all__ = ["examine"]
 
@@ -27,6 +28,7 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
     """Import one module and describe it. Never raises."""
     name, code_dir, timeout_s = request["module"], request["code_dir"], request["timeout_s"]
     own_path = list(sys.path)
+    ours = left_open.descriptors()
     if code_dir:
         sys.path.insert(0, code_dir)
 
@@ -51,13 +53,21 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
             described = _describe(declaration, problems)
             if described is not None:
                 functions.append(described)
-    problems.extend(_thread_warnings())
+    if not _tidies_up():
+        texts = left_open.warnings(ours, code_dir)
+        problems.extend({"message": text, "warning": True} for text in texts)
     return {
         "file": getattr(module, "__file__", None),
         "functions": functions,
         "attributes": {path: _handler_fault(module, path) for path in request["attributes"]},
         "problems": problems,
     }
+
+
+def _tidies_up() -> bool:
+    """Whether the module has hooks that run before a zygote forks: what is open now may be closed by then."""
+    registry = sys.modules.get("snapshot_restore_py")
+    return registry is not None and bool(registry.get_before_snapshot())
 
 
 def _belongs(declaration: declare.Declaration, name: str) -> bool:
@@ -189,23 +199,6 @@ def _call_fault(found: Any, path: str) -> str | None:
     except TypeError:
         return f"{path}{signature} cannot be called as handler(event, context)"
     return None
-
-
-def _thread_warnings() -> list[dict[str, Any]]:
-    threading = sys.modules.get("threading")
-    if threading is None:  # Nothing has started one.
-        return []
-    names = [
-        thread.name for thread in threading.enumerate() if thread is not threading.main_thread()
-    ]
-    if not names:
-        return []
-    text = ", ".join(sorted(names)[:10])
-    message = (
-        f"started {len(names)} thread{'s' if len(names) > 1 else ''} while it was imported ({text}); "
-        "threads do not survive the fork of a sandbox, so start them in the handler"
-    )
-    return [{"message": message, "warning": True}]
 
 
 def _import_problem(error: BaseException, request: dict[str, Any]) -> dict[str, Any]:
