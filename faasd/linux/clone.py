@@ -1,7 +1,7 @@
 """clone3(2): a fork that can open namespaces, hand back a pidfd and start inside a cgroup.
 
 Only for single-threaded callers. Python's own fork bookkeeping is run around the system call, so the
-child is a sound interpreter; what glibc does around fork is not, which nothing here depends on.
+child is a sound interpreter; what glibc does around fork is not: see `end_library_threads`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ import platform
 import signal
 import sys
 
-__all__ = ["NEWIPC", "NEWNET", "NEWNS", "NEWPID", "NEWUSER", "NEWUTS", "fork"]
+__all__ = [
+    "NEWIPC",
+    "NEWNET",
+    "NEWNS",
+    "NEWPID",
+    "NEWUSER",
+    "NEWUTS",
+    "end_library_threads",
+    "fork",
+]
 
 NEWNS = 0x00020000
 NEWUTS = 0x04000000
@@ -77,6 +86,21 @@ def fork(
     if error in (errno.ENOSYS, errno.EPERM) and not flags:
         return _plain_fork(cgroup_fd)
     raise OSError(error, f"clone3: {os.strerror(error)}")
+
+
+def end_library_threads() -> None:
+    """Have C libraries end the threads that they keep, as they do for fork(2) and are not asked to for clone3(2).
+
+    OpenBLAS, for one, starts some as soon as numpy is imported. It would wait for them in every process that a
+    clone forks in turn, where they do not exist. Ended, they are started again by whoever computes.
+    """
+    if len(os.listdir("/proc/self/task")) == 1:
+        return
+    pid = _libc.fork()
+    if pid == 0:
+        os._exit(0)  # At once: without Python's bookkeeping, this is no sound interpreter.
+    if pid > 0:
+        os.waitpid(pid, 0)
 
 
 def _plain_fork(cgroup_fd: int | None) -> tuple[int, int]:

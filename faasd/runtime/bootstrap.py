@@ -38,6 +38,22 @@ class _FaasdFinder:
         )
 
 
+class _RegistryFinder:
+    """Finds `snapshot_restore_py` where nobody else does: after all that is installed or stands beside the code."""
+
+    @staticmethod
+    def find_spec(
+        name: str,
+        path: Optional[Sequence[str]] = None,  # noqa: UP045, ARG004 - evaluated by Python 3.9.
+        target: Optional[ModuleType] = None,  # noqa: UP045, ARG004
+    ) -> Optional[ModuleSpec]:  # noqa: UP045
+        """Answer for that one name."""
+        if name != "snapshot_restore_py":
+            return None
+        file = os.path.join(_PACKAGE_DIR, "runtime", "snapshot_registry.py")
+        return importlib.util.spec_from_file_location(name, file)
+
+
 def main() -> None:
     """Run the part of `faasd.runtime` that the first argument names, with the rest as its arguments."""
     # One a little older would fail only later, at what it lacks.
@@ -45,6 +61,7 @@ def main() -> None:
         found = ".".join(map(str, sys.version_info[:3]))
         sys.exit(f"functions need CPython 3.9 or newer, and {sys.executable} is {found}")
     sys.meta_path.insert(0, _FaasdFinder)
+    sys.meta_path.append(_RegistryFinder)
     part = sys.argv[1]
     if part not in ("root_zygote", "discover"):
         sys.exit(f"bootstrap: no part {part!r}")

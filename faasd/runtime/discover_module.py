@@ -15,6 +15,7 @@ from typing import Any
 
 from faasd import declare
 from faasd.model.suggest import did_you_mean
+from faasd.runtime import left_open
 
 __all__ = ["examine"]
 
@@ -27,6 +28,7 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
     """Import one module and describe it. Never raises."""
     name, code_dir, timeout_s = request["module"], request["code_dir"], request["timeout_s"]
     own_path = list(sys.path)
+    ours = left_open.descriptors()
     if code_dir:
         sys.path.insert(0, code_dir)
 
@@ -41,7 +43,7 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
     except BaseException as error:  # noqa: BLE001 - Whatever the module raises is the answer.
         signal.setitimer(signal.ITIMER_REAL, 0)
         sys.path[:] = own_path
-        return {"problems": [_import_problem(error, code_dir, timeout_s)]}
+        return {"problems": [_import_problem(error, request)]}
     # What is imported from here on is the standard library's, whatever stands beside the module.
     sys.path[:] = own_path
     problems: list[dict[str, Any]] = []
@@ -51,13 +53,21 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
             described = _describe(declaration, problems)
             if described is not None:
                 functions.append(described)
-    problems.extend(_thread_warnings())
+    if not _tidies_up():
+        texts = left_open.warnings(ours, code_dir)
+        problems.extend({"message": text, "warning": True} for text in texts)
     return {
         "file": getattr(module, "__file__", None),
         "functions": functions,
         "attributes": {path: _handler_fault(module, path) for path in request["attributes"]},
         "problems": problems,
     }
+
+
+def _tidies_up() -> bool:
+    """Whether the module has hooks that run before a zygote forks: what is open now may be closed by then."""
+    registry = sys.modules.get("snapshot_restore_py")
+    return registry is not None and bool(registry.get_before_snapshot())
 
 
 def _belongs(declaration: declare.Declaration, name: str) -> bool:
@@ -191,25 +201,9 @@ def _call_fault(found: Any, path: str) -> str | None:
     return None
 
 
-def _thread_warnings() -> list[dict[str, Any]]:
-    threading = sys.modules.get("threading")
-    if threading is None:  # Nothing has started one.
-        return []
-    names = [
-        thread.name for thread in threading.enumerate() if thread is not threading.main_thread()
-    ]
-    if not names:
-        return []
-    text = ", ".join(sorted(names)[:10])
-    message = (
-        f"started {len(names)} thread{'s' if len(names) > 1 else ''} while it was imported ({text}); "
-        "threads do not survive the fork of a sandbox, so start them in the handler"
-    )
-    return [{"message": message, "warning": True}]
-
-
-def _import_problem(error: BaseException, code_dir: str, timeout_s: float) -> dict[str, Any]:
+def _import_problem(error: BaseException, request: dict[str, Any]) -> dict[str, Any]:
     """Describe why the import failed, at the line of the user's own code that is nearest to it."""
+    code_dir = request["code_dir"]
     if isinstance(error, SyntaxError) and error.filename:
         return {
             "message": f"cannot be imported: {type(error).__name__}: {error.msg}",
@@ -224,16 +218,16 @@ def _import_problem(error: BaseException, code_dir: str, timeout_s: float) -> di
     own = [frame for frame in frames if code_dir and frame.filename.startswith(code_dir + os.sep)]
     near = own or frames
     return {
-        "message": _import_message(error, timeout_s),
+        "message": _import_message(error, request),
         "file": near[-1].filename if near else None,
         "line": near[-1].lineno if near else None,
         "frames": [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames[-20:]],
     }
 
 
-def _import_message(error: BaseException, timeout_s: float) -> str:
+def _import_message(error: BaseException, request: dict[str, Any]) -> str:
     if isinstance(error, _TimeIsUp):
-        return f"its import did not end within {timeout_s:g}s; it was here"
+        return f"its import did not end within {request['timeout_s']:g}s; it was here"
     if isinstance(error, SystemExit):
         return (
             f"called sys.exit({error.code!r}) while it was imported; "
@@ -243,6 +237,11 @@ def _import_message(error: BaseException, timeout_s: float) -> str:
     hint = ""
     if isinstance(error, ModuleNotFoundError):
         hint = f"; install it for {sys.executable}, or set `python` to the interpreter that has it"
+    else:
+        from faasd.runtime.discover_hint import import_hint
+
+        said = import_hint(error, request["files"])
+        hint = f"; {said}" if said is not None else ""
     return f"cannot be imported: {type(error).__name__}: {text}{hint}"
 
 

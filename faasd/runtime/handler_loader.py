@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from faasd.linux import clone
 from faasd.runtime import report
 
 __all__ = ["import_module", "resolve", "settle_for_forking"]
@@ -59,6 +60,7 @@ def resolve(module_name: str, attribute: str) -> Callable[..., Any]:
 
 def settle_for_forking() -> None:
     """Keep memory shared with what is forked, and undo what the module did to its process."""
+    clone.end_library_threads()
     gc.collect()
     gc.freeze()  # Else the first collection in a sandbox would write to, and so copy, every page.
     signal.alarm(0)

@@ -25,7 +25,7 @@ from faasd import wire
 from faasd.model.context import ClientContext, Context, SoftTimeout
 from faasd.model.event import decode_json, encode_json
 from faasd.model.units import format_size
-from faasd.runtime import command, containment, handler_loader, report, secrets_in_memory
+from faasd.runtime import command, containment, handler_loader, report, secrets_in_memory, snapshot
 from faasd.runtime.log_capture import capture_logging
 
 __all__ = ["Channel", "run"]
@@ -137,6 +137,7 @@ def _report(
     soft_stop = _SoftStop()
     try:
         soft_stop.arm()
+        snapshot.run_after_restore()
         handler = handler_loader.resolve(policy["module"], policy["attribute"])
         value = _call(
             handler, decode_json(event_text.decode()), _context(header, channel), soft_stop
@@ -281,13 +282,7 @@ def _take_stdio(stdout: int, stderr: int) -> None:
 def _start_afresh(header: dict[str, Any]) -> None:
     """Undo what every sandbox of one zygote would otherwise share."""
     os.environ.update(header["env"])
-    # `random` seeds itself after a fork, if it is there.
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed()
-    tempfile = sys.modules.get("tempfile")
-    if tempfile is not None:
-        tempfile.__dict__["tempdir"] = None  # It remembers the TMPDIR of the import.
+    snapshot.reseed()
 
 
 def _flush() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from faasd.runtime.os_errors import os_errors
 
-__all__ = ["InitFailed", "error_record", "unencodable"]
+__all__ = ["InitFailed", "describe", "error_record", "unencodable"]
 
 _OWN_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _MESSAGE_CHARS_MAX = 8192
@@ -33,6 +33,12 @@ def error_record(error: BaseException, message: str | None = None) -> dict[str, 
         "stack": _stack_of(error),
         "os_errors": os_errors(error),
     }
+
+
+def describe(error: BaseException) -> str:
+    """Return type and text of an exception in one line, whatever its class does."""
+    text = _text_of(error)
+    return type(error).__name__ + (f": {text}" if text else "")
 
 
 def _text_of(error: BaseException) -> str:

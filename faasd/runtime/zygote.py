@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from faasd import wire
 from faasd.linux import clone, proc_tree, process
-from faasd.runtime import containment, handler_loader, report, sandbox_init
+from faasd.runtime import containment, handler_loader, left_open, report, sandbox_init, snapshot
 from faasd.runtime.log_capture import capture_logging
 from faasd.runtime.slots import Slots
 
@@ -93,14 +93,27 @@ def _import_handler(policy: dict[str, Any]) -> dict[str, Any]:
     """Import the module once; returns the frame that says so. Raises InitFailed."""
     begun = time.monotonic()
     if policy["module"] is not None:
+        ours = left_open.descriptors()
         handler_loader.import_module(policy["module"], policy["code_dir"])
         handler_loader.resolve(policy["module"], policy["attribute"])
+        snapshot.run_before_snapshot()
     handler_loader.settle_for_forking()
+    if policy["module"] is not None:
+        _warn([*left_open.warnings(ours, policy["code_dir"]), *left_open.native_threads()])
     return {
         "op": "ready",
         "init_s": time.monotonic() - begun,
         "memory_bytes": proc_tree.memory_bytes([_own_pid()]),
     }
+
+
+def _warn(warnings: list[str]) -> None:
+    """Say it where the module's own output goes: in the function's log, once for each zygote."""
+    for text in warnings:
+        try:
+            os.write(2, f"faasd: warning: {text}\n".encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass  # The module closed it.
 
 
 def _own_pid() -> int:

@@ -171,6 +171,25 @@ def test_a_file_cannot_be_brought_to_where_more_is_allowed(is_ordinary: bool) ->
     assert set(found.values()) == {"ok"}
 
 
+def test_a_dropped_file_that_turned_into_a_link_leads_nowhere(is_ordinary: bool) -> None:
+    """Between the daemon's look and the handler's open, whoever may write to the inbox can put a link in its place.
+
+    A hard link is a file like any other: making one of what one may not read is what the kernel forbids, where
+    fs.protected_hardlinks is set.
+    """
+    opened = {"link": "open('{world}/inbox/link')", "in between": "open('{world}/inbox/dir/file')"}
+    with world(is_ordinary=is_ordinary) as made:
+        (made.root / "inbox" / "link").symlink_to(made.root / "elsewhere" / "file")
+        (made.root / "inbox" / "dir").symlink_to(made.root / "elsewhere")
+        for without in ((), ("mounts",), ("landlock",), ("landlock", "mounts")):
+            [found] = probe(made, [opened], is_ordinary=is_ordinary, without=without)
+            is_walled = "landlock" not in without
+            assert set(found.values()) <= (REFUSED if is_walled else {"ok"}), without
+        os.link(made.root / "elsewhere" / "file", made.root / "inbox" / "hard")
+        [found] = probe(made, [{"hard": "open('{world}/inbox/hard')"}], is_ordinary=is_ordinary)
+        assert found == {"hard": "ok"}
+
+
 def test_nobody_has_capabilities(is_ordinary: bool) -> None:
     """Neither the handler nor what it starts, which root's programs would otherwise get anew; nor the zygote."""
     codes = {

@@ -52,6 +52,19 @@ async def test_shared_memory_counts_where_there_is_a_cgroup(bench: Bench) -> Non
     assert control.word == "ok"
 
 
+@pytest.mark.parametrize("place", ["/tmp", "/dev/shm"])
+async def test_files_in_memory_count_where_there_is_a_cgroup(bench: Bench, place: str) -> None:
+    """The private directories are memory as well: `tmp_size` does not add to `memory`."""
+    degraded = (await bench.run("echo")).degraded
+    if {"memory-cgroup", "tmp-quota"} & set(degraded):
+        pytest.skip(f"this host has not all that this needs: {', '.join(degraded)} missing")
+    fill = f"head -c {2 * CAP} /dev/zero > {place}/much"
+    for memory_bytes, word in ((CAP, "oom"), (4 * CAP, "ok")):
+        limits = {"memory_bytes": memory_bytes, "tmp_size_bytes": 4 * CAP}
+        outcome = await bench.run(None, command=("sh", "-c", fill), **limits)
+        assert outcome.word == word
+
+
 async def test_a_handlers_own_memory_error_is_an_error_where_a_cgroup_keeps_the_cap(
     bench: Bench,
 ) -> None:

@@ -114,6 +114,31 @@ async def test_a_secret_is_neither_in_the_environment_nor_in_a_file_on_disk(
     assert await run(secret_bench, "look_around") == []
 
 
+@pytest.mark.parametrize("is_wall", [True, False], ids=["wall", "control"])
+async def test_the_secrets_of_others_are_out_of_reach(
+    is_wall: bool, tmp_path: Path, secrets_dir: Path
+) -> None:
+    """Whatever `read` says, and for a function that was given a secret as for one that was not."""
+    without = () if is_wall else ("landlock", "mounts")
+    sandboxes = ProcessSandboxes(
+        tmp_path / "state", secrets_dir=secrets_dir, without=without, pid_namespaces=is_wall
+    )
+    await sandboxes.start()
+    try:
+        bench = Bench(sandboxes)
+        for names in ((), ("key",)):
+            command = a_command(
+                "cat",
+                str(secrets_dir / "other"),
+                permissions=given(*names, read=(str(tmp_path), str(secrets_dir))),
+            )
+            outcome = await bench.run_attempt(an_attempt(command))
+            assert outcome.word == ("error" if is_wall else "ok"), outcome
+            assert (outcome.result_json == '"of another function"') is not is_wall
+    finally:
+        await sandboxes.stop()
+
+
 async def test_a_changed_secret_is_there_at_the_next_attempt(
     secret_bench: Bench, secrets_dir: Path
 ) -> None:

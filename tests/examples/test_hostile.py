@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tempfile
 import time
 from typing import Any
 
@@ -19,6 +20,7 @@ _OUTCOMES = {
     "fork_bomb": "timeout",
     "grandchild": "ok",
     "escapee": "timeout",
+    "forger": "crashed",
 }
 
 
@@ -37,6 +39,10 @@ _TRESPASSERS = {
     "read_environments": ({"PermissionError"}, {"private-proc", "files"}),
     "call_home": ({"ConnectionRefusedError", "PermissionError", "OSError"}, {"network"}),
     "whisper": ({"PermissionError", "ConnectionRefusedError"}, {"abstract-sockets"}),
+    "knock": ({"FileNotFoundError"}, {"local-sockets"}),
+    "set_the_clock": ({"PermissionError"}, {"system-calls"}),
+    "name_the_host": ({"PermissionError"}, {"system-calls"}),
+    "make_a_device": ({"PermissionError"}, {"files"}),
 }
 
 
@@ -86,13 +92,17 @@ def test_good_functions_run_while_a_fork_bomb_rages(hostile: Example) -> None:
 def test_each_trespasser_is_stopped_or_its_record_names_the_missing_wall(
     hostile: Example, name: str, expected: tuple[set[str], set[str]]
 ) -> None:
-    """What it reaches for is really there: a daemon, a listening port, an abstract socket."""
+    """What it reaches for is really there: a daemon, a listening port, sockets with a name and with a path."""
     errors, walls = expected
     whispered = f"faasd-example-{os.getpid()}"
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         socket.socket(socket.AF_UNIX) as abstract,
+        tempfile.TemporaryDirectory(prefix="faasd-test-", dir="/tmp") as place,
+        socket.socket(socket.AF_UNIX) as local,
     ):
+        local.bind(f"{place}/socket")
+        local.listen()
         abstract.bind("\0" + whispered)
         abstract.listen()
         event = {
@@ -100,6 +110,7 @@ def test_each_trespasser_is_stopped_or_its_record_names_the_missing_wall(
             "watch_the_daemon": hostile.pid,
             "call_home": server.getsockname()[1],
             "whisper": whispered,
+            "knock": f"{place}/socket",
         }.get(name)
         hostile.invoke_in_background(name, json.dumps(event)).wait(60)
     row = _newest(hostile, name)

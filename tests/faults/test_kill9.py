@@ -104,8 +104,10 @@ def run_with_kills(directory: Path, orders: int, files: int, kills: int) -> None
     daemon = DaemonProcess(config)
     feed = Feed(daemon.client, inbox, orders, files)
     threads = [threading.Thread(target=feed.send_orders), threading.Thread(target=feed.drop_files)]
-    started_at = time.time()
     daemon.start()
+    started_at = (
+        time.time()
+    )  # Ready: before that there is no schedule yet, however long it takes on a busy host.
     for thread in threads:
         thread.start()
     for _ in range(kills):
@@ -157,7 +159,7 @@ def account_for_everything(
     due = {round(at) for (at,) in rows(
         state_dir, "SELECT scheduled_for FROM invocations WHERE source = 'tick'"
     ) if at is not None}  # fmt: skip
-    expected = set(range(int(span[0]) + 3, int(span[1]) - 1))
+    expected = set(range(int(span[0]) + 2, int(span[1]) - 1))
     assert expected <= due, f"ticks without a record: {sorted(expected - due)[:10]}"
 
 

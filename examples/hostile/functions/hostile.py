@@ -1,9 +1,10 @@
-"""Six ways to be a bad neighbour. Run them with faasd only; some would take down your session."""
+"""Seven ways to be a bad neighbour. Run them with faasd only; some would take down your session."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 
 from faasd import function
@@ -65,3 +66,15 @@ def escapee(event, context):
         time.sleep(3600)
         os._exit(0)
     time.sleep(3600)
+
+
+@function
+def forger(event, context):
+    """Writes to every socket that it finds itself with, the one of its report among them."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            with socket.socket(fileno=os.dup(int(name))) as own:
+                own.send(b"\xff" * 64)
+        except OSError:
+            continue  # No socket, or closed meanwhile.
+    return "nothing to see here"

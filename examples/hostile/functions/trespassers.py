@@ -1,4 +1,4 @@
-"""Eleven ways to reach for what one was not given. Each returns what it got, or fails with what stopped it."""
+"""Fifteen ways to reach for what one was not given. Each returns what it got, or fails with what stopped it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ctypes
 import os
 import signal
 import socket
+import stat
+import time
 from pathlib import Path
 
 from faasd import function
@@ -112,3 +114,33 @@ def whisper(event, context):
         client.settimeout(1)
         client.connect("\0" + str(event or "whisper"))
         return "connected"
+
+
+@function
+def knock(event, context):
+    """Connects to a Unix socket of the host; `event` is its path, as Docker's. Wall: local-sockets."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(1)
+        client.connect(str(event or "/run/docker.sock"))
+        return "connected"
+
+
+@function
+def set_the_clock(event, context):
+    """Sets the host's clock, to what it shows already in case that works. Wall: system-calls."""
+    time.clock_settime(time.CLOCK_REALTIME, time.time())
+    return "set"
+
+
+@function
+def name_the_host(event, context):
+    """Gives the host a name, the one that it has already in case that works. Wall: system-calls."""
+    socket.sethostname(socket.gethostname())
+    return "named"
+
+
+@function
+def make_a_device(event, context):
+    """Makes a device node, by which it could read a disk. Walls: files, and no capability on any host."""
+    os.mknod(Path(os.environ["TMPDIR"], "device"), 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    return "made"
