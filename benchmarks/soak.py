@@ -125,16 +125,14 @@ def report_of(found: dict[str, Any], host: dict[str, Any], minutes: float) -> di
 def table(report: dict[str, Any]) -> str:
     """Return the verdict as Markdown."""
     host, counts = report["machine"], report["counts"]
-    lines = [
+    head = (
         f"Taken {host['measured_at']} on faasd {host['version']} (commit {host['commit']}), {host['cpus']} "
         f"processors ({host['cpu']}), Linux {host['kernel']}, CPython {host['python']}: "
         f"{report['minutes']:g} minutes, {counts['events']:,} events, {counts['files']:,} files, "
         f"{counts['invokes']:,} invokes, {counts['ticks']:,} ticks, {counts['attempts']:,} attempts; "
-        f"{report['lost']} lost. The first third is left out.",
-        "",
-        "| What | Middle | Least … most | An hour adds | |",
-        "|---|---|---|---|---|",
-    ]
+        f"{report['lost']} lost. The first third is left out."
+    )
+    lines = [head, "", "| What | Middle | Least … most | An hour adds | |", "|---|---|---|---|---|"]
     for one in MEASURES:
         drift = report["drifts"][one.name]
         unit = f" {one.unit}" if one.unit else ""
