@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from faasd.api.call import json_object
-from faasd.api.handlers.queues import accepted_reply, events_of
+from faasd.api.handlers.queues import accepted_view, events_of
 from faasd.api.replies import error_reply, refused
 from faasd.api.services import ApiServices
 from faasd.errors import FaasdError, NotAccepting
+from faasd.model.event import encode_json
 from faasd.model.invocation import NewEvent
 
 __all__ = ["BODY_MAX_BYTES", "EnqueueDesk", "QuickRequest", "as_bytes", "read_quickly"]
@@ -29,6 +30,8 @@ _log = logging.getLogger("faasd.api")
 
 #: Beyond this a request takes the long way; so much is also read of all before others have their turn.
 BODY_MAX_BYTES = 64 * 2**10
+#: While one transaction is on its way to the disk and one behind it waits, what comes gathers for the next.
+_IN_FLIGHT_MAX = 2
 _HEAD_MAX_BYTES = 2048
 #: Every other header takes the long way, where it is understood or refused.
 _IDLE_HEADERS = frozenset({b"host", b"content-type", b"accept", b"accept-encoding", b"user-agent"})
@@ -88,6 +91,8 @@ class EnqueueDesk:
     def __init__(self, services: ApiServices, body_limit_bytes: int) -> None:
         self._services = services
         self.body_max_bytes = min(body_limit_bytes, BODY_MAX_BYTES)
+        self._is_due = False  # `_begin` will come.
+        self._in_flight = 0
         self._waiting: list[tuple[QuickRequest, Answer]] = []
         #: Whoever stops the server waits for these, or cancels them.
         self.tasks: set[asyncio.Task[None]] = set()
@@ -95,11 +100,16 @@ class EnqueueDesk:
     def take(self, request: QuickRequest, answer: Answer) -> None:
         """Accept a request's events together with those of the others in this turn of the loop."""
         self._waiting.append((request, answer))
-        if len(self._waiting) == 1:
+        self._begin_soon()
+
+    def _begin_soon(self) -> None:
+        if self._waiting and not self._is_due and self._in_flight < _IN_FLIGHT_MAX:
+            self._is_due = True
             asyncio.get_running_loop().call_soon(self._begin)
 
     def _begin(self) -> None:
         """Take as many as are not too much for one turn, and leave the rest for the next."""
+        self._is_due = False
         total, count = 0, 0
         for request, _ in self._waiting:
             total += len(request.body)
@@ -107,12 +117,16 @@ class EnqueueDesk:
             if total >= BODY_MAX_BYTES:
                 break
         taken, self._waiting = self._waiting[:count], self._waiting[count:]
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._begin)
-        if taken:
-            task = asyncio.get_running_loop().create_task(self._serve(taken))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+        task = asyncio.get_running_loop().create_task(self._serve(taken))
+        self._in_flight += 1
+        self.tasks.add(task)
+        task.add_done_callback(self._served)
+        self._begin_soon()
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._in_flight -= 1
+        self.tasks.discard(task)
+        self._begin_soon()
 
     async def _serve(self, taken: list[tuple[QuickRequest, Answer]]) -> None:
         events: list[list[NewEvent]] = []
@@ -144,16 +158,22 @@ class EnqueueDesk:
             )
         else:
             for answer, one in zip(answers, accepted, strict=True):
-                reply = error_reply(one) if isinstance(one, FaasdError) else accepted_reply(one)
-                answer(as_bytes(reply))
+                if isinstance(one, FaasdError):
+                    answer(as_bytes(error_reply(one)))
+                else:
+                    answer(_accepted(encode_json(accepted_view(one)).encode("ascii")))
             return
         for answer in answers:
             answer(as_bytes(failed))
 
 
+def _accepted(body: bytes) -> bytes:
+    return (
+        b"HTTP/1.1 202 Accepted\r\ncontent-length: %d\r\ncontent-type: application/json\r\n\r\n%b"
+    ) % (len(body), body)
+
+
 _STATUS_LINES = {
-    200: b"HTTP/1.1 200 OK\r\n",
-    202: b"HTTP/1.1 202 Accepted\r\n",
     400: b"HTTP/1.1 400 Bad Request\r\n",
     404: b"HTTP/1.1 404 Not Found\r\n",
     413: b"HTTP/1.1 413 Request Entity Too Large\r\n",

@@ -17,7 +17,7 @@ from faasd.model.invocation import Acceptance, NewEvent
 from faasd.model.queue_event import read_queue_event
 
 __all__ = [
-    "accepted_reply",
+    "accepted_view",
     "consumer_of",
     "counts_by_queue",
     "enqueue",
@@ -50,7 +50,7 @@ async def enqueue(call: Call) -> Response:
     its state is `duplicate`, so repeating a request whose answer got lost is safe.
     """
     events = events_of(call.segment("queue"), await call.object(), call.services.clock.now())
-    return accepted_reply(await call.services.accept.accept_many(events))
+    return json_reply(accepted_view(await call.services.accept.accept_many(events)), 202)
 
 
 def events_of(queue: str, asked: dict[str, Any], now: float) -> list[NewEvent]:
@@ -66,9 +66,9 @@ def events_of(queue: str, asked: dict[str, Any], now: float) -> list[NewEvent]:
     ]
 
 
-def accepted_reply(acceptances: Sequence[Acceptance]) -> Response:
-    """Answer an enqueue."""
-    return json_reply({"accepted": [acceptance_view(one) for one in acceptances]}, 202)
+def accepted_view(acceptances: Sequence[Acceptance]) -> dict[str, Any]:
+    """Return the answer to an enqueue."""
+    return {"accepted": [acceptance_view(one) for one in acceptances]}
 
 
 async def wake(call: Call) -> Response:
