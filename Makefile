@@ -88,6 +88,10 @@ bench: setup $(BENCH)/.installed ## faasd beside its peers in one run; for examp
 bench-growth: setup ## how cost grows with payload, imports, functions, queue depth (minutes; no peers)
 	@$(BIN)/python -m benchmarks.growth $(ARGS)
 
+.PHONY: bench-soak
+bench-soak: setup ## mixed load for a long time: does anything grow? `make bench-soak ARGS="--minutes 60"`
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
 .PHONY: clean
 clean: ## remove what these targets made
 	rm -rf $(VENV) $(BENCH) .demo .rig .mypy_cache .ruff_cache .pytest_cache .hypothesis

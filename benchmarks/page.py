@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.daemon import ROOT
 from benchmarks.table import markdown, missed
 
-__all__ = ["BEGIN", "DATA", "END", "PAGE", "keep", "section", "with_results"]
+__all__ = ["BEGIN", "DATA", "END", "PAGE", "keep", "replaced_between", "section", "with_results"]
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 DATA = ROOT / "docs" / "benchmarks.json"
@@ -34,14 +34,20 @@ def keep(measured: Groups, order: Iterable[str]) -> None:
 
 def with_results(page: str, groups: Groups) -> str:
     """Return the page with these results in place of earlier ones. Raises ValueError without a place."""
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{PAGE.name} has no place for results: {BEGIN} and {END} are missing")
     sections = "\n".join(section(name, group) for name, group in groups.items())
     misses = [line for group in groups.values() for line in missed(group["rows"])]
     listed = "\n".join(f"- {line}" for line in misses) if misses else "None."
-    return f"{head}{BEGIN}\n\n{sections}\n### Targets missed or not measured\n\n{listed}\n\n{END}{tail}"
+    text = f"{sections}\n### Targets missed or not measured\n\n{listed}\n"
+    return replaced_between(page, BEGIN, END, text)
+
+
+def replaced_between(page: str, begin: str, end: str, text: str) -> str:
+    """Return the page with this text between two of its marks. Raises ValueError without them."""
+    head, has_begin, rest = page.partition(begin)
+    _, has_end, tail = rest.partition(end)
+    if not has_begin or not has_end:
+        raise ValueError(f"{PAGE.name} has no place for results: {begin} and {end} are missing")
+    return f"{head}{begin}\n\n{text}\n{end}{tail}"
 
 
 def section(name: str, group: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ time ends in `_s`. Limits are kept by the monotonic clock, records and schedules
 
 from __future__ import annotations
 
+import functools
 import time
 from datetime import datetime, timezone
 
@@ -58,8 +59,11 @@ def to_iso(at: float | None) -> str | None:
     What lies outside the years 1 to 9999 is shown as the first or last moment of them: one record with
     such a time must not keep all others from being listed.
     """
-    if at is None:
-        return None
+    return None if at is None else _iso(at)
+
+
+@functools.lru_cache(maxsize=16)  # Events that came together have one time.
+def _iso(at: float) -> str:
     moment = datetime.fromtimestamp(min(max(at, _FIRST), _LAST), timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

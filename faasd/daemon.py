@@ -45,7 +45,7 @@ __all__ = ["Daemon"]
 _log = get_logger("daemon")
 #: An enqueue without a daemon holds the state directory for a moment.
 LOCK_WAIT_S = 2.0
-RETENTION_INTERVAL_S = 3600.0
+RETENTION_INTERVAL_S = 300.0
 EXPIRY_INTERVAL_S = 60.0
 
 
@@ -268,7 +268,7 @@ class Daemon:
             await self._running.wait_until_none(30.0)
 
     async def _tidy(self) -> None:
-        """End what has expired every minute; forget what need not be kept, now and every hour."""
+        """End what has expired every minute; forget what need not be kept, now and every few minutes."""
         settings = self._settings
         retention = Retention(
             finished_s=settings.keep_finished_s,

@@ -51,11 +51,43 @@ class Intake:
 
     async def accept_many(self, events: Sequence[NewEvent]) -> list[Acceptance]:
         """Accept events in one transaction, all or none. Raises EventRefused or StoreError."""
+        self._check_open()
+        return await self._commit([self.prepare(event) for event in events])
+
+    async def accept_each(
+        self, requests: Sequence[Sequence[NewEvent]]
+    ) -> list[list[Acceptance] | EventRefused]:
+        """Accept many requests in one transaction, each all or none. Raises StoreError, for all of them."""
+        self._check_open()
+        new: list[NewInvocation] = []
+        ends: list[
+            int | EventRefused
+        ] = []  # Where in `new` each request ends, or why it is refused.
+        for events in requests:
+            try:
+                new += [self.prepare(event) for event in events]
+            except EventRefused as error:
+                ends.append(error)
+            else:
+                ends.append(len(new))
+        acceptances = await self._commit(new) if new else []
+        answers: list[list[Acceptance] | EventRefused] = []
+        begin = 0
+        for end in ends:
+            if isinstance(end, EventRefused):
+                answers.append(end)
+            else:
+                answers.append(acceptances[begin:end])
+                begin = end
+        return answers
+
+    def _check_open(self) -> None:
         if self._closed:
             raise NotAccepting(
                 "the daemon is stopping and takes no new events; send it again later"
             )
-        new = [self.prepare(event) for event in events]
+
+    async def _commit(self, new: Sequence[NewInvocation]) -> list[Acceptance]:
         acceptances = await self._store.enqueue(new)
         if self._count is not None:
             self._count(new, acceptances)
@@ -116,7 +148,10 @@ class Intake:
 def _passes_filter(function: Function, event: NewEvent) -> bool:
     patterns = event.filter
     if not patterns and event.trigger == "queue":
-        patterns = next((q.filter for q in function.queues if q.name == event.queue), ())
+        for queue in function.queues:
+            if queue.name == event.queue:
+                patterns = queue.filter
+                break
     return not patterns or any(matches(pattern, event.body) for pattern in patterns)
 
 

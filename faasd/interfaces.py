@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from faasd.errors import EventRefused
 from faasd.model.attempt import Attempt, AttemptRecord, Claim, Lease, OutputLine
 from faasd.model.function import Function, Lane
 from faasd.model.invocation import Acceptance, Invocation, NewEvent, NewInvocation
@@ -71,6 +72,14 @@ class Accept(Protocol):
 
     async def accept_many(self, events: Sequence[NewEvent]) -> list[Acceptance]:
         """Accept events in one transaction, all or none, with the same promise."""
+
+    async def accept_each(
+        self, requests: Sequence[Sequence[NewEvent]]
+    ) -> list[list[Acceptance] | EventRefused]:
+        """Accept the events of many requests in one transaction; each request all or none.
+
+        One that is refused keeps none of the others out. Raises StoreError, for all of them.
+        """
 
 
 @dataclass(frozen=True)

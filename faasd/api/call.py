@@ -23,6 +23,7 @@ from faasd.model.units import format_size, parse_duration_s
 __all__ = [
     "Call",
     "Handler",
+    "json_object",
 ]
 
 
@@ -97,20 +98,11 @@ class Call:
 
         Raises PayloadTooLarge as soon as the limit is passed, without having kept more than that.
         """
-        body = await self._body()
-        if not body.strip():
-            return default
-        try:
-            return decode_json(body)
-        except (ValueError, RecursionError) as error:
-            raise InvalidSetting(f"the body is not JSON: {error}") from error
+        return _json(await self._body(), default)
 
     async def object(self) -> dict[str, Any]:
         """Read the body as a JSON object."""
-        value = await self.json(default={})
-        if not isinstance(value, dict):
-            raise InvalidSetting(f"the body must be a JSON object, not {type(value).__name__}")
-        return value
+        return json_object(await self._body())
 
     def function(self, name: str) -> Function:
         """Return a function, or raise UnknownFunction with the nearest name."""
@@ -145,6 +137,23 @@ class Call:
         except ClientDisconnect as error:
             raise ClientGone from error
         return bytes(body)
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Return a body that is a JSON object; an empty one has nothing in it. Raises InvalidSetting."""
+    value = _json(body, {})
+    if not isinstance(value, dict):
+        raise InvalidSetting(f"the body must be a JSON object, not {type(value).__name__}")
+    return value
+
+
+def _json(body: bytes, default: Any) -> Any:
+    if not body.strip():
+        return default
+    try:
+        return decode_json(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidSetting(f"the body is not JSON: {error}") from error
 
 
 def _too_large(limit: int) -> PayloadTooLarge:

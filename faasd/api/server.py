@@ -17,18 +17,18 @@ import socket
 import stat
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from faasd.api.access import Peer, descends_from_this_process, peer_of, refusal
+from faasd.api.access import Peer, descends_from_this_process, refusal
 from faasd.api.adopted import adopt_listener
 from faasd.api.call import Call
+from faasd.api.connection import PEER, Connection
+from faasd.api.quick_enqueue import EnqueueDesk
 from faasd.api.replies import ClientGone, error_reply, json_reply, refused
 from faasd.api.routes import ROUTES, ApiRoute, openapi_document
 from faasd.api.services import ApiServices
@@ -37,10 +37,7 @@ from faasd.errors import FaasdError, NotAccepting, StateDirectoryInUse, StoreErr
 __all__ = ["ApiServer"]
 
 _log = logging.getLogger("faasd.api")
-_PEER = "faasd.peer"
 _BACKLOG = 1024
-#: Beyond these, connections are told to come back; descriptors are needed for sandboxes too.
-_CONNECTIONS_MAX = 512
 
 
 class ApiServer:
@@ -83,9 +80,10 @@ class ApiServer:
             listener = adopt_listener(self._handed_over, self._path)
         else:
             listener = await self._bind()
+        desk = EnqueueDesk(self._services, self._body_limit_bytes)
         config = uvicorn.Config(
             self._app(),
-            http=_PeerProtocol,
+            http=functools.partial(Connection, desk),  # type: ignore[arg-type]
             ws="none",
             loop="none",
             lifespan="off",
@@ -96,7 +94,7 @@ class ApiServer:
             date_header=False,
             timeout_keep_alive=75,
         )
-        self._server = _Server(config)
+        self._server = _Server(config, desk)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="api")
         await self._server.answering.wait()
 
@@ -173,7 +171,7 @@ class ApiServer:
         return Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_method})
 
     async def _answer(self, route: ApiRoute, request: Request) -> Response:
-        peer: Peer | None = request.scope.get(_PEER)
+        peer: Peer | None = request.scope.get(PEER)
         refused_because = refusal(route.access, peer, self._is_sandboxed)
         if refused_because is not None:
             return refused(403, "forbidden", refused_because)
@@ -204,8 +202,9 @@ class _Server(uvicorn.Server):
     It answers until `leave` is set, then drains for `drain_s`.
     """
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, desk: EnqueueDesk) -> None:
         super().__init__(config)
+        self.server_state.tasks = desk.tasks  # One set, so that stopping sees both.
         self.answering = asyncio.Event()
         self.leave = asyncio.Event()
         self.drain_s = 0.0
@@ -243,35 +242,6 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(0.005)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
-
-
-class _PeerProtocol(HttpToolsProtocol):
-    """Notes who is at the other end in each request's scope."""
-
-    _peer: Peer | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        connection = transport.get_extra_info("socket")
-        with contextlib.suppress(OSError):  # Gone already: an unknown peer may nearly nothing.
-            self._peer = peer_of(connection)
-        super().connection_made(transport)
-        if len(self.connections) > _CONNECTIONS_MAX:
-            transport.write(_BUSY)
-            transport.close()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
-        scope[_PEER] = self._peer
-
-
-_BUSY_BODY = (
-    b'{"error":{"kind":"not-accepting","message":"the daemon has too many connections; try again"}}'
-)
-_BUSY = (
-    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n"
-    b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-) % (len(_BUSY_BODY), _BUSY_BODY)
 
 
 async def _no_route(request: Request, error: Exception) -> Response:  # noqa: ARG001

@@ -30,12 +30,16 @@ class Measures:
 
     def accepted(self, new: Sequence[NewInvocation], acceptances: Sequence[Acceptance]) -> None:
         """Count what became of events at the door."""
+        accepted: dict[tuple[str, str], int] = {}  # Many at once are mostly of one kind.
         for one, acceptance in zip(new, acceptances, strict=True):
             if acceptance.state in ("skipped", "duplicate"):
                 word = "duplicate" if acceptance.state == "duplicate" else acceptance.reason
                 self._skipped(one, word or "skipped")
             else:
-                self._metrics.add("faasd_invocations_accepted_total", one.function, one.trigger)
+                kind = (one.function, one.trigger)
+                accepted[kind] = accepted.get(kind, 0) + 1
+        for kind, count in accepted.items():
+            self._metrics.add("faasd_invocations_accepted_total", *kind, amount=count)
 
     def ended(self, ended: Ended) -> None:
         """Count one attempt, and what became of its invocations."""

@@ -44,6 +44,10 @@ def read_queue_event(
     """
     if not isinstance(request, dict) or "body" not in request:
         raise InvalidSetting(f"{where} must be an object with a `body`")
+    if len(request) == 1:  # Most have nothing but a body.
+        event_id = new_id()
+        body = event_body("queue", queue, event_id, now, queue=queue, body=request["body"])
+        return NewEvent("", queue, "queue", queue, body, event_id, parent_id=parent_id)
     for name in request:
         if name not in _KEYS:
             raise InvalidSetting(f"{where} has no {name!r}{did_you_mean(str(name), _KEYS)}")

@@ -161,6 +161,8 @@ def _primary_code(error: BaseException) -> int | None:
 
 
 def _begin_immediate(connection: Connection) -> None:
+    if driver_of(connection).in_transaction:
+        return  # The writer has begun already, and this is the first statement through SQLAlchemy.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 

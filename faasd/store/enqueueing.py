@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, select, text
 from sqlalchemy.dialects.sqlite import insert
 
 from faasd.clock import to_iso
@@ -14,7 +15,13 @@ from faasd.model.attempt import Claim
 from faasd.model.invocation import Acceptance, NewInvocation
 from faasd.store.cancelling import cancel_rows, open_of_source
 from faasd.store.leases import claims_of, next_token
-from faasd.store.rows import INVOCATION_COLUMNS, NEW_COLUMNS, new_values
+from faasd.store.rows import (
+    INVOCATION_COLUMNS,
+    NEW_COLUMNS,
+    WAITING_COLUMNS,
+    new_values,
+    waiting_row,
+)
 from faasd.store.statements import Hot, storable
 from faasd.store.tables import DELAYED, READY, dedup_keys, invocations, origin_keys, queues
 
@@ -23,6 +30,13 @@ __all__ = ["begin", "enqueue"]
 _i = invocations.c
 
 _INSERT = Hot(insert(invocations).on_conflict_do_nothing(index_elements=["id"]), NEW_COLUMNS)
+#: Without what only a record has that never runs.
+_INSERT_WAITING = Hot(
+    insert(invocations).on_conflict_do_nothing(index_elements=["id"]), WAITING_COLUMNS
+)
+_SEQS = Hot(select(_i.id, _i.seq).where(text("id IN (SELECT value FROM json_each(:ids))")))
+#: How many rows one statement inserts: few texts to compile, and none with too many variables.
+_PORTIONS = (64, 16, 4, 1)
 _INSERT_RUNNING = Hot(
     insert(invocations)
     .on_conflict_do_nothing(index_elements=["id"])
@@ -56,7 +70,16 @@ def enqueue(
     """Accept invocations in order. `queues_known` need not be noted as queues any more."""
     for queue in {one.queue for one in new if one.queue not in queues_known}:
         _ADD_QUEUE.run(connection, queue=storable(queue))
-    return [_enqueue_one(connection, one, now) for one in new]
+    accepted: list[Acceptance] = []
+    plain: list[NewInvocation] = []
+    for one in new:
+        if _is_plain(one):
+            plain.append(one)
+            continue
+        accepted += _insert_plain(connection, plain, now)
+        plain = []
+        accepted.append(_enqueue_one(connection, one, now))
+    return accepted + _insert_plain(connection, plain, now)
 
 
 def begin(connection: Connection, new: NewInvocation, lease_s: float, now: float) -> Claim:
@@ -75,6 +98,47 @@ def begin(connection: Connection, new: NewInvocation, lease_s: float, now: float
         raise Conflict(f"cannot begin invocation {new.id}: that id was accepted before")
     [claim] = claims_of([row], token, now + lease_s)
     return claim
+
+
+def _is_plain(new: NewInvocation) -> bool:
+    """Whether nothing but its id can be in its way."""
+    return (
+        new.origin_key is None
+        and new.dedup_key is None
+        and new.skip_reason is None
+        and new.overlap in ("allow", "queue")
+    )
+
+
+def _insert_plain(
+    connection: Connection, new: Sequence[NewInvocation], now: float
+) -> list[Acceptance]:
+    """Insert many, as few statements as may be."""
+    accepted: list[Acceptance] = []
+    begin = 0
+    for portion in _PORTIONS:
+        while len(new) - begin >= portion:
+            accepted += _insert_portion(connection, new[begin : begin + portion], now)
+            begin += portion
+    return accepted
+
+
+def _insert_portion(
+    connection: Connection, new: Sequence[NewInvocation], now: float
+) -> list[Acceptance]:
+    rows = [waiting_row(one, READY if one.due_at <= now else DELAYED) for one in new]
+    inserted = _INSERT_WAITING.run_rows(connection, rows)
+    ids: list[str] = [row[0] for row in rows]
+    if inserted == len(rows):
+        return [Acceptance(id_, "waiting") for id_ in ids]
+    # Some were there before. The rows that went in are the newest of all that have one of these ids.
+    found = sorted(_SEQS.rows(connection, ids=json.dumps(ids)), key=lambda row: -row[1])
+    fresh = {id_ for id_, _ in found[:inserted]}
+    accepted = []
+    for one, id_ in zip(new, ids, strict=True):
+        accepted.append(Acceptance(id_, "waiting") if id_ in fresh else _same_id(one))
+        fresh.discard(id_)  # The same id a second time in one request is a duplicate too.
+    return accepted
 
 
 def _enqueue_one(connection: Connection, new: NewInvocation, now: float) -> Acceptance:

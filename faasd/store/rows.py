@@ -17,12 +17,14 @@ __all__ = [
     "ATTEMPT_COLUMNS",
     "INVOCATION_COLUMNS",
     "NEW_COLUMNS",
+    "WAITING_COLUMNS",
     "attempt_values",
     "begins_as",
     "moves",
     "new_values",
     "read_attempt",
     "read_invocation",
+    "waiting_row",
 ]
 
 #: The columns that `read_invocation` takes, in its order.
@@ -81,6 +83,25 @@ NEW_COLUMNS = (
     "ended_at",
 )
 
+#: The columns that `waiting_row` gives, in its order, which is that of the table.
+WAITING_COLUMNS = (
+    "id",
+    "function",
+    "queue",
+    "trigger",
+    "source",
+    "state",
+    "readiness",
+    "priority",
+    "created_at",
+    "due_at",
+    "expires_at",
+    "group_key",
+    "scheduled_for",
+    "parent_id",
+    "event_json",
+)
+
 ATTEMPT_COLUMNS = tuple(column for column in attempts.c if column.name != "seq")
 
 
@@ -105,6 +126,9 @@ def begins_as(state: str) -> str:
     return state
 
 
+_WAITING = begins_as("waiting")
+
+
 def new_values(new: NewInvocation, state: str, readiness: int) -> dict[str, Any]:
     """Return the columns of a new invocation."""
     return {
@@ -127,6 +151,27 @@ def new_values(new: NewInvocation, state: str, readiness: int) -> dict[str, Any]
         "reason": None,
         "ended_at": None,
     }
+
+
+def waiting_row(new: NewInvocation, readiness: int) -> tuple[Any, ...]:
+    """Return the values of WAITING_COLUMNS of a new invocation that waits."""
+    return (
+        storable(new.id),
+        new.function,
+        storable(new.queue),
+        new.trigger,
+        storable(new.source),
+        _WAITING,
+        readiness,
+        new.priority,
+        new.created_at,
+        new.due_at,
+        new.expires_at,
+        storable(new.group_key),
+        new.scheduled_for,
+        storable(new.parent_id),
+        storable(new.event_json),
+    )
 
 
 def read_invocation(row: Any) -> Invocation:

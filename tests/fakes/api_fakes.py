@@ -15,7 +15,13 @@ from typing import Any
 from faasd.api.server import ApiServer
 from faasd.api.services import ApiServices
 from faasd.clock import Clock
-from faasd.errors import Conflict, EventRefused, NotFound, PayloadTooLarge, UnknownQueue
+from faasd.errors import (
+    Conflict,
+    EventRefused,
+    NotFound,
+    PayloadTooLarge,
+    UnknownQueue,
+)
 from faasd.interfaces import (
     BreakerStatus,
     FileRow,
@@ -94,6 +100,17 @@ class FakeStore:
                 raise PayloadTooLarge("the event is larger than payload_limit")
         self.transactions += 1
         return [self._take(event) for event in events]
+
+    async def accept_each(
+        self, requests: Sequence[Sequence[NewEvent]]
+    ) -> list[list[Acceptance] | EventRefused]:
+        answers: list[list[Acceptance] | EventRefused] = []
+        for events in requests:
+            try:
+                answers.append(await self.accept_many(events))
+            except EventRefused as error:
+                answers.append(error)
+        return answers
 
     def _consumer_of(self, queue: str) -> str:
         assert self.catalog is not None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from starlette.responses import Response
 
 from faasd.api.call import Call
@@ -10,9 +13,18 @@ from faasd.api.views import acceptance_view, queue_view
 from faasd.errors import InvalidSetting
 from faasd.interfaces import QueueCounts
 from faasd.model.function import Function
+from faasd.model.invocation import Acceptance, NewEvent
 from faasd.model.queue_event import read_queue_event
 
-__all__ = ["consumer_of", "counts_by_queue", "enqueue", "list_queues", "wake"]
+__all__ = [
+    "accepted_view",
+    "consumer_of",
+    "counts_by_queue",
+    "enqueue",
+    "events_of",
+    "list_queues",
+    "wake",
+]
 
 _EVENTS_MAX = 10_000
 
@@ -37,19 +49,26 @@ async def enqueue(call: Call) -> Response:
     "priority"}]}`; only `body` is needed. An event whose `id` was seen before is not stored again and
     its state is `duplicate`, so repeating a request whose answer got lost is safe.
     """
-    queue = call.segment("queue")
-    events = (await call.object()).get("events")
+    events = events_of(call.segment("queue"), await call.object(), call.services.clock.now())
+    return json_reply(accepted_view(await call.services.accept.accept_many(events)), 202)
+
+
+def events_of(queue: str, asked: dict[str, Any], now: float) -> list[NewEvent]:
+    """Return the events that a request for `enqueue` holds. Raises InvalidSetting."""
+    events = asked.get("events")
     if not isinstance(events, list) or not 1 <= len(events) <= _EVENTS_MAX:
         raise InvalidSetting(
             f"the body must hold `events`, a list of 1 to {_EVENTS_MAX} objects with a `body` each"
         )
-    now = call.services.clock.now()
-    news = [
+    return [
         read_queue_event(queue, event, now, where=f"events[{index}]")
         for index, event in enumerate(events)
     ]
-    acceptances = await call.services.accept.accept_many(news)
-    return json_reply({"accepted": [acceptance_view(one) for one in acceptances]}, 202)
+
+
+def accepted_view(acceptances: Sequence[Acceptance]) -> dict[str, Any]:
+    """Return the answer to an enqueue."""
+    return {"accepted": [acceptance_view(one) for one in acceptances]}
 
 
 async def wake(call: Call) -> Response:

@@ -262,7 +262,7 @@ def test_connections_beyond_the_bound_are_told_to_come_back(
     daemon: FakeDaemon, socket_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever opens connections without end must not use up the descriptors that sandboxes need."""
-    monkeypatch.setattr("faasd.api.server._CONNECTIONS_MAX", 3)
+    monkeypatch.setattr("faasd.api.connection._CONNECTIONS_MAX", 3)
     with serving(daemon, socket_path) as thread, contextlib.ExitStack() as stack:
         for _ in range(3):
             idle = stack.enter_context(socket.socket(socket.AF_UNIX))
