@@ -18,6 +18,7 @@ from faasd.store.log_files import LogBudget
 from faasd.store.migrations import migrate
 from faasd.store.pauses import SqlitePauses
 from faasd.store.readers import Readers
+from faasd.store.restore import finish_interrupted_restore
 from faasd.store.retention import Retention, retain
 from faasd.store.schedule_cursors import SqliteScheduleCursors
 from faasd.store.state_lock import StateLock
@@ -89,6 +90,7 @@ async def open_store(
         prepare_state_dir(state_dir)
         lock = StateLock.acquire(state_dir, lock_wait_s)
         try:
+            finish_interrupted_restore(state_dir)
             connection = open_writer(path)
             try:
                 return lock, connection, migrate(connection, path)
