@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 from faasd.errors import StoreError, StoreFull
 
 __all__ = [
+    "BUSY_TIMEOUT_S",
     "DATABASE_NAME",
     "WAL_KEPT_BYTES",
     "driver_of",

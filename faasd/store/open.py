@@ -79,6 +79,8 @@ async def open_store(
     clock: Clock,
     log_budget: LogBudget | None = None,
     lock_wait_s: float = 0.0,
+    *,
+    copy_before_upgrade: bool = True,
 ) -> Store:
     """Open the store of a state directory, making or upgrading it as needed, and own it until close.
 
@@ -93,7 +95,7 @@ async def open_store(
             finish_interrupted_restore(state_dir)
             connection = open_writer(path)
             try:
-                return lock, connection, migrate(connection, path)
+                return lock, connection, migrate(connection, path, copy_first=copy_before_upgrade)
             except BaseException:
                 connection.close()
                 raise
