@@ -142,9 +142,15 @@ class Daemon:
 
     async def _open_store(self, stack: contextlib.AsyncExitStack) -> Store:
         store: Store = await open_store(
-            self._settings.state_dir, self._clock, self._log_budget(), lock_wait_s=LOCK_WAIT_S
+            self._settings.state_dir,
+            self._clock,
+            self._log_budget(),
+            lock_wait_s=LOCK_WAIT_S,
+            copy_before_upgrade=self._settings.copy_before_upgrade,
         )
         stack.push_async_callback(store.close)
+        if store.migrated_from is not None:
+            _log.info("schema_upgraded", copy=str(store.migrated_from))
         store.hear_commits(measured_commits(self._metrics))
         store.invocations.on_expired = self._measures.expired
         return store

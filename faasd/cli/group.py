@@ -35,7 +35,8 @@ COMMANDS = {
     "usage": "faasd.cli.usage:usage",
     "metrics": "faasd.cli.metrics:metrics",
     "why": "faasd.cli.why:why",
-    "backup": "faasd.cli.status:backup",
+    "backup": "faasd.cli.backup:backup",
+    "restore": "faasd.cli.backup:restore",
     "completion": "faasd.cli.completion:completion",
 }
 

@@ -161,6 +161,10 @@ class DaemonSettings(Settings):
         "How long what functions print is kept; looked at every hour.",
         key="keep_logs",
     )
+    copy_before_upgrade: bool = setting(
+        True,
+        "Whether the database is copied beside itself before a new release changes its schema.",
+    )
     price_per_gb_second: float | None = setting(
         None,
         "What `faasd usage` takes a GB-second to cost, in a currency of your own.",

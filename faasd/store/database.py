@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 from faasd.errors import StoreError, StoreFull
 
 __all__ = [
+    "BUSY_TIMEOUT_S",
     "DATABASE_NAME",
     "WAL_KEPT_BYTES",
     "driver_of",
@@ -139,7 +140,7 @@ def explain(error: BaseException, path: Path) -> StoreError:
         )
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return StoreError(
-            f"cannot use {path}: it is damaged or no SQLite database ({cause}); restore a backup"
+            f"cannot use {path}: it is damaged or no SQLite database ({cause}); restore a backup (`faasd restore`)"
         )
     is_refused = isinstance(cause, PermissionError) or code in (
         sqlite3.SQLITE_READONLY,

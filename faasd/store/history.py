@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
+import asyncio
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select, text
 
-from faasd.clock import Clock
-from faasd.errors import Conflict, StoreError
+import faasd
+from faasd.clock import Clock, to_iso
+from faasd.errors import Conflict
 from faasd.interfaces import InvocationFilter, QueueCounts
 from faasd.model.attempt import AttemptRecord
 from faasd.model.invocation import Invocation
 from faasd.model.usage import Usage
-from faasd.store.database import driver_of, explain
+from faasd.store.backup import write_backup
 from faasd.store.filters import chosen_by
 from faasd.store.readers import Readers
 from faasd.store.rows import ATTEMPT_COLUMNS, INVOCATION_COLUMNS, read_attempt, read_invocation
@@ -105,11 +105,19 @@ class SqliteHistory:
         return await read_usage(self._readers, month, function)
 
     async def backup(self, path: str) -> int:
-        """Write a consistent copy to a new file while running; returns its size in bytes.
+        """Write a backup to a new file while running; returns its size in bytes.
 
         Raises Conflict if the file exists, and StoreError; then no file is left.
         """
-        return await self._readers.read(lambda c: _backup(c, Path(path)))
+        made_at = to_iso(self._clock.now())
+        manifest = await asyncio.to_thread(
+            write_backup,
+            self._readers.path.parent,
+            Path(path),
+            made_by=faasd.__version__,
+            made_at=made_at,
+        )
+        return int(manifest["size_bytes"])
 
 
 def _one(connection: Connection, prefix: str) -> Invocation | None:
@@ -133,26 +141,3 @@ def _queue_counts(connection: Connection, now: float) -> list[QueueCounts]:
         QueueCounts(queue, waiting, later, in_flight, dead, oldest)
         for queue, waiting, later, in_flight, dead, oldest in rows
     ]
-
-
-def _backup(connection: Connection, path: Path) -> int:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        raise Conflict(f"cannot write a backup to {path}: it exists; name a new file") from None
-    except OSError as error:
-        raise StoreError(f"cannot write a backup to {path}: {error.strerror}") from error
-    try:
-        copy = sqlite3.connect(path, isolation_level=None)
-        try:
-            # All pages in one step: a copy in portions starts again whenever the writer commits.
-            driver_of(connection).backup(copy, pages=-1)
-        finally:
-            copy.close()
-        os.fsync(descriptor)
-        return os.fstat(descriptor).st_size
-    except (sqlite3.Error, OSError) as error:
-        path.unlink(missing_ok=True)
-        raise explain(error, path) from error
-    finally:
-        os.close(descriptor)

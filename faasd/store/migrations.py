@@ -17,6 +17,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from faasd.errors import SchemaTooNew, StoreError
 from faasd.store.database import driver_of, explain
 from faasd.store.tables import COUNTERS, counters, metadata
+from faasd.store.upgrade_copy import copy_aside
 
 __all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "STEPS", "migrate"]
 
@@ -47,11 +48,14 @@ def migrate(
     path: Path,
     steps: Mapping[int, Step] = STEPS,
     version_wanted: int = SCHEMA_VERSION,
+    *,
+    copy_first: bool = True,
 ) -> Path | None:
     """Bring the database to this program's schema; returns the copy made before an upgrade, if any.
 
-    Raises SchemaTooNew for a database of a newer faasd, and StoreError for one that is not ours.
-    Either everything is applied or nothing.
+    Raises SchemaTooNew for a database of a newer faasd, StoreFull when the copy has no room, and
+    StoreError for a database that is not ours. Either everything is applied or nothing, also when the
+    process is killed in the middle.
     """
     try:
         version = _pragma(connection, "user_version")
@@ -63,7 +67,7 @@ def migrate(
                 f"cannot use {path}: its schema is version {version} and this faasd knows "
                 f"{version_wanted}; upgrade faasd, or restore a backup made by this version"
             )
-        kept = _copy_aside(connection, path, version) if version else None
+        kept = copy_aside(connection, path, version_wanted) if version and copy_first else None
         with connection.begin():
             if version:
                 for number in range(version + 1, version_wanted + 1):
@@ -93,17 +97,6 @@ def _check_ours(connection: Connection, path: Path, version: int) -> None:
         raise StoreError(
             f"cannot use {path}: it is a database of some other program; set another `state_dir`"
         )
-
-
-def _copy_aside(connection: Connection, path: Path, version: int) -> Path:
-    """Copy the database beside itself; a number is added when such a copy exists already."""
-    kept = path.with_name(f"{path.name}.v{version}")
-    count = 1
-    while kept.exists():
-        count += 1
-        kept = path.with_name(f"{path.name}.v{version}.{count}")
-    driver_of(connection).execute("VACUUM INTO ?", (str(kept),))
-    return kept
 
 
 def _pragma(connection: Connection, name: str) -> int:

@@ -23,6 +23,7 @@ from faasd.store.database import (
 )
 from faasd.store.enqueueing import enqueue
 from faasd.store.migrations import migrate
+from faasd.store.restore import finish_interrupted_restore
 from faasd.store.state_lock import StateLock
 from faasd.store.tables import queues
 
@@ -46,6 +47,7 @@ def enqueue_offline(
     prepare_state_dir(state_dir)
     path = state_dir / DATABASE_NAME
     with StateLock.acquire(state_dir, lock_wait_s):
+        finish_interrupted_restore(state_dir)
         connection = open_writer(path)
         try:
             migrate(connection, path)

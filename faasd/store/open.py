@@ -18,6 +18,7 @@ from faasd.store.log_files import LogBudget
 from faasd.store.migrations import migrate
 from faasd.store.pauses import SqlitePauses
 from faasd.store.readers import Readers
+from faasd.store.restore import finish_interrupted_restore
 from faasd.store.retention import Retention, retain
 from faasd.store.schedule_cursors import SqliteScheduleCursors
 from faasd.store.state_lock import StateLock
@@ -78,6 +79,8 @@ async def open_store(
     clock: Clock,
     log_budget: LogBudget | None = None,
     lock_wait_s: float = 0.0,
+    *,
+    copy_before_upgrade: bool = True,
 ) -> Store:
     """Open the store of a state directory, making or upgrading it as needed, and own it until close.
 
@@ -89,9 +92,10 @@ async def open_store(
         prepare_state_dir(state_dir)
         lock = StateLock.acquire(state_dir, lock_wait_s)
         try:
+            finish_interrupted_restore(state_dir)
             connection = open_writer(path)
             try:
-                return lock, connection, migrate(connection, path)
+                return lock, connection, migrate(connection, path, copy_first=copy_before_upgrade)
             except BaseException:
                 connection.close()
                 raise

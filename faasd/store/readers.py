@@ -25,7 +25,7 @@ class Readers:
     """Runs reads in threads of its own, so that neither the loop nor the writer waits for them."""
 
     def __init__(self, path: Path, count_max: int = READERS_MAX) -> None:
-        self._path = path
+        self.path = path
         self._engine = open_readers(path, count_max)
         self._threads = ThreadPoolExecutor(count_max, thread_name_prefix="faasd-store-reader")
         self._is_open = True
@@ -33,7 +33,7 @@ class Readers:
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run one read; it sees everything that was committed before. Raises StoreError."""
         if not self._is_open:
-            raise StoreError(f"cannot read {self._path}: the store is closed")
+            raise StoreError(f"cannot read {self.path}: the store is closed")
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
 
     async def close(self) -> None:
@@ -47,4 +47,4 @@ class Readers:
             with self._engine.connect() as connection:
                 return work(connection)
         except (DBAPIError, sqlite3.Error) as error:
-            raise explain(error, self._path) from error
+            raise explain(error, self.path) from error

@@ -361,7 +361,7 @@ def test_of_daemons_that_start_together_one_runs(tmp_path: Path) -> None:
 def test_a_backup_under_load_is_a_store_that_another_daemon_can_open(tmp_path: Path) -> None:
     """All or nothing of each event; what ran at that moment is `lost` there and runs again."""
     daemon = project(tmp_path)
-    backup = tmp_path / "backup.db"
+    backup = tmp_path / "backup.tar.gz"
     with daemon.running():
         acknowledged = [
             row["id"] for row in daemon.client.enqueue_many("plain", [{"body": 1}] * 200)
@@ -369,16 +369,22 @@ def test_a_backup_under_load_is_a_store_that_another_daemon_can_open(tmp_path: P
         assert daemon.cli("backup", str(backup)).returncode == 0
         again = daemon.cli("backup", str(backup))
         assert (again.returncode, "exists" in again.stderr) == (1, True)
+        refused = daemon.cli("restore", "--force", str(backup))
+        assert (refused.returncode, "holds it; stop that process" in refused.stderr) == (1, True)
         for id_ in acknowledged:
             daemon.wait_for_state(id_, "done")
     other = project(tmp_path / "elsewhere")
-    other.state_dir.mkdir(mode=0o750)
-    backup.rename(other.state_dir / "faasd.db")
+    restored = other.cli("restore", str(backup), "--json")
+    assert restored.returncode == 0, restored.stderr
+    counts = json.loads(restored.stdout)["database"]
+    lost = 0
     with other.running():
         for id_ in acknowledged:
             records = other.wait_for_state(id_, "done")["attempt_records"]
             words = [one["outcome"] for one in records]
             assert words in (["ok"], ["lost", "ok"])
+            lost += words[0] == "lost"
+        assert lost == counts["running"]
 
 
 # ---- an ordinary user

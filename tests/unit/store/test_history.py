@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -121,24 +120,6 @@ async def test_readers_cannot_write(store: Store) -> None:
     """There is one writer."""
     with pytest.raises(StoreError, match="readonly"):
         await store._readers.read(lambda c: c.exec_driver_sql("DELETE FROM invocations"))
-
-
-async def test_a_backup_under_load_is_a_whole_database(store: Store, tmp_path: Path) -> None:
-    """It holds everything acknowledged before it began, and passes SQLite's own check."""
-    before = some_invocations(200)
-    await store.invocations.enqueue(before)
-    path = tmp_path / "copy.db"
-    writing = [
-        asyncio.create_task(store.invocations.enqueue(some_invocations(50))) for _ in range(20)
-    ]
-    size = await store.history.backup(str(path))
-    await asyncio.gather(*writing)
-    copy = sqlite3.connect(path)
-    assert copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    ids = {each for (each,) in copy.execute("SELECT id FROM invocations")}
-    copy.close()
-    assert size == path.stat().st_size
-    assert {each.id for each in before} <= ids
 
 
 async def test_a_backup_writes_over_nothing(store: Store, tmp_path: Path) -> None:

@@ -1,0 +1,381 @@
+"""A backup: one file that holds everything a state directory needs to live on, here or elsewhere.
+
+It is a tar archive, so that it can be looked into without faasd:
+
+    faasd-backup.json      what made it, when, and which schema the database has
+    faasd.db               the database as it was at one moment
+    versions/ …            every other directory of the state directory, `logs/` only on request
+    SHA256SUMS             the checksums of all files, last: an archive without it was cut short
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import stat
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from faasd.errors import Conflict, StoreError, StoreFull
+from faasd.linux.rename import rename_noreplace
+from faasd.model.units import format_size
+from faasd.store.database import BUSY_TIMEOUT_S, DATABASE_NAME, explain
+from faasd.store.migrations import APPLICATION_ID
+
+__all__ = [
+    "FORMAT",
+    "LOGS",
+    "MANIFEST",
+    "RESTORE_ORDERS",
+    "SUMS",
+    "Contents",
+    "database_contents",
+    "snapshot",
+    "state_directories",
+    "temporary_directory",
+    "write_backup",
+]
+
+MANIFEST, SUMS, LOGS = "faasd-backup.json", "SHA256SUMS", "logs"
+#: Where a restore says what it will move, while it does.
+RESTORE_ORDERS = Path(".restore", "move.json")
+FORMAT = 1
+#: Of the state directory, what belongs to the daemon that runs and not to its state.
+_PASSING = frozenset({"tmp", "lost+found"})
+_TEMPORARY = ".faasd-backup-"
+#: A mebibyte at a time, and to the disk every sixteen: a larger heap of unwritten pages would hold up
+#: the daemon's commits, which wait behind it in the file system's journal.
+_PORTION_PAGES = 256
+_SYNC_EVERY_PORTIONS = 16
+
+#: Hears how many bytes of how many are copied, several times a second.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a database holds, as far as it matters to whoever restores it."""
+
+    schema_version: int
+    size_bytes: int
+    waiting: int
+    running: int
+    dead: int
+
+
+def write_backup(
+    state_dir: Path,
+    target: Path,
+    *,
+    made_by: str,
+    made_at: str | None,
+    logs: bool = False,
+    on_progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write a backup to a new file, whether a daemon runs or not; returns its manifest with `size_bytes`.
+
+    The daemon is not held up. The file appears whole, verified and readable by its owner alone, or
+    not at all. A name that ends in `.gz` or `.tgz` compresses it. Blocks, so it is not for an event loop.
+    Raises Conflict if the file exists, StoreFull when there is no room for it, and StoreError.
+    """
+    source = state_dir / DATABASE_NAME
+    if os.path.lexists(target):
+        raise Conflict(f"cannot write a backup to {target}: it exists; name a new file")
+    if not source.exists():
+        raise StoreError(
+            f"cannot back up {state_dir}: it has no {DATABASE_NAME}; no daemon has run there, or "
+            f"`state_dir` is another one"
+        )
+    if (state_dir / RESTORE_ORDERS).exists():
+        raise StoreError(
+            f"cannot back up {state_dir}: a restore was interrupted there; start faasd, which finishes it"
+        )
+    try:
+        directories = state_directories(state_dir, logs=logs)
+        _check_room(source, directories, target)
+        with temporary_directory(target.parent, _TEMPORARY) as temporary:
+            copy = temporary / DATABASE_NAME
+            snapshot(source, copy, on_progress)
+            manifest = {
+                "format": FORMAT,
+                "made_by": made_by,
+                "made_at": made_at,
+                "host": socket.gethostname(),
+                "state_dir": str(state_dir),
+                "database": asdict(database_contents(copy)),
+                "directories": [one.name for one in directories],
+            }
+            archive = temporary / "archive"
+            _write_archive(archive, manifest, copy, directories, _compression(target), target)
+            size = archive.stat().st_size
+            _publish(archive, target)
+    except (sqlite3.Error, OSError) as error:
+        raise _explain(error, target) from error
+    return {**manifest, "size_bytes": size}
+
+
+def state_directories(state_dir: Path, *, logs: bool) -> list[Path]:
+    """Return the directories that make up a state, whoever put them there; what functions print on request."""
+    return sorted(
+        one
+        for one in state_dir.iterdir()
+        if one.is_dir()
+        and not one.is_symlink()
+        and not one.name.startswith((".", "replaced-"))
+        and one.name not in _PASSING
+        and (logs or one.name != LOGS)
+    )
+
+
+def snapshot(
+    source: Path, copy: Path, on_progress: Progress | None = None, *, stands_still: bool = False
+) -> None:
+    """Copy a database as it is at one moment, while others write to it, unless it `stands_still`.
+
+    In portions under one read transaction: the writer appends to the WAL meanwhile and waits for nothing.
+    Without that transaction each commit would make the copy begin again.
+    """
+    heard = on_progress or (lambda _done, _all: None)
+    # What stands still is read without the files that SQLite would make beside it.
+    how = "immutable=1" if stands_still else "mode=ro"
+    name = f"file:{quote(str(source))}?{how}"
+    with contextlib.ExitStack() as stack:
+        reader = stack.enter_context(contextlib.closing(_connect(name)))
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(copy, flags, 0o600)
+        stack.callback(os.close, descriptor)
+        writer = stack.enter_context(contextlib.closing(_connect(f"file:{quote(str(copy))}")))
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        [page_bytes] = reader.execute("PRAGMA page_size").fetchone()
+        portions = 0
+
+        def portion_copied(_status: int, remaining: int, total: int) -> None:
+            nonlocal portions
+            portions += 1
+            if portions % _SYNC_EVERY_PORTIONS == 0:
+                os.fdatasync(descriptor)
+            heard((total - remaining) * page_bytes, total * page_bytes)
+
+        reader.backup(writer, pages=_PORTION_PAGES, progress=portion_copied)
+
+
+def database_contents(path: Path) -> Contents:
+    """Check a database that nobody else has open, every page of it, and say what it holds.
+
+    Raises StoreError when it is damaged or not ours.
+    """
+    with contextlib.closing(_connect(f"file:{quote(str(path))}?immutable=1")) as connection:
+        try:
+            [ours] = connection.execute("PRAGMA application_id").fetchone()
+            if ours != APPLICATION_ID:
+                raise StoreError(f"cannot use {path}: it is no database of faasd's")
+            problems = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
+            if problems != ["ok"]:
+                raise StoreError(f"cannot use {path}: it is damaged: {'; '.join(problems)}")
+            [version] = connection.execute("PRAGMA user_version").fetchone()
+            counts = dict(
+                connection.execute(
+                    "SELECT state, count(*) FROM invocations"
+                    " WHERE state IN ('waiting', 'running', 'dead') GROUP BY state"
+                ).fetchall()
+            )
+        except sqlite3.Error as error:
+            raise explain(error, path) from error
+    return Contents(
+        schema_version=version,
+        size_bytes=path.stat().st_size,
+        waiting=counts.get("waiting", 0),
+        running=counts.get("running", 0),
+        dead=counts.get("dead", 0),
+    )
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+
+
+def _compression(target: Path) -> str:
+    return "gz" if target.suffix in (".gz", ".tgz") else ""
+
+
+def _explain(error: Exception, target: Path) -> StoreError:
+    full = explain(error, target)
+    if isinstance(full, StoreFull):
+        return StoreFull(f"cannot write a backup to {target}: no space is left there")
+    if isinstance(error, OSError):
+        about = f" ({error.filename})" if error.filename not in (None, str(target)) else ""
+        return StoreError(f"cannot write a backup to {target}: {error.strerror or error}{about}")
+    return full
+
+
+def _check_room(source: Path, directories: list[Path], target: Path) -> None:
+    """Raise StoreFull when the copy of the database and the archive with it cannot both fit."""
+    wal = source.with_name(source.name + "-wal")
+    database_bytes = source.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
+    needed = 2 * database_bytes + sum(
+        path.lstat().st_size for one in directories for path in _files_below(one)
+    )
+    free = shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise StoreFull(
+            f"cannot write a backup to {target}: it may need {format_size(needed)} there and "
+            f"{format_size(free)} is free; nothing was written"
+        )
+
+
+@contextlib.contextmanager
+def temporary_directory(parent: Path, prefix: str) -> Iterator[Path]:
+    """Make a directory for a while; what killed predecessors left there is removed first."""
+    for left in parent.glob(f"{prefix}*"):
+        with contextlib.suppress(OSError), _held(left):
+            shutil.rmtree(left)
+    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    try:
+        with _held(temporary):
+            yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _held(directory: Path) -> Iterator[None]:
+    """Hold a directory's lock, which ends with the process; raises BlockingIOError where another has it."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write_archive(
+    archive: Path,
+    manifest: dict[str, Any],
+    copy: Path,
+    directories: list[Path],
+    compression: str,
+    target: Path,
+) -> None:
+    descriptor = os.open(archive, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        how: Any = f"w:{compression}"
+        with tarfile.open(fileobj=file, mode=how, format=tarfile.PAX_FORMAT) as tar:
+            adding = _Adding(tar)
+            adding.text(MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")
+            adding.path(copy, DATABASE_NAME)
+            for directory in directories:
+                adding.path(directory, directory.name)
+                for path in _files_below(directory):
+                    if path not in (target, archive) and _TEMPORARY not in str(path):
+                        adding.path(path, str(path.relative_to(directory.parent)))
+            adding.text(SUMS, adding.sums())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+class _Adding:
+    """Puts files into an archive and keeps their checksums."""
+
+    def __init__(self, tar: tarfile.TarFile) -> None:
+        self._tar = tar
+        self._sums: list[bytes] = []
+
+    def text(self, name: str, data: bytes) -> None:
+        member = tarfile.TarInfo(name)
+        member.size, member.mode = len(data), 0o600
+        self._tar.addfile(member, io.BytesIO(data))
+        self._sums.append(_sum_line(hashlib.sha256(data).hexdigest(), name))
+
+    def path(self, path: Path, name: str) -> None:
+        """Add one file, directory or link; what is none of these, or has gone since, is left out."""
+        member = tarfile.TarInfo(name)
+        try:
+            found = path.lstat()
+            member.mode, member.mtime = stat.S_IMODE(found.st_mode), found.st_mtime
+            if stat.S_ISREG(found.st_mode):
+                with path.open("rb") as file:
+                    self._file(member, file)
+                return
+            if stat.S_ISLNK(found.st_mode):
+                member.type, member.linkname = tarfile.SYMTYPE, str(path.readlink())
+            elif stat.S_ISDIR(found.st_mode):
+                member.type = tarfile.DIRTYPE
+            else:
+                return  # A socket or a pipe is nothing without who listens.
+        except FileNotFoundError:
+            return
+        self._tar.addfile(member)
+
+    def sums(self) -> bytes:
+        """Return what `sha256sum --check` reads."""
+        return b"".join(self._sums)
+
+    def _file(self, member: tarfile.TarInfo, file: io.BufferedReader) -> None:
+        # As long as it is now: a log may grow while it is read.
+        member.size = os.fstat(file.fileno()).st_size
+        summing = _Summing(file)
+        self._tar.addfile(member, summing)  # type: ignore[arg-type]
+        self._sums.append(_sum_line(summing.digest.hexdigest(), member.name))
+
+
+class _Summing:
+    """Reads a file and sums up what was read."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def read(self, count: int) -> bytes:
+        data = self._file.read(count)
+        self.digest.update(data)
+        return data
+
+
+def _sum_line(digest: str, name: str) -> bytes:
+    # A backslash before a line says that its name is escaped, as coreutils has it.
+    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    mark = "\\" if escaped != name else ""
+    return f"{mark}{digest}  {escaped}\n".encode("utf-8", "surrogateescape")
+
+
+def _files_below(directory: Path) -> Iterator[Path]:
+    """Yield everything below a directory, each directory before what it holds; links are not followed."""
+
+    def unreadable(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # Removed while we looked: not ours to keep.
+            raise error
+
+    for root, names, files in os.walk(directory, onerror=unreadable):
+        for name in sorted([*names, *files]):
+            yield Path(root, name)
+
+
+def _publish(archive: Path, target: Path) -> None:
+    """Give the file its name, unless somebody has taken it meanwhile."""
+    try:
+        try:
+            rename_noreplace(os.fsencode(archive), os.fsencode(target))
+        except FileExistsError:
+            raise
+        except OSError:  # A file system that cannot do that; a link fails on what exists, too.
+            os.link(archive, target)
+    except FileExistsError:
+        raise Conflict(f"cannot write a backup to {target}: it exists; name a new file") from None
+    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
