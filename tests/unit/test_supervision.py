@@ -149,7 +149,9 @@ async def test_a_reload_is_told_and_ends_with_ready(supervisor: Supervisor) -> N
     supervisor.read()
     words = [line.partition("=")[0] for line in supervisor.heard]
     assert words == ["RELOADING", "MONOTONIC_USEC", "STATUS", "READY", "STATUS"]
-    assert supervisor.heard[-1] == "STATUS=ready"  # In one message with READY=1: no active unit "starts".
+    assert (
+        supervisor.heard[-1] == "STATUS=ready"
+    )  # In one message with READY=1: no active unit "starts".
 
 
 async def test_the_counts_are_told_again_after_a_reload_that_did_not_change_them(

@@ -10,7 +10,6 @@ import os
 import pwd
 import re
 import signal
-import subprocess
 import textwrap
 import threading
 import time
@@ -191,7 +190,9 @@ def test_a_memory_cap_is_the_kernels_and_the_service_outlives_who_breaks_it() ->
     wait_until(id_, "running")
     group = Path("/sys/fs/cgroup/system.slice/faasd.service")
     caps = {path.read_text().strip() for path in group.glob("faasd-????????????????/*/memory.max")}
-    assert "268435456" in caps, caps  # 256 MiB, the default of the starter's configuration and ours.
+    assert "268435456" in caps, (
+        caps
+    )  # 256 MiB, the default of the starter's configuration and ours.
     assert wait_until(id_, "done")["outcome"] == "ok"
     assert (show("ActiveState"), show("Result"), daemon_pid()) == ("active", "success", pid)
     assert not list(group.glob("faasd-????????????????/*-a*"))

@@ -37,7 +37,7 @@ from tests.rig.guest.installation import (
 )
 from tests.rig.guest.service import FAASD, wait_for
 
-__all__ = ["CUTS", "DONE", "INBOX", "Ledger", "POISON_EVERY", "ROOT", "SCHEDULES", "ledger"]
+__all__ = ["CUTS", "DONE", "INBOX", "POISON_EVERY", "ROOT", "SCHEDULES", "Ledger", "ledger"]
 
 ROOT = Path("/srv/rig")
 INBOX, DONE, OUTSIDE = ROOT / "inbox", ROOT / "done", ROOT / "outside"

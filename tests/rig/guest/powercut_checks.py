@@ -81,7 +81,9 @@ def test_the_cuts_came_while_work_was_under_way() -> None:
     assert [one["kind"] for one in cuts] == list(CUTS)
     assert len({one["boot"] for one in cuts}) == len(CUTS)
     lost = sum(outcome == "lost" for each in attempts().values() for outcome in each.values())
-    print(f"{len(invocations())} invocations, {sum(map(len, attempts().values()))} attempts, {lost} of them lost")
+    print(
+        f"{len(invocations())} invocations, {sum(map(len, attempts().values()))} attempts, {lost} of them lost"
+    )
     assert lost >= 3
 
 
@@ -99,7 +101,11 @@ def test_the_database_was_whole_after_each_cut() -> None:
 def test_nothing_acknowledged_is_lost() -> None:
     """Each has come to the end that its handler gives it, or to one that is explained."""
     acknowledged: list[str] = [id_ for one in ledger("acknowledged").read() for id_ in one["ids"]]  # type: ignore[attr-defined]
-    n_of = {event["id"]: event["body"]["n"] for one in ledger("intents").read() for event in one["events"]}  # type: ignore[attr-defined]
+    n_of = {
+        event["id"]: event["body"]["n"]
+        for one in ledger("intents").read()
+        for event in one["events"]
+    }  # type: ignore[attr-defined]
     print(len(acknowledged), "acknowledged")
     assert len(acknowledged) > 100
     for id_ in acknowledged:
@@ -149,7 +155,9 @@ def test_each_file_is_handled_once_and_is_whole() -> None:
     assert dropped <= done, f"lost: {dropped - done}"
     for name in done:
         digest, content = (DONE / name).read_bytes()[:64], (DONE / name).read_bytes()[64:]
-        assert hashlib.sha256(content).hexdigest().encode() == digest, f"{name} was taken half-written"
+        assert hashlib.sha256(content).hexdigest().encode() == digest, (
+            f"{name} was taken half-written"
+        )
     runs = Counter(json.loads(row["event_json"])["name"] for row in invocations().values() if row["trigger"] == "files")  # fmt: skip
     assert set(runs) == done
     assert [name for name, count in runs.items() if count > 1] == []
