@@ -123,7 +123,7 @@ def test_install_makes_a_service_that_runs_as_a_user_of_its_own() -> None:
         str(CONFIG): (0, "644"),
         str(SOCKET): (uid, "660"),
     }
-    run("systemd-analyze", "security", "--no-pager", "--threshold=45", "faasd.service")
+    run("systemd-analyze", "security", "--no-pager", "--threshold=42", "faasd.service")
     status = json.loads(run(FAASD, "service", "status", "--json"))
     assert (status["state"], status["socket"], status["restarts"]) == ("active", "active", 0)
     assert not run("systemd-analyze", "verify", str(UNIT), "/etc/systemd/system/faasd.socket").strip()  # fmt: skip
