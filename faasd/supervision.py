@@ -107,7 +107,8 @@ class Supervision:
     async def ready(self) -> None:
         """Say that events are accepted and run."""
         self._state = "ready"
-        self._tell("READY=1")
+        # In one message: systemd must not show an active unit that still says that it starts.
+        self._tell("READY=1", "STATUS=ready")
         await self._tell_status()
 
     def begin_reload(self) -> None:
@@ -147,13 +148,15 @@ class Supervision:
         except (FaasdError, TimeoutError):
             text = f"{self._state}: the store does not answer"
         if text != self._status:
-            self._status = text
             self._tell(f"STATUS={text}")
 
     def _tell(self, *assignments: str) -> None:
         """Send; what is not taken now goes with the next beat, where it was not overtaken."""
         if self._address is None:
             return
+        for one in assignments:
+            if one.startswith("STATUS="):  # What stands there now, whoever said it.
+                self._status = one.removeprefix("STATUS=")
         told_anew = {one.partition("=")[0] for one in assignments}
         kept = [one for one in self._unsent if one.partition("=")[0] not in told_anew]
         self._unsent = [*kept, *assignments]

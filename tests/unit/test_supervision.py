@@ -148,7 +148,29 @@ async def test_a_reload_is_told_and_ends_with_ready(supervisor: Supervisor) -> N
     await one.ready()
     supervisor.read()
     words = [line.partition("=")[0] for line in supervisor.heard]
-    assert words == ["RELOADING", "MONOTONIC_USEC", "STATUS", "READY"]
+    assert words == ["RELOADING", "MONOTONIC_USEC", "STATUS", "READY", "STATUS"]
+    assert (
+        supervisor.heard[-1] == "STATUS=ready"
+    )  # In one message with READY=1: no active unit "starts".
+
+
+async def test_the_counts_are_told_again_after_a_reload_that_did_not_change_them(
+    supervisor: Supervisor,
+) -> None:
+    """Else the status would say "reloading" until there is something else to do."""
+
+    async def counts() -> Counts:
+        return Counts(functions=2)
+
+    one = Supervision(supervisor.environ(), Clock(), PID)
+    one.count_with(counts)
+    await one.ready()
+    one.begin_reload()
+    await one.ready()
+    supervisor.read()
+    status = [line for line in supervisor.heard if line.startswith("STATUS=")]
+    counted = "STATUS=ready: 2 functions, 0 running, 0 waiting, 0 dead letters"
+    assert status == ["STATUS=ready", counted, "STATUS=reloading", "STATUS=ready", counted]
 
 
 async def test_without_a_supervisor_nothing_is_said_and_nothing_runs() -> None:

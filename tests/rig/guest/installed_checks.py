@@ -10,22 +10,29 @@ import os
 import pwd
 import re
 import signal
-import subprocess
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from faasd.client import Client
 from faasd.errors import FaasdError
+from tests.rig.guest.installation import (
+    CONFIG,
+    SOCKET,
+    UNIT,
+    client,
+    daemon_pid,
+    run,
+    show,
+    state_of,
+    wait_until,
+)
 from tests.rig.guest.service import FAASD, wait_for
 
-CONFIG = Path("/etc/faasd/faasd.toml")
-UNIT = Path("/etc/systemd/system/faasd.service")
-SOCKET = Path("/run/faasd/faasd.sock")
 FUNCTIONS = """
     import os, time
     from faasd import function, queue
@@ -40,49 +47,29 @@ FUNCTIONS = """
         time.sleep(event["body"])
         return context.attempt
 
-    @function(pass_env=["CREDENTIALS_DIRECTORY"])
+    @function(secrets=["token"])
     def credential(event, context):
         with open(os.path.join(os.environ["CREDENTIALS_DIRECTORY"], "token")) as file:
-            return file.read()
+            names = sorted(os.listdir(os.environ["CREDENTIALS_DIRECTORY"]))
+            return [context.secret("token"), file.read(), names]
+
+    @function
+    def curious(event, context):
+        found = []
+        for path in ("/run/credentials/faasd.service/token", "/root/rig-token"):
+            try:
+                open(path).close()
+                found.append(path)
+            except OSError:
+                pass
+        return [found, "CREDENTIALS_DIRECTORY" in os.environ]
+
+    @function(memory="64MiB", timeout="60s")
+    def hog(event, context):
+        kept = []
+        while True:
+            kept.append(bytearray(b"x") * 2**20)
 """
-
-
-def run(*command: str, code: int | None = 0) -> str:
-    """Run a command and return what it prints, both streams together."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)  # fmt: skip
-    print("$", *command, f"→ {done.returncode}\n{done.stdout}")
-    assert code is None or done.returncode == code
-    return done.stdout
-
-
-def show(name: str, unit: str = "faasd.service") -> str:
-    return run("systemctl", "show", "--property", name, "--value", unit).strip()
-
-
-def client() -> Client:
-    return Client(config=str(CONFIG))
-
-
-def daemon_pid(other_than: int = 0) -> int:
-    """Wait for a daemon that answers; returns its process id."""
-
-    def look() -> int:
-        try:
-            status = client().request("GET", "/api/v1/status")
-        except FaasdError:
-            return 0
-        return status["pid"] if status["state"] == "ready" and status["pid"] != other_than else 0
-
-    return int(wait_for(look, "the daemon to be ready"))
-
-
-def state_of(id_: str) -> dict[str, Any]:
-    found: dict[str, Any] = client().invocation(id_)
-    return found
-
-
-def wait_until(id_: str, state: str) -> dict[str, Any]:
-    return wait_for(lambda: found if (found := state_of(id_))["state"] == state else None, f"{id_} to be {state}")  # fmt: skip
 
 
 @pytest.fixture
@@ -123,7 +110,10 @@ def test_install_makes_a_service_that_runs_as_a_user_of_its_own() -> None:
     run(FAASD, "service", "install")
     assert show("ActiveState") == "active"
     assert show("UnitFileState") == show("UnitFileState", "faasd.socket") == "enabled"
-    assert re.fullmatch(r"ready: 2 functions, \d+ running, .*", show("StatusText"))
+    wait_for(
+        lambda: re.fullmatch(r"ready: 2 functions, \d+ running, .*", show("StatusText")),
+        "the status to have counted",
+    )
     uid = pwd.getpwnam("faasd").pw_uid
     assert Path(f"/proc/{daemon_pid()}").stat().st_uid == uid
     owners = {path: (os.stat(path).st_uid, oct(os.stat(path).st_mode)[-3:]) for path in ("/var/lib/faasd", "/etc/faasd", str(CONFIG), str(SOCKET))}  # fmt: skip
@@ -133,7 +123,7 @@ def test_install_makes_a_service_that_runs_as_a_user_of_its_own() -> None:
         str(CONFIG): (0, "644"),
         str(SOCKET): (uid, "660"),
     }
-    run("systemd-analyze", "security", "--no-pager", "--threshold=45", "faasd.service")
+    run("systemd-analyze", "security", "--no-pager", "--threshold=42", "faasd.service")
     status = json.loads(run(FAASD, "service", "status", "--json"))
     assert (status["state"], status["socket"], status["restarts"]) == ("active", "active", 0)
     assert not run("systemd-analyze", "verify", str(UNIT), "/etc/systemd/system/faasd.socket").strip()  # fmt: skip
@@ -188,6 +178,46 @@ def test_sandboxes_can_be_built_of_the_same_things_as_without_any_hardening() ->
         assert walls["memory_cgroup"] == "v2"
 
 
+def test_a_memory_cap_is_the_kernels_and_the_service_outlives_who_breaks_it() -> None:
+    """Delegate=yes gives each attempt a cgroup with the function's `memory`; OOMPolicy=continue keeps the unit."""
+    if "memory" not in Path("/sys/fs/cgroup/cgroup.controllers").read_text():
+        pytest.skip("this machine has no memory controller in cgroup v2")
+    pid = daemon_pid()
+    outcome = client().invoke("hog")
+    assert outcome["outcome"] == "oom", outcome
+    assert outcome["degraded"] == client().invoke("echo")["degraded"]
+    id_ = client().enqueue("naps", 8)
+    wait_until(id_, "running")
+    group = Path("/sys/fs/cgroup/system.slice/faasd.service")
+    caps = {path.read_text().strip() for path in group.glob("faasd-????????????????/*/memory.max")}
+    assert "268435456" in caps, (
+        caps
+    )  # 256 MiB, the default of the starter's configuration and ours.
+    assert wait_until(id_, "done")["outcome"] == "ok"
+    assert (show("ActiveState"), show("Result"), daemon_pid()) == ("active", "success", pid)
+    assert not list(group.glob("faasd-????????????????/*-a*"))
+
+
+def test_ready_is_said_when_events_run_and_not_before() -> None:
+    """`systemctl start` ends then; what is ordered after us in a boot finds a daemon that works."""
+    slow = CONFIG.parent / "functions" / "slow.py"
+    slow.write_text("import time\ntime.sleep(4)\n")
+    run("systemctl", "stop", "faasd.socket", "faasd.service")
+    begun = time.monotonic()
+    run("systemctl", "start", "--no-block", "faasd.service")
+    states = {(show("ActiveState"), show("StatusText"))}
+    while show("ActiveState") in ("inactive", "activating"):
+        states.add((show("ActiveState"), show("StatusText")))
+    # The first request of all, without another try; and no socket of systemd's in which it could wait.
+    assert client().request("GET", "/api/v1/status")["state"] == "ready"
+    assert client().invoke("echo", 7)["result"] == 7
+    assert time.monotonic() - begun > 4.0
+    assert ("activating", "starting: reading the configuration") in states
+    slow.unlink()
+    run("systemctl", "stop", "faasd.service")
+    run("systemctl", "start", "faasd.socket", "faasd.service")
+
+
 def test_members_of_the_group_may_send_and_others_may_not() -> None:
     """That is what the socket's mode and group are for."""
     for name, groups in (("rig-member", ["--groups", "faasd"]), ("rig-stranger", [])):
@@ -225,7 +255,7 @@ def test_a_daemon_whose_loop_hangs_is_bitten_and_says_where(drop_in: Any) -> Non
     log = run("journalctl", "-u", "faasd", "-o", "cat", "--no-pager", "-n", "200")
     assert "Watchdog timeout" in log
     assert "Fatal Python error: Aborted" in log
-    assert "faasd/daemon.py" in log
+    assert "faasd/foreground.py" in log  # The main thread, wherever its loop was.
 
 
 def test_a_stop_lets_what_runs_finish_and_the_socket_starts_it_again() -> None:
@@ -299,8 +329,15 @@ def test_a_credential_of_the_unit_reaches_the_function_that_is_let_see_it(drop_i
     secret = Path("/root/rig-token")
     secret.write_text("open sesame")
     secret.chmod(0o600)
-    drop_in(f"LoadCredential=token:{secret}")
-    assert client().invoke("credential")["result"] == "open sesame"
+    problems = client().request("GET", "/api/v1/status")["problems"]
+    assert any("secrets" in one and "token" in one for one in problems), problems  # The control.
+    drop_in(f"LoadCredential=token:{secret}", f"LoadCredential=another:{secret}")
+    assert client().invoke("credential")["result"] == ["open sesame", "open sesame", ["token"]]
+    assert client().invoke("curious")["result"] == [[], False]
+    secret.write_text("changed")  # Credentials are copied at the start of the service.
+    assert client().invoke("credential")["result"][0] == "open sesame"
+    run("systemctl", "restart", "faasd")
+    assert client().invoke("credential")["result"][0] == "changed"
 
 
 def test_without_the_socket_unit_the_daemon_makes_its_own_socket() -> None:
@@ -351,6 +388,7 @@ def test_a_user_has_a_service_of_its_own() -> None:
     assert run(*as_owner, FAASD, "invoke", "greet", "--event", '{"body": {"name": "Ada"}}').strip() == '"Hello, Ada"'  # fmt: skip
     status = json.loads(run(*as_owner, FAASD, "service", "status", "--user", "--json"))
     assert status["state"] == status["socket"] == "active"
+    _check_walls_of_a_user_service(as_owner, uid)
     assert Path("/home/rig-owner/.local/state/faasd/faasd.db").exists()
     assert not Path("/home/rig-owner/.config/faasd/faasd.db").exists()
     run(*as_owner, "systemctl", "--user", "stop", "faasd.service")
@@ -358,3 +396,15 @@ def test_a_user_has_a_service_of_its_own() -> None:
     run(*as_owner, FAASD, "service", "uninstall", "--user", "--purge")
     assert not Path("/home/rig-owner/.local/state/faasd").exists()
     run("systemctl", "stop", f"user@{uid}.service")
+
+
+def _check_walls_of_a_user_service(as_owner: tuple[str, ...], uid: int) -> None:
+    """A user's manager hands on the controllers that it was given, so the caps hold there too."""
+    walls = json.loads(run(*as_owner, FAASD, "status", "--json"))["walls"]
+    assert {"pid", "user"} <= set(walls["namespaces"])
+    given = Path(f"/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/cgroup.controllers").read_text()  # fmt: skip
+    print("a user's manager has the controllers", given)
+    if "memory" in given.split():
+        assert walls["memory_cgroup"] == "v2"
+    unit = "/home/rig-owner/.config/systemd/user/faasd.service"
+    assert not run(*as_owner, "systemd-analyze", "--user", "verify", unit).strip()

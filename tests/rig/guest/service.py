@@ -27,11 +27,11 @@ UNPRIVILEGED = ("User=faasd", "CapabilityBoundingSet=", "NoNewPrivileges=yes")
 PATIENCE_S = 120.0
 
 
-def wait_for(condition: Callable[[], T], what: str) -> T:
+def wait_for(condition: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -> T:
     """Wait until the condition is true and return its value."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + timeout_s
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S:g} s in vain for {what}"
+        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain for {what}"
         time.sleep(0.1)
     return value
 
