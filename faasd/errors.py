@@ -20,6 +20,8 @@ FaasdError
 │   ├── SecretError       a secret that a function names cannot be handed over
 │   └── ZygoteInitFailed  theirs: the handler's module could not be imported
 ├── SecretNotGiven        a handler asked for a secret that its function does not name
+├── VersionError          a directory of code cannot be kept as a version
+│   └── CodeTooLarge      it holds more than code
 ├── WireError             the other end of a channel broke the protocol
 └── DaemonUnreachable     no daemon answers on the socket
 """
@@ -27,6 +29,7 @@ FaasdError
 from __future__ import annotations
 
 __all__ = [
+    "CodeTooLarge",
     "ConfigErrors",
     "Conflict",
     "DaemonUnreachable",
@@ -47,6 +50,7 @@ __all__ = [
     "StoreFull",
     "UnknownFunction",
     "UnknownQueue",
+    "VersionError",
     "WireError",
     "ZygoteInitFailed",
 ]
@@ -145,6 +149,14 @@ class ZygoteInitFailed(FaasdError):
         self.error = error
         self.outcome = outcome
         super().__init__(message)
+
+
+class VersionError(FaasdError):
+    """A directory of code cannot be kept as a version; the text names it and the cause."""
+
+
+class CodeTooLarge(VersionError):
+    """A directory holds more files or bytes than code does; it can only be used where it is."""
 
 
 class WireError(FaasdError):
