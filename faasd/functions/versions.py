@@ -221,7 +221,7 @@ def _read_unchanged(one: CodeFile) -> bytes | None:
     """Read a file that is still the one that was looked at."""
     with open(one.source, "rb") as file:  # noqa: PTH123 - as in code_tree.
         # A directory above may have become a link to where only the daemon may read.
-        if os.readlink(f"/proc/self/fd/{file.fileno()}") != one.source:
+        if str(Path(f"/proc/self/fd/{file.fileno()}").readlink()) != one.source:
             return None
         data = file.read(one.size + 1)
         found = os.fstat(file.fileno())
