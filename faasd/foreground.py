@@ -7,6 +7,7 @@ import faulthandler
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from faasd.daemon import Daemon
 from faasd.errors import ConfigErrors, InvalidSetting
 from faasd.functions.code_version import code_version
 from faasd.functions.discovery import discover
+from faasd.linux import landlock
 from faasd.logs import configure, get_logger
+from faasd.model.declaration import Problem
 from faasd.model.pattern import validate as pattern_problems
 from faasd.model.trigger import ScheduleTrigger
 from faasd.sandbox.file_rules import DEVICES, read_by_all
@@ -26,17 +29,25 @@ from faasd.triggers.fire_times import fire_times_of
 __all__ = ["load_config", "main"]
 
 _log = get_logger("daemon")
+_UNWALLED_IMPORTS = (
+    "modules were imported to see what they declare, with no wall around the host's files: this kernel has no Landlock, or it "
+    "is switched off; use Linux 5.13 or newer and start it with landlock among `lsm=`"
+)
 
 
 async def load_config(path: Path) -> Loaded:
     """Read the configuration and discover the functions, with every check that a running daemon makes."""
-    return await load(
+    loaded = await load(
         path,
         discover=partial(discover, read=read_by_all(), devices=DEVICES),
         code_version=code_version,
         check_schedule=_schedule_problem,
         check_pattern=lambda pattern: "; ".join(pattern_problems(pattern)) or None,
     )
+    if landlock.abi() or not any(one.handler for one in loaded.functions):
+        return loaded
+    warning = Problem(str(loaded.config_path), _UNWALLED_IMPORTS, is_warning=True)
+    return replace(loaded, problems=(*loaded.problems, warning))
 
 
 def _schedule_problem(trigger: ScheduleTrigger) -> str | None:

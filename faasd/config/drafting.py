@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from faasd.config.assemble import find_program
+from faasd.config.assemble import absolute_paths, find_program
 from faasd.config.document import Document
 from faasd.config.layers import Draft, Layer, merge
 from faasd.config.positions import KeyPath
@@ -127,12 +127,14 @@ class Drafting:
         modules: dict[_Key, Module] = {}
         python = self._interpreter([self._defaults])
         env = self._environment([self._defaults])
-        timeout_s = merge([self._defaults])["init_timeout_s"]
+        defaults = merge([self._defaults])
+        read = absolute_paths(defaults["read"], self._document.base_dir)
         fault = self._interpreter_fault([self._defaults])
         if fault is not None:
             self._fail(self._defaults.report(("python",), fault))
         for source in self._sources.values() if fault is None else ():
-            module = Module(source.name, source.code_dir, source.origin, python, (), env, timeout_s)
+            where = (source.name, source.code_dir, source.origin)
+            module = Module(*where, python, (), env, defaults["init_timeout_s"], read=read)
             modules[_key(module)] = module
         for name in self._in_toml:
             wanted = self._module_of_toml(name)
@@ -142,6 +144,7 @@ class Drafting:
                     known,
                     attributes=tuple({*known.attributes, *wanted.attributes}),
                     env=known.env | wanted.env,
+                    read=(*known.read, *wanted.read),
                     timeout_s=max(known.timeout_s, wanted.timeout_s),
                 )
         return list(modules.values())
@@ -161,6 +164,7 @@ class Drafting:
             (attribute,),
             self._environment(layers),
             settings["init_timeout_s"],
+            read=absolute_paths(settings["read"], self._document.base_dir),
         )
 
     def _collect(self, answers: Sequence[Discovered]) -> None:
@@ -222,8 +226,9 @@ class Drafting:
             if self._interpreter_fault(layers):
                 continue
             python, env = self._interpreter(layers), self._environment(layers)
+            read = absolute_paths(merge(layers)["read"], self._document.base_dir)
             for module in (answer.module for answer in first if answer.is_broken):
-                again = replace(module, python=python, env=env)
+                again = replace(module, python=python, env=env, read=read)
                 if again != module and again not in retries:
                     retries.append(again)
         return retries

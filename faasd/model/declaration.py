@@ -39,6 +39,7 @@ class Module:
     env: dict[str, str] = field(default_factory=dict)
     timeout_s: float = 30.0
     hidden: tuple[str, ...] = ()  # Out of its reach while it is imported.
+    read: tuple[str, ...] = ()  # What the configuration file lets its functions read.
 
 
 @dataclass(frozen=True)
