@@ -21,6 +21,9 @@ FaasdError
 │   ├── SecretError       a secret that a function names cannot be handed over
 │   └── ZygoteInitFailed  theirs: the handler's module could not be imported
 ├── SecretNotGiven        a handler asked for a secret that its function does not name
+├── ReloadRefused         the configuration has mistakes, so the one in force stays
+├── VersionError          a directory of code cannot be kept as a version
+│   └── CodeTooLarge      it holds more than code
 ├── WireError             the other end of a channel broke the protocol
 └── DaemonUnreachable     no daemon answers on the socket
 """
@@ -28,6 +31,7 @@ FaasdError
 from __future__ import annotations
 
 __all__ = [
+    "CodeTooLarge",
     "ConfigErrors",
     "Conflict",
     "DaemonUnreachable",
@@ -40,6 +44,7 @@ __all__ = [
     "NotAccepting",
     "NotFound",
     "PayloadTooLarge",
+    "ReloadRefused",
     "SandboxError",
     "SchemaTooNew",
     "SecretError",
@@ -49,6 +54,7 @@ __all__ = [
     "StoreFull",
     "UnknownFunction",
     "UnknownQueue",
+    "VersionError",
     "WireError",
     "ZygoteInitFailed",
 ]
@@ -151,6 +157,18 @@ class ZygoteInitFailed(FaasdError):
         self.error = error
         self.outcome = outcome
         super().__init__(message)
+
+
+class ReloadRefused(Conflict):
+    """What was read cannot be put in force; everything stays as it was. The text has a mistake on each line."""
+
+
+class VersionError(FaasdError):
+    """A directory of code cannot be kept as a version; the text names it and the cause."""
+
+
+class CodeTooLarge(VersionError):
+    """A directory holds more files or bytes than code does; it can only be used where it is."""
 
 
 class WireError(FaasdError):

@@ -12,11 +12,14 @@ from functools import partial
 from pathlib import Path
 
 from faasd.clock import Clock
+from faasd.config.code_copies import KeepCode
 from faasd.config.loader import Loaded, load
 from faasd.daemon import Daemon
 from faasd.errors import ConfigErrors, InvalidSetting
 from faasd.functions.code_version import code_version
 from faasd.functions.discovery import discover
+from faasd.functions.keeper import keeper
+from faasd.functions.versions import VersionStore
 from faasd.linux import landlock
 from faasd.logs import configure, get_logger
 from faasd.model.declaration import Problem
@@ -35,14 +38,18 @@ _UNWALLED_IMPORTS = (
 )
 
 
-async def load_config(path: Path) -> Loaded:
-    """Read the configuration and discover the functions, with every check that a running daemon makes."""
+async def load_config(path: Path, keep_code: Callable[[Path], KeepCode] | None = None) -> Loaded:
+    """Read the configuration and discover the functions, with every check that a running daemon makes.
+
+    Without `keep_code` nothing is copied: the functions are as they would be, and are not to be run.
+    """
     loaded = await load(
         path,
         discover=partial(discover, read=read_by_all(), devices=DEVICES),
         code_version=code_version,
         check_schedule=_schedule_problem,
         check_pattern=lambda pattern: "; ".join(pattern_problems(pattern)) or None,
+        keep_code=keep_code,
     )
     if landlock.abi() or not any(one.handler for one in loaded.functions):
         return loaded
@@ -64,9 +71,26 @@ def _stop_with(ask: Callable[[], object]) -> None:
         loop.add_signal_handler(signal_number, ask)
 
 
-async def _load_unless_stopped(config_path: Path) -> Loaded | None:
+def _reload_with(daemon: Daemon) -> None:
+    """Have SIGHUP reload; but when it says that our terminal has been closed, stop."""
+    had_terminal = sys.stdin is not None and sys.stdin.isatty()
+
+    def heard() -> None:
+        if had_terminal and not sys.stdin.isatty():
+            daemon.ask_to_stop()
+        else:
+            daemon.ask_to_reload()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, heard)
+
+
+async def _load_unless_stopped(config_path: Path, clock: Clock) -> Loaded | None:
     """Load the configuration; None when a signal stops us meanwhile, which is no failure."""
-    loading = asyncio.create_task(load_config(config_path))
+
+    def keep_code(state_dir: Path) -> KeepCode:
+        return keeper(VersionStore(state_dir / "versions"), clock, may_run_in_place=True)
+
+    loading = asyncio.create_task(load_config(config_path, keep_code))
     _stop_with(loading.cancel)
     await asyncio.wait({loading})
     return None if loading.cancelled() else loading.result()
@@ -77,7 +101,7 @@ async def _serve(config_path: Path) -> None:
     supervision = for_this_process(clock)
     supervision.start()
     try:
-        loaded = await _load_unless_stopped(config_path)
+        loaded = await _load_unless_stopped(config_path, clock)
         if loaded is None:
             return
         if loaded.fatal:
@@ -86,8 +110,11 @@ async def _serve(config_path: Path) -> None:
         for problem in loaded.problems:
             log = _log.warning if problem.is_warning else _log.error
             log("problem_found", function=problem.function, problem=str(problem))
-        daemon = Daemon(loaded, config_path, clock, supervision)
+        daemon = Daemon(
+            loaded, config_path, clock, supervision, lambda keep: load_config(config_path, keep)
+        )
         _stop_with(daemon.ask_to_stop)
+        _reload_with(daemon)
         await daemon.run()
     finally:
         await supervision.stop()

@@ -7,14 +7,14 @@ file itself is its own decision (`Loaded.fatal`).
 
 from __future__ import annotations
 
-import asyncio
 import grp
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from faasd.config.assemble import Assembled, Surroundings, assemble
+from faasd.config.assemble import Surroundings, assemble
+from faasd.config.code_copies import CodeCopies, KeepCode
 from faasd.config.cross_checks import cross_check
 from faasd.config.document import Document, read_document
 from faasd.config.drafting import Discover, Drafting
@@ -25,6 +25,7 @@ from faasd.config.settings import DaemonSettings, explicit
 from faasd.config.sources import find_sources
 from faasd.config.trigger_values import CheckPattern, CheckSchedule
 from faasd.config.validate import validate
+from faasd.model.code import KeptCode
 from faasd.model.declaration import Discovered, Module, Problem
 from faasd.model.function import Function
 from faasd.model.paths import places, secrets_place
@@ -49,6 +50,9 @@ class Loaded:
     functions: tuple[Function, ...]  # Whole ones, ordered by name.
     problems: tuple[Problem, ...]
     disabled: tuple[str, ...] = ()  # Functions with `enabled = false`.
+    left_out: Mapping[str, str] = field(default_factory=dict)  # Function → its first mistake.
+    #: Module and its directory → why it could not be imported.
+    broken: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -90,9 +94,13 @@ async def load(
     code_version: CodeVersion,
     check_schedule: CheckSchedule,
     check_pattern: CheckPattern,
+    keep_code: Callable[[Path], KeepCode] | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Loaded:
-    """Read a configuration and discover its functions. Raises nothing for what people wrote."""
+    """Read a configuration and discover its functions. Raises nothing for what people wrote.
+
+    `keep_code`, given the state directory, says how code is kept for running; without it nothing is copied.
+    """
     config_path = _absolute(config_path)
     document, problems = read_document(config_path)
     if document is None:
@@ -101,11 +109,21 @@ async def load(
     daemon, daemon_problems = _daemon(document, environ)
     is_explicit = "functions" in daemon.model_fields_set
     sources, source_problems = find_sources(document, daemon.functions, is_explicit)
-    drafting = Drafting(document, sources, daemon.functions, environ)
-    places = (daemon.state_dir, daemon.socket, daemon.secrets_dir)
-    drafts = await drafting.run(_hiding(discover, config_path, [str(place) for place in places]))
+    places = [str(place) for place in (daemon.state_dir, daemon.socket, daemon.secrets_dir)]
     around = Surroundings(document.base_dir, check_schedule, check_pattern)
-    assembled = [assemble(draft, drafting.code_dir(draft), around) for draft in drafts]
+    in_place = _in_place(code_version)
+    copies = CodeCopies(
+        in_place if keep_code is None else keep_code(daemon.state_dir),
+        in_place,
+        link=[str(config_path)],
+        leave_out=places,
+    )
+    while True:
+        drafting = Drafting(document, sources, daemon.functions, environ)
+        drafts = await drafting.run(_hiding(copies.discovering(discover), config_path, places))
+        assembled = [assemble(draft, drafting.code_dir(draft), around) for draft in drafts]
+        if not copies.learn(assembled):
+            break
     problems += [*daemon_problems, *source_problems, *drafting.problems]
     problems += [problem for one in assembled for problem in one.problems]
     problems += cross_check(assembled, drafting.left_out)
@@ -117,15 +135,19 @@ async def load(
     whole = [one for one in assembled if one.function.name not in left_out]
     names = {one.function.name for one in whole}
     roots = {draft.name: drafting.code_root(draft) for draft in drafts if draft.name in names}
-    functions = await asyncio.to_thread(
-        _with_versions, whole, roots, str(daemon.state_dir), code_version
-    )
+    functions = [
+        await copies.settle(one.function, roots[one.function.name], document.base_dir)
+        for one in whole
+        if one.is_enabled
+    ]
     return Loaded(
         document.path,
         daemon,
         tuple(sorted(functions, key=lambda function: function.name)),
         tuple(sorted(dict.fromkeys(problems), key=_place)),
         tuple(sorted(one.function.name for one in whole if not one.is_enabled)),
+        _first_mistakes(problems, left_out - {None}),
+        drafting.broken,
     )
 
 
@@ -158,28 +180,23 @@ def _daemon(document: Document, environ: Mapping[str, str]) -> tuple[DaemonSetti
     return settings.model_copy(update=where), problems
 
 
-def _with_versions(
-    whole: Sequence[Assembled],
-    roots: Mapping[str, str],
-    state_dir: str,
-    code_version: CodeVersion,
-) -> list[Function]:
-    """Return the enabled functions with the versions of their code, each directory read once."""
-    # Files that come and go there are not code.
-    exclude = [state_dir]
-    for one in whole:
-        for watch in one.function.files:
-            moves = (watch.on_success, watch.on_failure)
-            exclude += [watch.path, *(move.removeprefix("move:") for move in moves)]
-    versions: dict[str, str] = {}
-    functions = []
-    for one in whole:
-        if one.is_enabled:
-            root = roots[one.function.name]
-            if root not in versions:
-                versions[root] = code_version(root, exclude)
-            functions.append(replace(one.function, code_version=versions[root]))
-    return functions
+def _in_place(code_version: CodeVersion) -> KeepCode:
+    """Return what only tells versions apart, for whoever runs nothing."""
+
+    def keep(root: str, link: Collection[str], leave_out: Collection[str]) -> KeptCode:
+        return KeptCode(root, code_version(root, [*link, *leave_out]), root)
+
+    return keep
+
+
+def _first_mistakes(problems: Sequence[Problem], names: Collection[str | None]) -> dict[str, str]:
+    """Return for each function that is left out the first mistake that names it, or any."""
+    found: dict[str, str] = {}
+    for problem in sorted(problems, key=_place):
+        if problem.function in names and not problem.is_warning:
+            found.setdefault(str(problem.function), str(problem))
+    anyhow = next((str(one) for one in problems if not one.is_warning), "")
+    return {str(name): found.get(str(name), anyhow) for name in names}
 
 
 def _absolute(path: Path) -> Path:

@@ -40,6 +40,7 @@ class Module:
     timeout_s: float = 30.0
     hidden: tuple[str, ...] = ()  # Out of its reach while it is imported.
     read: tuple[str, ...] = ()  # What the configuration file lets its functions read.
+    shown: tuple[str, ...] = ()  # Within its reach although it is in what is hidden.
 
 
 @dataclass(frozen=True)

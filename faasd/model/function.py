@@ -52,6 +52,10 @@ class Function:
     #: What it may read as its code: of a command only what it names there. None: all of `code_dir`.
     code_paths: tuple[str, ...] | None = None
     code_version: str = ""
+    #: The kept version that it runs from, and the directory or file that this was taken from; "" in place.
+    copy_dir: str = ""
+    source_dir: str = ""
+    in_place_because: str = ""
     limits: Limits = field(default_factory=Limits)
     permissions: Permissions = field(default_factory=Permissions)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -69,7 +73,10 @@ class Function:
     @property
     def readable_code(self) -> tuple[str, ...]:
         """What of the code it may read: files, and directories with all that is in them."""
-        return (self.code_dir,) if self.code_paths is None else self.code_paths
+        own = (self.code_dir,) if self.code_paths is None else self.code_paths
+        # The source too: what a version does not hold is linked there, as data and environments are.
+        more = [path for path in (self.copy_dir, self.source_dir) if path]
+        return tuple(dict.fromkeys((*own, *more)))
 
     def lanes(self) -> tuple[Lane, ...]:
         """Return the lanes that feed this function, its own first."""

@@ -77,6 +77,8 @@ def file_rules(
         "write": sorted({*given.write}),
         "devices": list(DEVICES),
         "hidden": sorted({premises.state_dir, *premises.hidden}),
+        # Out of what is hidden, this alone is there: the version that the function runs from.
+        "shown": [function.copy_dir] if function.copy_dir else [],
         # Nothing is done with it, but another one means another zygote.
         "identities": {p: list(premises.identities.get(p, ())) for p in sorted(watched)},
     }
