@@ -10,14 +10,29 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from faasd.linux import cgroup_v1, cgroup_v2
+from faasd.sandbox.cgroup_account import Account
 
 __all__ = ["CgroupSlot", "CgroupSlots", "SlotLimits", "find_cgroups"]
 
 #: What the kernel may still charge to an empty group that is used again: its own bookkeeping, per processor.
 _LEFT_BYTES_MAX = 2**20
+#: What an account reads: its name for it, and the kernel's.
+_FILES_V1 = (
+    ("tasks", "pids", "pids.current"),
+    ("memory", "memory", "memory.usage_in_bytes"),
+    ("peak", "memory", "memory.max_usage_in_bytes"),
+    ("cpu", "cpuacct", "cpuacct.usage"),
+)
+_FILES_V2 = {
+    "tasks": "pids.current",
+    "memory": "memory.current",
+    "peak": "memory.peak",
+    "cpu_stat": "cpu.stat",
+}
 
 
 class SlotLimits(NamedTuple):
@@ -34,6 +49,7 @@ class CgroupSlot(Protocol):
 
     fds: list[int]  # What a fork needs to place its child inside.
     oom_fd: int | None  # Readable when memory ran out.
+    account: Account  # What it uses, attempt by attempt.
 
     def close_fds(self) -> None:
         """Close `fds`, when nothing more will be placed inside; `remove` does so as well."""
@@ -46,6 +62,12 @@ class CgroupSlot(Protocol):
 
     def cpu_s(self) -> float | None:
         """The processor time that was used, of all processes that ever were in it; None where nobody counts."""
+
+    def processes(self) -> int:
+        """How many processes are in the group."""
+
+    def is_out_of_memory(self) -> bool:
+        """Whether it ran out of memory, and yet somebody in it may live."""
 
     def is_empty(self) -> bool:
         """Whether no process is in the group."""
@@ -156,6 +178,7 @@ class _SlotV1:
         self.oom_fd: int | None = self._memory.watch_oom()
         by_path = {group.path: group for group in groups.values()}
         self.fds = [group.procs_fd() for group in by_path.values()]
+        self.account = Account(_files_of_v1(groups))
 
     def _set_limits(self) -> None:
         limits = self._limits
@@ -183,6 +206,14 @@ class _SlotV1:
         with contextlib.suppress(OSError, KeyError):
             return self._groups["cpuacct"].cpu_s()
         return None
+
+    def processes(self) -> int:
+        with contextlib.suppress(OSError):
+            return len(self._memory.pids())
+        return 0
+
+    def is_out_of_memory(self) -> bool:
+        return self.oom_fd is not None and _is_readable(self.oom_fd)
 
     def kill(self) -> bool:
         pids_group = self._groups.get("pids")
@@ -216,6 +247,7 @@ class _SlotV1:
 
     def remove(self) -> bool:
         self.close_fds()
+        self.account.close()
         if self.oom_fd is not None:
             os.close(self.oom_fd)
             self.oom_fd = None
@@ -292,6 +324,7 @@ class _SlotV2:
         self._group = group
         # The second is for sandboxes of another user, who may not be forked into our directory.
         self.fds = [group.directory_fd(), group.procs_fd()]
+        self.account = Account({name: f"{group.path}/{file}" for name, file in _FILES_V2.items()})
 
     def close_fds(self) -> None:
         while self.fds:
@@ -312,6 +345,14 @@ class _SlotV2:
             return self._group.cpu_s()
         return None
 
+    def processes(self) -> int:
+        with contextlib.suppress(OSError):
+            return len(self._group.pids())
+        return 0
+
+    def is_out_of_memory(self) -> bool:
+        return False  # Who runs out of memory here is killed with all that is in the group.
+
     def kill(self) -> bool:
         with contextlib.suppress(OSError):
             self._group.kill()
@@ -328,6 +369,7 @@ class _SlotV2:
 
     def remove(self) -> bool:
         self.close_fds()
+        self.account.close()
         try:
             self._group.remove()
         except FileNotFoundError:
@@ -335,6 +377,14 @@ class _SlotV2:
         except OSError:
             return False
         return True
+
+
+def _files_of_v1(groups: Mapping[str, cgroup_v1.Group]) -> dict[str, str]:
+    return {
+        name: f"{groups[controller].path}/{file}"
+        for name, controller, file in _FILES_V1
+        if controller in groups
+    }
 
 
 def _is_readable(event_fd: int) -> bool:

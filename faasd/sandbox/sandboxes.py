@@ -32,9 +32,12 @@ from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.hints import with_hint
 from faasd.sandbox.memory_watch import MemoryWatch
 from faasd.sandbox.missing_walls import missing_walls
+from faasd.sandbox.sandbox import Sandbox
+from faasd.sandbox.sandbox_pool import SandboxPool
 from faasd.sandbox.supervise import Supervision
 from faasd.sandbox.workspaces import Workspace, Workspaces
 from faasd.sandbox.zygote_pool import ZygoteLease, ZygotePool
+from faasd.sandbox.zygote_process import Zygote
 
 __all__ = ["ProcessSandboxes"]
 
@@ -92,6 +95,7 @@ class ProcessSandboxes:
         self._watch = MemoryWatch()
         self._workspaces: Workspaces | None = None
         self._pool: ZygotePool | None = None
+        self._waiting = SandboxPool()
 
     async def start(self) -> None:
         """End what a predecessor left, then start the default interpreter's root zygote. Raises SandboxError."""
@@ -111,6 +115,7 @@ class ProcessSandboxes:
         except OSError as error:
             raise SandboxError(f"cannot make {self._tmp_root}: {error.strerror}") from error
         self._workspaces = Workspaces(self._tmp_root, self._slots, self._numbers)
+        self._waiting = SandboxPool()
         self._pool = ZygotePool(
             f"{self._state_hash}:{instance}",
             self._numbers,
@@ -121,6 +126,7 @@ class ProcessSandboxes:
             idle_s=self._zygote_idle_s,
             without=self._without,
             premises=self._premises,
+            end_waiting=self._waiting.end_all_of,
         )
         self._is_stopping = False
         self._namespaces = (await self._pool.root(sys.executable)).namespaces
@@ -194,6 +200,7 @@ class ProcessSandboxes:
 
     async def retire(self, keep: Sequence[Function]) -> None:
         """End the zygotes of everything that is not in `keep`, each after its last attempt."""
+        self._waiting.retire(keep)
         await self._the_pool().retire(keep)
 
     async def stop(self) -> None:
@@ -206,6 +213,7 @@ class ProcessSandboxes:
             pool, self._pool = self._pool, None
             if self._running:
                 await asyncio.wait(set(self._running), timeout=5.0)
+            await self._waiting.close()
             await pool.stop()
         if self._running:
             await asyncio.wait(set(self._running))
@@ -225,13 +233,9 @@ class ProcessSandboxes:
             if isinstance(found, Outcome):
                 return found
             lease = found
-        with lease as zygote:
-            async with zygote.room.taken(stop) as has_place:
-                if not has_place or self._is_stopping:
-                    outcome = _not_begun(stop)
-                else:
-                    outcome = await self._in_sandbox(attempt, services, stop, lease)
-        return _with_init_s(outcome, zygote.init_s) if lease.is_cold else outcome
+        with lease:
+            outcome = await self._in_sandbox(attempt, services, stop, lease)
+        return _with_init_s(outcome, lease.zygote.init_s) if lease.is_cold else outcome
 
     async def _zygote_or_stop(
         self,
@@ -266,57 +270,99 @@ class ProcessSandboxes:
         stop: asyncio.Future[str],
         lease: ZygoteLease,
     ) -> Outcome:
-        """Give the attempt a directory and a cgroup of its own, and take them away afterwards."""
-        given = await self._read_secrets(attempt.function)
-        workspace = await self._take_workspace(attempt, stop, lease)
-        if isinstance(workspace, Outcome):
-            return workspace
-        workspaces = self._the_workspaces()
-        supervision = None
-        try:
+        """Run the attempt in a sandbox that waits, else in a new one; keep it, if it is to serve others."""
+        function = attempt.function
+        given = await self._read_secrets(function) if function.permissions.secrets else {}
+        while True:
+            sandbox = self._waiting.take(function, lease.zygote, given)
+            if sandbox is None:
+                found = await self._new_sandbox(function, stop, lease)
+                if isinstance(found, Outcome):
+                    return found
+                sandbox = found
             supervision = Supervision(
                 attempt,
                 services,
-                number=next(self._numbers),
-                zygote=lease.zygote,
-                slot=workspace.slot,
-                walls=lease.walls,
+                sandbox,
                 watch=self._watch,
-                tmp_dir=workspace.tmp_dir or lease.zygote.tmp_dir,
                 premises=self._premises,
                 clock=self._clock,
                 secrets=given,
             )
-            return await self._supervise(supervision, stop, lease.walls)
+            try:
+                outcome = await self._supervise(supervision, stop)
+            finally:
+                if supervision.keeps_sandbox:
+                    self._waiting.put(sandbox)
+                else:
+                    await self._waiting.end(sandbox)
+            if outcome is not None:
+                return outcome  # Else it had gone while it waited, which concerns no attempt.
+
+    async def _new_sandbox(
+        self, function: Function, stop: asyncio.Future[str], lease: ZygoteLease
+    ) -> Sandbox | Outcome:
+        """Fork a sandbox, when there is a place for it. An outcome when the attempt is stopped before."""
+        zygote = lease.zygote
+        if not zygote.room.take_nowait():
+            self._waiting.make_room(zygote)
+            if not await zygote.room.take(stop):
+                return _not_begun(stop)
+        has_place = False
+        try:
+            if self._is_stopping:
+                return _not_begun(stop)
+            workspace = await self._take_workspace(function, stop, lease)
+            if isinstance(workspace, Outcome):
+                return workspace
+            has_place = True
         finally:
-            ended_by_itself = supervision is not None and supervision.ended_by_itself
-            await workspaces.give_back(workspace, ended_by_itself=ended_by_itself)
+            if not has_place:
+                zygote.room.give_back()
+        return await self._fork(function, lease.zygote, lease.walls, workspace)
+
+    async def _fork(
+        self, function: Function, zygote: Zygote, walls: policy.Walls, workspace: Workspace
+    ) -> Sandbox:
+        """Fork a sandbox in its place. Raises SandboxError or ZygoteInitFailed, and then the place is free."""
+        sandbox = Sandbox(
+            next(self._numbers),
+            function,
+            zygote,
+            walls,
+            workspace,
+            self._the_workspaces(),
+            zygote.room.give_back,
+        )
+        is_forked = False
+        try:
+            await sandbox.fork(_uid_tasks(walls))
+            is_forked = True
+        finally:
+            if not is_forked:
+                await self._waiting.end(sandbox)
+        return sandbox
 
     async def _read_secrets(self, function: Function) -> Mapping[str, bytes]:
         """Read the function's secrets, afresh for each attempt. Raises SecretError."""
         names = function.permissions.secrets
-        if not names:
-            return {}
         return await asyncio.to_thread(secret_files.read_secrets, self._secrets_dir, names)
 
     async def _take_workspace(
-        self, attempt: Attempt, stop: asyncio.Future[str], lease: ZygoteLease
+        self, function: Function, stop: asyncio.Future[str], lease: ZygoteLease
     ) -> Workspace | Outcome:
-        """Take an attempt's place; with a full disk, wait for room. An outcome when it is stopped.
+        """Take a sandbox's place; with a full disk, wait for room. An outcome when it is stopped.
 
         Waiting, and not failing: every event of a long queue would fail, and again, until it is a dead
         letter. So the attempts that have a slot keep it, and the rest of the queue stays as it is.
         """
         while True:
             try:
-                private_dir, identity = lease.zygote.private_dir, lease.walls.identity
-                limits = attempt.function.limits
-                return self._the_workspaces().take(limits, private_dir, identity)
+                return self._workspace(function, lease.zygote, lease.walls)
             except OSError as error:
                 if error.errno not in _NO_SPACE:
                     raise
-                name = attempt.function.name
-                _log.warning("attempt_delayed", function=name, error=str(error))
+                _log.warning("attempt_delayed", function=function.name, error=str(error))
             await asyncio.wait({stop}, timeout=_SPACE_RETRY_S)
             if stop.done() or self._is_stopping:
                 word = stop.result() if stop.done() and not stop.cancelled() else "drained"
@@ -324,28 +370,37 @@ class ProcessSandboxes:
                     word, error=ErrorRecord("Stopped", f"{word} while its disk was full")
                 )
 
+    def _workspace(self, function: Function, zygote: Zygote, walls: policy.Walls) -> Workspace:
+        return self._the_workspaces().take(
+            function.limits, zygote.private_dir, walls.identity, counts_cpu=function.reuse > 1
+        )
+
     def _the_workspaces(self) -> Workspaces:
         assert self._workspaces is not None, "start() comes first"
         return self._workspaces
 
     async def _supervise(
-        self, supervision: Supervision, stop: asyncio.Future[str], walls: policy.Walls
-    ) -> Outcome:
+        self, supervision: Supervision, stop: asyncio.Future[str]
+    ) -> Outcome | None:
         task = asyncio.current_task()
         assert task is not None
         self._running[task] = supervision
         if self._is_stopping:
             supervision.end_now("drained")
-        shares_count = walls.uid != 0 and not walls.cgroup_caps_processes
-        uid_tasks = 0
-        if shares_count and "user" not in walls.namespaces:
-            uid_tasks = proc_tree.tasks_of(walls.uid)
-        return await supervision.run(stop, uid_tasks)
+        return await supervision.run(stop)
 
     def _the_pool(self) -> ZygotePool:
         if self._pool is None:
             raise SandboxError("the sandboxes are not started, or have been stopped")
         return self._pool
+
+
+def _uid_tasks(walls: policy.Walls) -> int:
+    """Return how many tasks our uid has, where a sandbox's cap on processes is counted together with them."""
+    shares_count = walls.uid != 0 and not walls.cgroup_caps_processes
+    if shares_count and "user" not in walls.namespaces:
+        return proc_tree.tasks_of(walls.uid)
+    return 0
 
 
 def _memory_of(pids: dict[str, int]) -> dict[str, int]:
