@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import time
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from faasd.linux import cgroup_v1, cgroup_v2
 from faasd.sandbox.cgroup_account import Account
+from faasd.sandbox.cgroup_ending import end_group, kill_all, others
 
 __all__ = ["CgroupSlot", "CgroupSlots", "SlotLimits", "find_cgroups"]
 
@@ -159,8 +158,8 @@ class _SlotsV1:
     def end_leftovers(self) -> int:
         ended: set[int] = set()
         for root in self._roots.values():
-            for path in _others(root, self._instance):
-                ended |= _end_group(cgroup_v1.Group(path))
+            for path in others(root, self._instance):
+                ended |= end_group(cgroup_v1.Group(path))
         return len(ended)
 
     def remove(self) -> None:
@@ -220,7 +219,7 @@ class _SlotV1:
         with contextlib.suppress(OSError):
             if pids_group is not None:
                 pids_group.limit_processes(0)  # Nobody forks from here on.
-        return _kill_all(self._memory)
+        return kill_all(self._memory)
 
     def is_empty(self) -> bool:
         try:
@@ -304,12 +303,12 @@ class _SlotsV2:
 
     def end_leftovers(self) -> int:
         ended: set[int] = set()
-        for path in _others(self._root, self._instance):
+        for path in others(self._root, self._instance):
             group = cgroup_v2.Group(path)
             with contextlib.suppress(OSError):
                 ended.update(pid for pid in group.pids() if pid > 0)
                 group.kill()  # At once, so that nobody forks away from what follows.
-            ended |= _end_group(group)
+            ended |= end_group(group)
         return len(ended)
 
     def remove(self) -> None:
@@ -356,7 +355,7 @@ class _SlotV2:
     def kill(self) -> bool:
         with contextlib.suppress(OSError):
             self._group.kill()
-        return _kill_all(self._group)
+        return kill_all(self._group)
 
     def is_empty(self) -> bool:
         try:
@@ -393,42 +392,3 @@ def _is_readable(event_fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _others(root: str, instance: str) -> list[str]:
-    """Return the groups below `root` that are not this instance's."""
-    with contextlib.suppress(OSError):
-        entries = os.scandir(root)
-        with entries:
-            return [e.path for e in entries if e.is_dir() and not e.name.startswith(f"{instance}-")]
-    return []
-
-
-def _kill_all(group: cgroup_v1.Group | cgroup_v2.Group) -> bool:
-    """Send SIGKILL to every process in the group; True when there was none."""
-    try:
-        pids = group.pids()
-    except OSError:
-        return True
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if pid > 0:
-                os.kill(pid, signal.SIGKILL)
-    return not pids
-
-
-def _end_group(group: cgroup_v1.Group | cgroup_v2.Group) -> set[int]:
-    """Kill a leftover group empty and remove it; returns the processes found. At most 5 s."""
-    found: set[int] = set()
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            found.update(pid for pid in group.pids() if pid > 0)
-        if _kill_all(group):
-            with contextlib.suppress(OSError):
-                group.remove()
-                return found
-        if not os.path.isdir(group.path):
-            return found
-        time.sleep(0.002)  # Start of the daemon: nothing else runs yet.
-    return found

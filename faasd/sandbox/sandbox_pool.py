@@ -19,7 +19,7 @@ _IDLE_S = 300.0
 
 @dataclass
 class _Shelf:
-    """What waits for one function's next attempts, the longest waiting first."""
+    """What waits for one function's next attempts: spares, then warm ones, the last used last."""
 
     function: Function  # Held, so that its identity stays its own.
     zygote: Zygote
@@ -47,7 +47,7 @@ class SandboxPool:
             return None
         while shelf.sandboxes:
             sandbox = shelf.sandboxes.pop()
-            self._evictions.pop(sandbox).cancel()
+            self._keep_no_longer(sandbox)
             # Secrets that have changed are no longer in a sandbox that was sent them before.
             if sandbox.may_serve and sandbox.secrets in (None, secrets):
                 return sandbox
@@ -66,9 +66,13 @@ class SandboxPool:
         elif shelf.zygote is not zygote:
             self._clear(shelf)
             shelf.zygote = zygote
-        shelf.sandboxes.append(sandbox)
-        loop = asyncio.get_running_loop()
-        self._evictions[sandbox] = loop.call_later(_IDLE_S, self._lose, shelf, sandbox)
+        if sandbox.served:
+            shelf.sandboxes.append(sandbox)
+            # A spare goes when its function is in use no more, a warm one by itself.
+            loop = asyncio.get_running_loop()
+            self._evictions[sandbox] = loop.call_later(_IDLE_S, self._lose, shelf, sandbox)
+        else:
+            shelf.sandboxes.insert(0, sandbox)  # Warm ones first.
         sandbox.wait(lambda: self._lose(shelf, sandbox))
 
     def end(self, sandbox: Sandbox) -> asyncio.Task[None]:
@@ -98,10 +102,17 @@ class SandboxPool:
                 self._lose(shelf, shelf.sandboxes[0])
                 return
 
-    def count(self, function: Function) -> int:
-        """Return how many wait for this function."""
+    def spares(self, function: Function) -> int:
+        """Return how many wait for this function that have not served anybody."""
         shelf = self._shelves.get(id(function))
-        return len(shelf.sandboxes) if shelf is not None else 0
+        return sum(not one.served for one in shelf.sandboxes) if shelf is not None else 0
+
+    def end_spares(self, function: Function, count: int) -> None:
+        """End so many of this function's spares."""
+        shelf = self._shelves.get(id(function))
+        if shelf is not None:
+            for sandbox in [one for one in shelf.sandboxes if not one.served][:count]:
+                self._lose(shelf, sandbox)
 
     async def close(self) -> None:
         """End all that wait; returns when nothing of them is left."""
@@ -111,10 +122,15 @@ class SandboxPool:
         while self._closings:
             await asyncio.wait(set(self._closings))
 
+    def _keep_no_longer(self, sandbox: Sandbox) -> None:
+        eviction = self._evictions.pop(sandbox, None)
+        if eviction is not None:
+            eviction.cancel()
+
     def _lose(self, shelf: _Shelf, sandbox: Sandbox) -> None:
         if sandbox in shelf.sandboxes:
             shelf.sandboxes.remove(sandbox)
-            self._evictions.pop(sandbox).cancel()
+            self._keep_no_longer(sandbox)
             self.end(sandbox)
         if not shelf.sandboxes and self._shelves.get(id(shelf.function)) is shelf:
             del self._shelves[id(shelf.function)]
@@ -122,7 +138,7 @@ class SandboxPool:
     def _clear(self, shelf: _Shelf) -> list[asyncio.Task[None]]:
         closings = []
         for sandbox in shelf.sandboxes:
-            self._evictions.pop(sandbox).cancel()
+            self._keep_no_longer(sandbox)
             closings.append(self.end(sandbox))
         shelf.sandboxes.clear()
         if self._shelves.get(id(shelf.function)) is shelf:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import itertools
 import os
@@ -25,25 +24,23 @@ from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.function import Function
 from faasd.model.outcome import ErrorRecord, Outcome, Usage
 from faasd.model.walls import MissingWall
-from faasd.sandbox import leftovers, policy
+from faasd.sandbox import leftovers
 from faasd.sandbox.cgroup_slot import CgroupSlots, find_cgroups
 from faasd.sandbox.failures import failures_in_report
 from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.hints import with_hint
 from faasd.sandbox.memory_watch import MemoryWatch
 from faasd.sandbox.missing_walls import missing_walls
-from faasd.sandbox.sandbox import Sandbox
+from faasd.sandbox.sandbox_maker import SandboxMaker
 from faasd.sandbox.sandbox_pool import SandboxPool
+from faasd.sandbox.spares import Spares
 from faasd.sandbox.supervise import Supervision
-from faasd.sandbox.workspaces import Workspace, Workspaces
+from faasd.sandbox.workspaces import Workspaces
 from faasd.sandbox.zygote_pool import ZygoteLease, ZygotePool
-from faasd.sandbox.zygote_process import Zygote
 
 __all__ = ["ProcessSandboxes"]
 
 _log = get_logger("sandbox")
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-_SPACE_RETRY_S = 1.0
 #: How long the start of the daemon waits for the walls of other interpreters.
 _ASK_TIMEOUT_S = 5.0
 
@@ -96,6 +93,8 @@ class ProcessSandboxes:
         self._workspaces: Workspaces | None = None
         self._pool: ZygotePool | None = None
         self._waiting = SandboxPool()
+        self._maker: SandboxMaker | None = None
+        self._spares: Spares | None = None
 
     async def start(self) -> None:
         """End what a predecessor left, then start the default interpreter's root zygote. Raises SandboxError."""
@@ -116,6 +115,7 @@ class ProcessSandboxes:
             raise SandboxError(f"cannot make {self._tmp_root}: {error.strerror}") from error
         self._workspaces = Workspaces(self._tmp_root, self._slots, self._numbers)
         self._waiting = SandboxPool()
+        self._maker = SandboxMaker(self._workspaces, self._waiting, self._numbers)
         self._pool = ZygotePool(
             f"{self._state_hash}:{instance}",
             self._numbers,
@@ -128,6 +128,8 @@ class ProcessSandboxes:
             premises=self._premises,
             end_waiting=self._waiting.end_all_of,
         )
+        most = self._premises.slots
+        self._spares = Spares(self._pool, self._waiting, self._maker, self._clock, most)
         self._is_stopping = False
         self._namespaces = (await self._pool.root(sys.executable)).namespaces
 
@@ -166,9 +168,11 @@ class ProcessSandboxes:
         return error
 
     async def warm(self, function: Function) -> None:
-        """Start the function's zygote now. Raises ZygoteInitFailed or SandboxError."""
+        """Start the function's zygote now, and have a spare wait. Raises ZygoteInitFailed or SandboxError."""
         with await self._the_pool().zygote(function):
             pass  # Given back at once, its idle time begins.
+        if self._spares is not None:
+            self._spares.prepare(function)
 
     async def missing_walls(
         self, functions: Sequence[Function]
@@ -200,12 +204,19 @@ class ProcessSandboxes:
 
     async def retire(self, keep: Sequence[Function]) -> None:
         """End the zygotes of everything that is not in `keep`, each after its last attempt."""
+        if self._spares is not None:
+            self._spares.retire(keep)
         self._waiting.retire(keep)
         await self._the_pool().retire(keep)
 
     async def stop(self) -> None:
         """End every process. Attempts that still run end as `drained`. When this returns, nothing is left."""
         self._is_stopping = True
+        if self._maker is not None:
+            self._maker.is_stopping = True
+        if self._spares is not None:
+            spares, self._spares = self._spares, None
+            await spares.close()
         for supervision in self._running.values():
             if supervision is not None:
                 supervision.end_now("drained")
@@ -276,10 +287,13 @@ class ProcessSandboxes:
         while True:
             sandbox = self._waiting.take(function, lease.zygote, given)
             if sandbox is None:
-                found = await self._new_sandbox(function, stop, lease)
-                if isinstance(found, Outcome):
-                    return found
+                found = await self._the_maker().make(function, stop, lease)
+                if isinstance(found, str):
+                    message = f"{found} before there was room for its sandbox"
+                    return Outcome(found, error=ErrorRecord("Stopped", message))
                 sandbox = found
+            if not sandbox.served and self._spares is not None:
+                self._spares.taken(function)
             supervision = Supervision(
                 attempt,
                 services,
@@ -299,85 +313,10 @@ class ProcessSandboxes:
             if outcome is not None:
                 return outcome  # Else it had gone while it waited, which concerns no attempt.
 
-    async def _new_sandbox(
-        self, function: Function, stop: asyncio.Future[str], lease: ZygoteLease
-    ) -> Sandbox | Outcome:
-        """Fork a sandbox, when there is a place for it. An outcome when the attempt is stopped before."""
-        zygote = lease.zygote
-        if not zygote.room.take_nowait():
-            self._waiting.make_room(zygote)
-            if not await zygote.room.take(stop):
-                return _not_begun(stop)
-        has_place = False
-        try:
-            if self._is_stopping:
-                return _not_begun(stop)
-            workspace = await self._take_workspace(function, stop, lease)
-            if isinstance(workspace, Outcome):
-                return workspace
-            has_place = True
-        finally:
-            if not has_place:
-                zygote.room.give_back()
-        return await self._fork(function, lease.zygote, lease.walls, workspace)
-
-    async def _fork(
-        self, function: Function, zygote: Zygote, walls: policy.Walls, workspace: Workspace
-    ) -> Sandbox:
-        """Fork a sandbox in its place. Raises SandboxError or ZygoteInitFailed, and then the place is free."""
-        sandbox = Sandbox(
-            next(self._numbers),
-            function,
-            zygote,
-            walls,
-            workspace,
-            self._the_workspaces(),
-            zygote.room.give_back,
-        )
-        is_forked = False
-        try:
-            await sandbox.fork(_uid_tasks(walls))
-            is_forked = True
-        finally:
-            if not is_forked:
-                await self._waiting.end(sandbox)
-        return sandbox
-
     async def _read_secrets(self, function: Function) -> Mapping[str, bytes]:
         """Read the function's secrets, afresh for each attempt. Raises SecretError."""
         names = function.permissions.secrets
         return await asyncio.to_thread(secret_files.read_secrets, self._secrets_dir, names)
-
-    async def _take_workspace(
-        self, function: Function, stop: asyncio.Future[str], lease: ZygoteLease
-    ) -> Workspace | Outcome:
-        """Take a sandbox's place; with a full disk, wait for room. An outcome when it is stopped.
-
-        Waiting, and not failing: every event of a long queue would fail, and again, until it is a dead
-        letter. So the attempts that have a slot keep it, and the rest of the queue stays as it is.
-        """
-        while True:
-            try:
-                return self._workspace(function, lease.zygote, lease.walls)
-            except OSError as error:
-                if error.errno not in _NO_SPACE:
-                    raise
-                _log.warning("attempt_delayed", function=function.name, error=str(error))
-            await asyncio.wait({stop}, timeout=_SPACE_RETRY_S)
-            if stop.done() or self._is_stopping:
-                word = stop.result() if stop.done() and not stop.cancelled() else "drained"
-                return Outcome(
-                    word, error=ErrorRecord("Stopped", f"{word} while its disk was full")
-                )
-
-    def _workspace(self, function: Function, zygote: Zygote, walls: policy.Walls) -> Workspace:
-        return self._the_workspaces().take(
-            function.limits, zygote.private_dir, walls.identity, counts_cpu=function.reuse > 1
-        )
-
-    def _the_workspaces(self) -> Workspaces:
-        assert self._workspaces is not None, "start() comes first"
-        return self._workspaces
 
     async def _supervise(
         self, supervision: Supervision, stop: asyncio.Future[str]
@@ -389,18 +328,15 @@ class ProcessSandboxes:
             supervision.end_now("drained")
         return await supervision.run(stop)
 
+    def _the_maker(self) -> SandboxMaker:
+        if self._maker is None:
+            raise SandboxError("the sandboxes are not started, or have been stopped")
+        return self._maker
+
     def _the_pool(self) -> ZygotePool:
         if self._pool is None:
             raise SandboxError("the sandboxes are not started, or have been stopped")
         return self._pool
-
-
-def _uid_tasks(walls: policy.Walls) -> int:
-    """Return how many tasks our uid has, where a sandbox's cap on processes is counted together with them."""
-    shares_count = walls.uid != 0 and not walls.cgroup_caps_processes
-    if shares_count and "user" not in walls.namespaces:
-        return proc_tree.tasks_of(walls.uid)
-    return 0
 
 
 def _memory_of(pids: dict[str, int]) -> dict[str, int]:
@@ -414,11 +350,6 @@ def _memory_of(pids: dict[str, int]) -> dict[str, int]:
         if above:
             trees[above].add(pid)
     return {attempt_id: proc_tree.memory_bytes(trees[pid]) for attempt_id, pid in pids.items()}
-
-
-def _not_begun(stop: asyncio.Future[str]) -> Outcome:
-    word = "drained" if not stop.done() else "cancelled" if stop.cancelled() else stop.result()
-    return Outcome(word, error=ErrorRecord("Stopped", f"{word} before its zygote had room for it"))
 
 
 def _as_record(error: dict[str, object]) -> dict[str, object]:
