@@ -8,6 +8,7 @@ has cost us, and is not read on while answers wait to be fetched; the sandbox th
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -75,6 +76,8 @@ class AttemptIo:
         self._progress: dict[str, Any] | None = None
         self._texts: deque[bytes] = deque()  # Frames that have come and are not taken yet.
         self._is_finishing = False  # Nobody is left to be answered.
+        self._has_replied = False
+        self._was_reset = False
         self._is_over = False  # The channel has ended, or is broken.
         self._cost_s = 0.0  # What the channel has cost since its last rest.
         self._rest: asyncio.Handle | None = None
@@ -98,6 +101,11 @@ class AttemptIo:
         self._io.when_fetched(self._settle_reading)
         self._settle_reading()
         return self._io.write(b"".join(frames))
+
+    def was_unheard(self) -> bool:
+        """Whether the sandbox, which is gone, never read all of the event, so that no handler can have seen it."""
+        self._finish_channel()
+        return self._was_reset and self.report is None
 
     def look(self) -> None:
         """Take what has come by now: so that an end which we have not heard of yet counts."""
@@ -233,8 +241,10 @@ class AttemptIo:
             data = self._io.channel.recv(_READ_BYTES)
         except (BlockingIOError, InterruptedError):
             return False
-        except OSError:
+        except OSError as error:
             data = b""
+            # The kernel says so when it ended with something unread, which can only be the event.
+            self._was_reset = error.errno == errno.ECONNRESET and not self._has_replied
         if not data:
             self._is_over = True
             return False
@@ -322,5 +332,6 @@ class AttemptIo:
             told = {"message": f"context.{op} failed", "exception": error}
             self._loop.call_exception_handler(told)
             reply = {"error": {"type": "InternalError", "message": f"the daemon failed to {op}"}}
+        self._has_replied = True
         if not self._is_over:
             self._io.write(wire.encode(reply))

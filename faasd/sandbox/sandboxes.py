@@ -44,6 +44,9 @@ _log = get_logger("sandbox")
 #: How long the start of the daemon waits for the walls of other interpreters.
 _ASK_TIMEOUT_S = 5.0
 
+#: Waiting sandboxes that may be found dead before an attempt has a new one made for it.
+_LOSSES_MAX = 3
+
 
 class ProcessSandboxes:
     """Runs attempts in sandboxes forked from zygotes; used from one asyncio loop.
@@ -284,8 +287,10 @@ class ProcessSandboxes:
         """Run the attempt in a sandbox that waits, else in a new one; keep it, if it is to serve others."""
         function = attempt.function
         given = await self._read_secrets(function) if function.permissions.secrets else {}
-        while True:
-            sandbox = self._waiting.take(function, lease.zygote, given)
+        for losses in itertools.count():
+            sandbox = None
+            if losses < _LOSSES_MAX:
+                sandbox = self._waiting.take(function, lease.zygote, given)
             if sandbox is None:
                 found = await self._the_maker().make(function, stop, lease)
                 if isinstance(found, str):
@@ -312,6 +317,7 @@ class ProcessSandboxes:
                     await self._waiting.end(sandbox)
             if outcome is not None:
                 return outcome  # Else it had gone while it waited, which concerns no attempt.
+        raise AssertionError("a new sandbox always has an outcome")
 
     async def _read_secrets(self, function: Function) -> Mapping[str, bytes]:
         """Read the function's secrets, afresh for each attempt. Raises SecretError."""

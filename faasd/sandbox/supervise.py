@@ -147,6 +147,8 @@ class Supervision:
                 return None
             await self._until_over(stop)
             wall_s = self._clock.monotonic() - began
+            if self._was_unheard():
+                return None
             if self._has_reported:
                 self._see_whether_it_stays()
                 if self.keeps_sandbox:
@@ -157,6 +159,11 @@ class Supervision:
             return await self._judge(wall_s)
         finally:
             await self._close()
+
+    def _was_unheard(self) -> bool:
+        """Whether it ended between two attempts, and we were too early to know."""
+        is_gone = self._sandbox.gone.done() and self._wanted is None
+        return is_gone and self._sandbox.has_waited and self._io.was_unheard()
 
     def _begin(self) -> bool:
         """Send the event and watch what comes of it; False when nobody was there to take it."""
