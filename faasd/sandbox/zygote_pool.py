@@ -138,7 +138,9 @@ class ZygotePool:
         is_cold = entry is None or not entry.task.done() or self._is_spent(entry)
         if entry is None or self._is_spent(entry):
             entry = self._start(function, root, key, asked)
-        return self._lease(await asyncio.shield(entry.task), walls, is_cold=is_cold)
+        zygote = await asyncio.shield(entry.task)
+        zygote.is_kept = zygote.is_kept or function.keep_warm  # Commands share theirs.
+        return self._lease(zygote, walls, is_cold=is_cold)
 
     def ready(self, function: Function) -> ZygoteLease | None:
         """Return the function's zygote for one use if nobody has to wait for it, or hear of its start."""
@@ -175,6 +177,8 @@ class ZygotePool:
         is_current = entry is not None and _is_of(entry, zygote)
         if zygote.is_retired or not is_current:
             self._end_later(zygote)
+            return
+        if zygote.is_kept:
             return
         loop = asyncio.get_running_loop()
         handle = loop.call_later(self._idle_s, self._evict, zygote)

@@ -214,6 +214,7 @@ class Zygote:
         self.active = 0
         self.last_used = 0.0
         self.is_retired = False
+        self.is_kept = False  # Also when nobody has used it for long.
         self._forks: dict[int, asyncio.Future[int]] = {}
         self._ends: dict[int, asyncio.Future[dict[str, Any] | None]] = {}
         self._loop = loop
