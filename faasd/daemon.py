@@ -16,6 +16,7 @@ from faasd.api.services import ApiServices
 from faasd.clock import Clock
 from faasd.config.loader import Loaded
 from faasd.config.settings import DaemonSettings
+from faasd.dispatch.ahead import Ahead
 from faasd.dispatch.breakers import Breakers
 from faasd.dispatch.direct import DirectInvoker
 from faasd.dispatch.dispatcher import Dispatcher
@@ -144,6 +145,7 @@ class Daemon:
         self._invoker.attach(self._spine, services, self._dispatcher)
         self._leases = LeaseRenewal(self._spine, self._running, self._dispatcher)
         self._schedules = CronTriggers(self._intake, store.cursors, self._clock)
+        self._ahead = Ahead(self._spine, self._schedules, paused, self._refused, settings.slots)
         self._files = FileTriggers(
             self._intake, store.invocations, store.history, store.files, self._clock, _report
         )
@@ -232,6 +234,7 @@ class Daemon:
         self._keep_vital(self._leases.start())
         await self._schedules.start(functions)
         await self._files.start(functions)
+        self._keep_vital(self._ahead.start())
         await self._api.start()
         self._tidying = asyncio.create_task(self._tidy())
         self._keep_vital(self._tidying)
@@ -253,6 +256,7 @@ class Daemon:
     async def _stop(self) -> None:
         """Close the doors, let attempts finish for `drain_timeout`, return the rest uncharged."""
         _log.info("daemon_stopping", running=len(self._running.attempts()))
+        await self._ahead.stop()
         await self._schedules.stop()
         await self._files.stop()
         await self._dispatcher.stop()

@@ -359,7 +359,7 @@ class Sandboxes(Protocol):
         """
 
     async def warm(self, function: Function) -> None:
-        """Start the function's zygote now. Raises ZygoteInitFailed or SandboxError."""
+        """Start the function's zygote now, and have a spare wait. Raises ZygoteInitFailed or SandboxError."""
 
     async def retire(self, keep: Sequence[Function]) -> None:
         """End the zygotes of everything that is not in `keep`, each after its last attempt."""
@@ -391,6 +391,9 @@ class Schedules(Protocol):
 
     def statuses(self) -> list[ScheduleStatus]:
         """Return every schedule, ordered by name."""
+
+    def firing_before(self, at: float) -> list[str]:
+        """Return the functions whose schedules fire before this time, the next one first."""
 
     def next_times(self, name: str, count: int, after: float | None = None) -> list[float]:
         """Return the next fire times, jitter included."""

@@ -71,6 +71,10 @@ def assemble(draft: Draft, code_dir: str, around: Surroundings) -> Assembled:
         expires_s=merged["expires_s"],
         dead_letter=merged["dead_letter"],
         concurrency=merged["concurrency"],
+        reuse=_reuse(merged, problems),
+        recycle_memory_bytes=merged["recycle_memory_bytes"],
+        spares=merged["spares"],
+        keep_warm=merged["keep_warm"],
         schedules=tuple(triggers.schedules),
         files=tuple(triggers.files),
         queues=tuple(triggers.queues),
@@ -121,6 +125,15 @@ def _python(merged: Merged, around: Surroundings, problems: list[Problem]) -> st
     if fault is not None:
         problems.append(merged.problem("python", fault))
     return path
+
+
+def _reuse(merged: Merged, problems: list[Problem]) -> int:
+    if merged["command"] is None:
+        return int(merged["reuse"])
+    if merged.is_given("reuse") and merged["reuse"] != 1:
+        message = "has no effect on a command, which is a process of its own for every attempt"
+        problems.append(merged.problem("reuse", message))
+    return 1
 
 
 def _command(

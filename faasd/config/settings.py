@@ -14,7 +14,16 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator
 
 from faasd.config.trigger_settings import Settings, TriggerSettings
-from faasd.config.values import Destinations, Duration, Location, Names, Network, Size, setting
+from faasd.config.values import (
+    Destinations,
+    Duration,
+    Location,
+    Names,
+    Network,
+    Size,
+    Spares,
+    setting,
+)
 from faasd.errors import InvalidSetting
 from faasd.model.function import Function
 from faasd.model.limits import Limits
@@ -293,6 +302,30 @@ class DefaultSettings(Settings):
         default_text="as many as the daemon has slots",
         at_least=1,
         at_most=10_000,
+    )
+    reuse: int = setting(
+        _FUNCTION.reuse,
+        "How many attempts one sandbox serves, one after the other, before it is replaced. With 1 every "
+        "attempt has a fresh process.",
+        example=1000,
+        at_least=1,
+        at_most=1_000_000_000,
+    )
+    recycle_memory_bytes: Annotated[int | None, Size(at_least_bytes=2**20)] = setting(
+        _FUNCTION.recycle_memory_bytes,
+        "A sandbox whose processes have more memory than this after an attempt serves no other one.",
+        key="recycle_memory",
+        example="128MiB",
+        default_text="never for its memory",
+    )
+    spares: Annotated[int | None, Spares()] = setting(
+        _FUNCTION.spares,
+        "How many sandboxes wait, forked ahead of need; `auto`: as many as the function's use asks for.",
+        default_text="auto",
+    )
+    keep_warm: bool = setting(
+        _FUNCTION.keep_warm,
+        "Import the handler when the daemon starts, and never let go of it for being idle.",
     )
     retry: RetrySettings = setting(RetrySettings, "When a failed invocation is tried again.")
     expires_s: Annotated[float | None, Duration(at_least_s=1)] = setting(

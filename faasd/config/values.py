@@ -32,6 +32,7 @@ __all__ = [
     "Network",
     "Rate",
     "Size",
+    "Spares",
     "setting",
 ]
 
@@ -335,6 +336,35 @@ def _ports(value: Any) -> tuple[int, ...]:
         if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
             raise InvalidSetting(f"expected a port from 1 to 65535, not {port!r}")
     return tuple(sorted(set(value)))
+
+
+@dataclass(frozen=True)
+class Spares(Kind):
+    """How many sandboxes are forked ahead: a number, or as many as the function's use asks for (None)."""
+
+    at_most: int = 64
+
+    def read(self, value: Any) -> int | None:
+        """Read a number or `auto`."""
+        if value == "auto":
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= self.at_most:
+            raise InvalidSetting(f"expected {self.unit}, not {value!r}")
+        return value
+
+    def show(self, value: int | None) -> Any:
+        """Return it as it is written."""
+        return "auto" if value is None else value
+
+    @property
+    def unit(self) -> str:
+        """Say what may be written."""
+        return f'"auto", or a number from 0 to {self.at_most}'
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema of both."""
+        number = {"type": "integer", "minimum": 0, "maximum": self.at_most}
+        return {"anyOf": [{"const": "auto"}, number]}
 
 
 @dataclass(frozen=True)

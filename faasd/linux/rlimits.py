@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 
-__all__ = ["data_bytes", "lower", "set_soft"]
+__all__ = ["cpu_s", "data_bytes", "lower", "set_soft"]
 
 
 def lower(name: str, value: int) -> None:
@@ -23,6 +23,12 @@ def set_soft(name: str, value: int) -> None:
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
     resource.setrlimit(number, (value, hard))
+
+
+def cpu_s() -> float:
+    """Return the processor time of this process so far, which RLIMIT_CPU is compared with."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 def data_bytes() -> int:

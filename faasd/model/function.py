@@ -62,7 +62,12 @@ class Function:
     expires_s: float | None = None
     dead_letter: bool = True
     concurrency: int | None = None  # None: as many as the daemon has slots.
-    reuse: int = 1
+    reuse: int = 1  # Attempts that one sandbox serves, one after the other.
+    recycle_memory_bytes: int | None = None  # A sandbox that an attempt leaves larger is replaced.
+    spares: int | None = None  # Sandboxes forked ahead of need; None: as its events come.
+    keep_warm: bool = (
+        False  # Its zygote is started with the daemon, and never ended for being idle.
+    )
     schedules: tuple[ScheduleTrigger, ...] = ()
     files: tuple[FilesTrigger, ...] = ()
     queues: tuple[QueueTrigger, ...] = ()

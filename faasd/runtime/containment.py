@@ -31,6 +31,7 @@ __all__ = [
     "fork",
     "fork_and",
     "join_cgroups",
+    "limit_cpu_time",
     "namespaces_of_attempts",
     "probe_namespaces",
     "probe_walls",
@@ -207,16 +208,29 @@ def contain_handler(policy: dict[str, Any]) -> None:
     _limit_data(policy)  # Again: it is counted from what this process has now.
     if policy["processes_rlimit"] is not None:
         rlimits.lower("NPROC", policy["processes_rlimit"])
-    if policy["cpu_time_s"] is not None:
-        # Behind the daemon's watch over the whole tree: for each process, and only to the second.
-        limit_s = math.ceil(policy["cpu_time_s"]) + 1
-        rlimits.lower("CPU", limit_s + 1)
-        rlimits.set_soft("CPU", limit_s)  # SIGXCPU, which says why; a second later SIGKILL.
+    if not policy["serves_many"]:
+        limit_cpu_time(policy)
     policy["file_walls"].close_in_handler(policy)
     rlimits.lower("NOFILE", policy["open_files"])  # Not before: the walls are many open files.
     process.drop_capabilities()  # Those of root, or of the user namespace: they were for the above.
     if policy["system_calls"]:
         system_call_filter.for_attempt().load()  # Last: it forbids what the above is made of.
+
+
+def limit_cpu_time(policy: dict[str, Any]) -> None:
+    """Limit the processor time of this attempt's process.
+
+    Behind the daemon's watch over the whole tree: for each process, and only to the second. One that serves
+    many attempts calls this for each, so that its hard limit has to stay where it is.
+    """
+    if policy["cpu_time_s"] is None:
+        return
+    limit_s = math.ceil(policy["cpu_time_s"]) + 1
+    if policy["serves_many"]:
+        limit_s += math.ceil(rlimits.cpu_s())
+    else:
+        rlimits.lower("CPU", limit_s + 1)
+    rlimits.set_soft("CPU", limit_s)  # SIGXCPU, which says why; with a hard limit SIGKILL later.
 
 
 def _drop_zygotes_capabilities(policy: dict[str, Any]) -> None:

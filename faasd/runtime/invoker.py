@@ -1,9 +1,9 @@
 """Calls the handler: event in, one report out. The process of a sandbox that everything else protects.
 
-The daemon writes two frames: a header (what the context needs, the attempt's environment) and the event.
-Back go `log`, `progress`, `enqueue` and `invoke` frames while it runs, and at the end one of: `result`,
+It closes itself in, and then waits for the daemon, which writes two frames for each attempt: a header (what the
+context needs, the attempt's environment) and the event. Back go `log`, `progress`, `enqueue` and `invoke` frames while it runs, and at the end one of: `result`,
 followed by the JSON of the result; `error`; `exit` (sys.exit was called); `init-error`; `failed` when a wall could
-not be built.
+not be built. After a `result` or an `error` it waits for the next attempt, if the header said that it stays.
 """
 
 from __future__ import annotations
@@ -44,36 +44,57 @@ class Channel:
         self._sending = threading.RLock()
         self._asking = threading.RLock()
         self._reply_bytes_max = reply_bytes_max
+        self._is_open = False  # Whether an attempt runs: what threads say between two is nobody's.
+
+    def open(self) -> None:
+        """Let the handler speak: its attempt begins."""
+        self._is_open = True
+
+    def say(self, value: dict[str, Any]) -> bool:
+        """Write one frame of the handler's; False, and nothing is written, when its attempt is over."""
+        with self._sending:
+            if self._is_open:
+                self._socket.sendall(wire.encode(value))
+            return self._is_open
 
     def send(self, value: dict[str, Any]) -> None:
-        """Write one frame."""
+        """Write the frame that ends the attempt."""
         with self._sending:
+            self._is_open = False
             self._socket.sendall(wire.encode(value))
 
     def send_result(self, text: str) -> None:
         """Write the two frames of a result."""
         with self._sending:
+            self._is_open = False
             self._socket.sendall(wire.encode({"op": "result"}) + wire.encode_raw(text.encode()))
 
     def notify(self, op: str, fields: dict[str, Any]) -> None:
         """Tell the daemon something (context.progress)."""
         self._check_owner(op)
         encode_json(fields)  # Refuses what JSON cannot hold before anything is written.
-        self.send({**fields, "op": op})
+        self.say({**fields, "op": op})
 
     def request(self, op: str, fields: dict[str, Any]) -> dict[str, Any]:
         """Ask the daemon something and wait for its answer (context.enqueue, context.invoke)."""
         self._check_owner(op)
         encode_json(fields)
         with self._asking:
-            self.send({**fields, "op": op})
+            if not self.say({**fields, "op": op}):
+                raise ConnectionError(f"context.{op} came after the attempt's end")
             reply = wire.receive(self._socket, self._reply_bytes_max)
         if reply is None:
             raise ConnectionError(f"the daemon has gone while context.{op} waited for its answer")
         return wire.decode(reply)
 
-    def receive(self, bytes_max: int) -> bytes:
-        """Read one frame; exits when the daemon has gone."""
+    def receive_attempt(self) -> tuple[dict[str, Any], bytes]:
+        """Wait for a header and its event; exits when the daemon has gone, or wants no more of us."""
+        with self._asking:  # A thread that waits for an answer gets that first.
+            header = wire.decode(self._receive(_HEADER_BYTES_MAX))
+            # A batch may be larger than any reply.
+            return header, self._receive(header["event_bytes"])
+
+    def _receive(self, bytes_max: int) -> bytes:
         text = wire.receive(self._socket, bytes_max)
         if text is None:
             os._exit(1)
@@ -87,25 +108,29 @@ class Channel:
 
 
 def run(policy: dict[str, Any], channel_fd: int, stdout: int, stderr: int) -> NoReturn:
-    """Run one attempt in this process and exit; every signal is still blocked. Never returns."""
-    owner_pid = os.getpid()
+    """Run attempts in this process, most often one, and exit; every signal is still blocked. Never returns."""
     code = 70  # Could not even report.
     try:
         channel = Channel(_move_out_of_the_way(channel_fd), policy["frame_bytes_max"])
         _take_stdio(stdout, stderr)
-        header = wire.decode(channel.receive(_HEADER_BYTES_MAX))
-        event_text = channel.receive(header["event_bytes"])  # A batch may be larger than any reply.
+        failure: Exception | None = None
+        secret_fds: dict[str, int] = {}
         try:
-            _start_afresh(header)
-            _contain(policy, header)
+            _start_afresh()
+            secret_fds = _contain(policy)
         except (OSError, ValueError) as error:
-            record = report.error_record(error, f"cannot close the sandbox in: {error}")
+            failure = error
+        header, event_text = channel.receive_attempt()
+        if failure is None:
+            failure = _begin(header, secret_fds)
+        if failure is not None:
+            record = report.error_record(failure, f"cannot close the sandbox in: {failure}")
             channel.send({"op": "failed", "error": record})
             os._exit(0)
         if policy["module"] is None:
             command.run(header, event_text, channel.send)
         else:
-            _report(policy, header, event_text, channel, owner_pid)
+            _serve(policy, channel, header, event_text)
         code = 0
     except OSError as error:
         # Usually a handler that closed its channel. What happened shows in its log and exit code.
@@ -115,52 +140,84 @@ def run(policy: dict[str, Any], channel_fd: int, stdout: int, stderr: int) -> No
         os._exit(code)
 
 
-def _contain(policy: dict[str, Any], header: dict[str, Any]) -> None:
-    """Close this process in, with its secrets on this side of the walls."""
-    secrets = header["secrets"] = secrets_in_memory.values(header)
-    # Stored before, because the highest descriptor is limited then; linked after, where paths are its own.
-    fds = secrets_in_memory.store(secrets, is_command=policy["module"] is None)
+def _contain(policy: dict[str, Any]) -> dict[str, int]:
+    """Close this process in, with room for its secrets on this side of the walls; returns that by name."""
+    # Before, because the highest descriptor is limited then.
+    is_command = policy["module"] is None
+    fds = secrets_in_memory.reserve(policy["secrets"], is_command=is_command)
     containment.contain_handler(policy)
-    if fds:
-        secrets_in_memory.link(header["env"]["CREDENTIALS_DIRECTORY"], fds)
+    return fds
 
 
-def _report(
-    policy: dict[str, Any],
-    header: dict[str, Any],
-    event_text: bytes,
-    channel: Channel,
-    owner_pid: int,
-) -> None:
-    """Call the handler and send how that went."""
-    capture_logging(channel.send)
-    soft_stop = _SoftStop()
+def _begin(header: dict[str, Any], secret_fds: dict[str, int]) -> Exception | None:
+    """Take what the first attempt brings: its environment, and the secrets. Returns why that failed."""
+    secrets = header["secrets"] = secrets_in_memory.values(header)
     try:
-        soft_stop.arm()
-        snapshot.run_after_restore()
-        handler = handler_loader.resolve(policy["module"], policy["attribute"])
-        value = _call(
-            handler, decode_json(event_text.decode()), _context(header, channel), soft_stop
-        )
+        os.environ.update(header["env"])
+        if secret_fds:
+            secrets_in_memory.store(secrets, secret_fds)
+            secrets_in_memory.link(header["env"]["CREDENTIALS_DIRECTORY"], secret_fds)
+    except (OSError, ValueError) as error:
+        return error
+    return None
+
+
+def _serve(
+    policy: dict[str, Any], channel: Channel, header: dict[str, Any], event_text: bytes
+) -> None:
+    """Run the handler for this attempt, and for others while the header says that the sandbox stays."""
+    attempts = _Attempts(policy, channel, header["secrets"])
+    while attempts.run(header, event_text) and header["stays"]:
+        previous = header["env"]
+        header, event_text = channel.receive_attempt()
+        for name in previous.keys() - header["env"].keys():
+            os.environ.pop(name, None)
+        os.environ.update(header["env"])
+
+
+class _Attempts:
+    """Calls the handler for one attempt after another, and sends how each went."""
+
+    def __init__(self, policy: dict[str, Any], channel: Channel, secrets: dict[str, bytes]) -> None:
+        self._policy = policy
+        self._channel = channel
+        self._secrets = secrets
+        self._owner_pid = os.getpid()
+        self._soft_stop = _SoftStop()
+
+    def run(self, header: dict[str, Any], event_text: bytes) -> bool:
+        """Run one attempt; returns whether this process may run another one after it."""
+        soft_stop = self._soft_stop
+        self._channel.open()
+        capture_logging(self._channel.say)
+        if self._policy["serves_many"]:
+            containment.limit_cpu_time(self._policy)
+        try:
+            soft_stop.arm()
+            snapshot.run_after_restore()
+            handler = handler_loader.resolve(self._policy["module"], self._policy["attribute"])
+            context = _context(header, self._channel, self._secrets)
+            value = _call(handler, decode_json(event_text.decode()), context, soft_stop)
+            soft_stop.disarm()
+            frame = _result(value, self._policy["payload_bytes_max"])
+        except report.InitFailed as failure:
+            frame = {"op": "init-error", "error": failure.error}
+        except SystemExit as error:
+            frame = {"op": "exit", "code": repr(error.code), "error": report.error_record(error)}
+        except BaseException as error:  # noqa: BLE001 - around the handler: whatever it raises is its report.
+            frame = {"op": "error", "error": report.error_record(error)}
         soft_stop.disarm()
-        frame = _result(value, policy["payload_bytes_max"])
-    except report.InitFailed as failure:
-        frame = {"op": "init-error", "error": failure.error}
-    except SystemExit as error:
-        frame = {"op": "exit", "code": repr(error.code), "error": report.error_record(error)}
-    except BaseException as error:  # noqa: BLE001 - around the handler: whatever it raises is its report.
-        frame = {"op": "error", "error": report.error_record(error)}
-    soft_stop.disarm()
-    if os.getpid() != owner_pid:
-        _flush()
-        os._exit(
-            0
-        )  # A child that the handler forked and let return: the report is not its to make.
-    _flush()  # What was printed comes before the report.
-    if "text" in frame:
-        channel.send_result(frame["text"])
-    else:
-        channel.send(frame)
+        if os.getpid() != self._owner_pid:
+            _flush()
+            os._exit(
+                0
+            )  # A child that the handler forked and let return: the report is not its to make.
+        _flush()  # What was printed comes before the report.
+        if "text" in frame:
+            self._channel.send_result(frame["text"])
+            return True
+        self._channel.send(frame)
+        return bool(frame["op"] == "error")
 
 
 def _result(value: Any, bytes_max: int) -> dict[str, Any]:
@@ -209,6 +266,7 @@ class _SoftStop:
 
     def __init__(self) -> None:
         self._ours: list[Any] = [self._raise]
+        self._is_known = False  # To those that the handler forks.
         self._held_back = threading.local()  # The signal mask of each thread that forks.
 
     def adopt(self) -> None:
@@ -218,6 +276,9 @@ class _SoftStop:
     def arm(self) -> None:
         """From here on the signal raises; one that came earlier does so now."""
         handle_signal(signal.SIGTERM, self._raise)
+        if self._is_known:
+            return
+        self._is_known = True
         # What the handler forks must end when the handler says so, as elsewhere: a process of a pool that is
         # told to terminate while it waits in C would never come to run our Python.
         os.register_at_fork(
@@ -250,7 +311,7 @@ class _SoftStop:
         raise SoftTimeout("the attempt's time is over")
 
 
-def _context(header: dict[str, Any], channel: Channel) -> Context:
+def _context(header: dict[str, Any], channel: Channel, secrets: dict[str, bytes]) -> Context:
     client = header.get("client_context")
     return Context(
         header["function"],
@@ -261,7 +322,7 @@ def _context(header: dict[str, Any], channel: Channel) -> Context:
         timeout_s=header["remaining_s"],
         memory_bytes=header["memory_bytes"],
         client_context=ClientContext(**client) if client else None,
-        secrets=header["secrets"],
+        secrets=secrets,
         services=channel,
     )
 
@@ -279,9 +340,8 @@ def _take_stdio(stdout: int, stderr: int) -> None:
         os.close(fd)
 
 
-def _start_afresh(header: dict[str, Any]) -> None:
+def _start_afresh() -> None:
     """Undo what every sandbox of one zygote would otherwise share."""
-    os.environ.update(header["env"])
     snapshot.reseed()
 
 

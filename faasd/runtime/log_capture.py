@@ -17,7 +17,7 @@ class _FrameHandler(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.send: Callable[[dict[str, object]], None] | None = None
+        self.send: Callable[[dict[str, object]], object] | None = None
         self.owner_pid = 0
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -35,7 +35,7 @@ class _FrameHandler(logging.Handler):
 _handler = _FrameHandler()
 
 
-def capture_logging(send: Callable[[dict[str, object]], None] | None = None) -> None:
+def capture_logging(send: Callable[[dict[str, object]], object] | None = None) -> None:
     """Put our handler on the root logger, before the handler's module is imported; later give it its channel.
 
     Levels stay as the program sets them: the root logger's is WARNING until it says otherwise.

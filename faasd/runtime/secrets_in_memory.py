@@ -11,9 +11,10 @@ from __future__ import annotations
 import base64
 import fcntl
 import os
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["link", "store", "values"]
+__all__ = ["link", "reserve", "store", "values"]
 
 #: Above the channel's, and so out of the way of handlers that number their descriptors themselves.
 _FD_MIN = 110
@@ -25,20 +26,25 @@ def values(header: dict[str, Any]) -> dict[str, bytes]:
     return {name: base64.b64decode(text) for name, text in header["secrets"].items()}
 
 
-def store(secrets: dict[str, bytes], *, is_command: bool) -> dict[str, int]:
-    """Put each secret into a sealed memory file; returns their descriptors, which a command keeps. Raises OSError."""
+def reserve(names: Sequence[str], *, is_command: bool) -> dict[str, int]:
+    """Make an empty memory file for each secret; returns their descriptors, which a command keeps. Raises OSError."""
     kept = {}
     duplicate = fcntl.F_DUPFD if is_command else fcntl.F_DUPFD_CLOEXEC
-    for name, value in secrets.items():
+    for name in names:
         fd = os.memfd_create("secret", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            os.fchmod(fd, 0o400)
-            _write(fd, name, value)
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
             kept[name] = fcntl.fcntl(fd, duplicate, _FD_MIN)
         finally:
             os.close(fd)
     return kept
+
+
+def store(secrets: dict[str, bytes], fds: dict[str, int]) -> None:
+    """Put each secret into its file, which nobody can change from then on. Raises OSError."""
+    for name, fd in fds.items():
+        os.fchmod(fd, 0o400)
+        _write(fd, name, secrets[name])
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
 
 
 def link(directory: str, fds: dict[str, int]) -> None:

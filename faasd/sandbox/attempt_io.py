@@ -1,4 +1,4 @@
-"""What goes in and out of one sandbox: its channel, its two output pipes, the status of its end.
+"""What one attempt says and is told: the frames of its sandbox's channel, and what it prints.
 
 Everything that comes out is hostile: frames are bounded and checked, reading never waits, and garbage ends
 up as `broken_protocol`. What comes too fast is read slower: a channel rests in proportion to the time that it
@@ -8,9 +8,8 @@ has cost us, and is not read on while answers wait to be fetched; the sandbox th
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import errno
 import os
-import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,10 +20,9 @@ from faasd.errors import FaasdError, WireError
 from faasd.interfaces import AttemptServices
 from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.event import decode_json
-from faasd.sandbox import policy
-from faasd.sandbox.classify import status_from
 from faasd.sandbox.masking import Masker
 from faasd.sandbox.output import FAR_OVER, Output
+from faasd.sandbox.sandbox_io import SandboxIo
 
 __all__ = ["AttemptIo"]
 
@@ -43,14 +41,17 @@ _FRAMES_AT_ONCE = 100
 
 
 class AttemptIo:
-    """The daemon's ends of one sandbox's descriptors, and what has come out of them so far."""
+    """What has come out of a sandbox in one attempt so far. `on_report` hears of its end."""
 
     def __init__(
         self,
         attempt: Attempt,
         services: AttemptServices,
         clock: Clock,
+        io: SandboxIo,
+        *,
         on_breach: Callable[[str], None],
+        on_report: Callable[[], None],
         masker: Masker | None = None,
     ) -> None:
         self.report: dict[str, Any] | None = None
@@ -62,52 +63,54 @@ class AttemptIo:
         self._attempt = attempt
         self._services = services
         self._clock = clock
+        self._io = io
         self._on_breach = on_breach
+        self._on_report = on_report
         self._limits = attempt.function.limits
         self._is_command = attempt.function.handler is None
         self._command_bytes = 0
         self.output = Output(self._limits, clock, self._take_lines, masker)
         self._loop = asyncio.get_running_loop()
-        self._frames = wire.FrameReader(policy.frame_bytes_max(attempt.function))
+        self._frames = io.frames
         self._awaits_result = False
         self._progress: dict[str, Any] | None = None
-        self._is_reading_channel = False
         self._texts: deque[bytes] = deque()  # Frames that have come and are not taken yet.
         self._is_finishing = False  # Nobody is left to be answered.
+        self._has_replied = False
+        self._was_reset = False
         self._is_over = False  # The channel has ended, or is broken.
         self._cost_s = 0.0  # What the channel has cost since its last rest.
         self._rest: asyncio.Handle | None = None
-        self._outbox = bytearray()
         self._requests: set[asyncio.Task[None]] = set()
-        self._channel, channel = socket.socketpair()
-        self._channel.setblocking(False)
-        self._pipes: dict[int, str] = {}
-        self.child_fds = [channel.detach()]
-        for name in ("stdout", "stderr", "status"):
-            read, write = os.pipe()
-            os.set_blocking(read, False)
-            self._pipes[read] = name
-            self.child_fds.append(write)
-        self._status_fd = read
 
-    def close_child_fds(self) -> None:
-        """Close the sandbox's ends, once it has them."""
-        while self.child_fds:
-            os.close(self.child_fds.pop())
+    @property
+    def has_reported(self) -> bool:
+        """Whether its report is complete, and nothing came after it."""
+        is_complete = self.report is not None and not self._awaits_result
+        is_last = not self._texts and not self._frames.is_within_frame
+        return is_complete and is_last and self.broken_protocol is None
 
-    def give_pipes_to(self, uid: int, gid: int) -> None:
-        """Let another user open his output by name, as a shell's `>/dev/stderr` does. Raises OSError."""
-        for fd in self.child_fds[1:]:
-            os.fchown(fd, uid, gid)
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing that it has asked for is on its way."""
+        return not self._requests and not self._io.unsent_bytes
 
-    def begin(self, *frames: bytes) -> None:
-        """Send the first frames and start to read."""
-        for fd, name in self._pipes.items():
-            if name != "status":
-                self._loop.add_reader(fd, self._read_pipe, fd)
+    def begin(self, *frames: bytes) -> bool:
+        """Send the first frames and take what comes from now on; False when the sandbox has gone."""
+        self._io.taker = self
+        self._io.when_fetched(self._settle_reading)
         self._settle_reading()
-        for frame in frames:
-            self._write(frame)
+        return self._io.write(b"".join(frames))
+
+    def was_unheard(self) -> bool:
+        """Whether the sandbox, which is gone, never read all of the event, so that no handler can have seen it."""
+        self._finish_channel()
+        return self._was_reset and self.report is None
+
+    def look(self) -> None:
+        """Take what has come by now: so that an end which we have not heard of yet counts."""
+        if self._io.taker is self:
+            self.read_channel()
 
     def finish(self) -> int | None:
         """Take what is left, without waiting, and return the handler's wait status if it was told.
@@ -115,28 +118,26 @@ class AttemptIo:
         For after the tree is gone: what it wrote is in the pipes' buffers, and a stray holder of their
         other ends cannot delay us.
         """
-        for fd, name in list(self._pipes.items()):
-            while name != "status" and fd in self._pipes and self._read_pipe(fd):
-                pass
+        self._drain()
         self._finish_channel()
         self.output.finish()
-        status = None
-        with contextlib.suppress(BlockingIOError):
-            status = status_from(os.read(self._status_fd, 16))
         if self._frames.is_within_frame or self._awaits_result:
             self.broken_protocol = self.broken_protocol or "its last frame is incomplete"
-        return status
+        return self._io.status()
+
+    def finish_warm(self) -> None:
+        """Take what was printed before the report; the sandbox lives on."""
+        self._drain()
+        self.output.finish()
 
     async def close(self) -> None:
-        """Close every descriptor; requests that wait for another function are let go of."""
-        self.close_child_fds()
+        """Let go of the sandbox; requests that wait for another function are let go of."""
         self._is_over = True
-        self._stop_channel()
-        if self._outbox:
-            self._loop.remove_writer(self._channel.fileno())
-        self._channel.close()
-        for fd in list(self._pipes):
-            self._close_pipe(fd)
+        if self._rest is not None:
+            self._rest.cancel()
+        if self._io.taker is self:
+            self._io.taker = None
+            self._io.when_fetched(None)
         for task in self._requests:
             task.cancel()
         if self._requests:
@@ -150,21 +151,27 @@ class AttemptIo:
 
     # Pipes.
 
-    def _read_pipe(self, fd: int) -> bool:
+    def read_pipe(self, fd: int) -> bool:
         """Read once; False when nothing is there, now or for ever."""
         try:
             data = os.read(fd, _READ_BYTES if self.output.is_truncated else _LINES_READ_BYTES)
         except BlockingIOError:
             return False
         if not data:
-            self._close_pipe(fd)
+            self._io.close_pipe(fd)
             return False
-        if self._is_command and self._pipes[fd] == "stdout":
+        stream = self._io.pipes[fd]
+        if self._is_command and stream == "stdout":
             self._take_command_output(data)
         else:
-            self.output.feed(self._pipes[fd], data)
+            self.output.feed(stream, data)
             self._check_output()
         return True
+
+    def _drain(self) -> None:
+        for fd in self._io.readable_pipes():
+            while fd in self._io.pipes and self.read_pipe(fd):
+                pass
 
     def _take_command_output(self, data: bytes) -> None:
         limit = self._limits.payload_limit_bytes
@@ -178,41 +185,31 @@ class AttemptIo:
         if self.output.is_far_over:
             self._on_breach("output-limit")
 
-    def _close_pipe(self, fd: int) -> None:
-        if self._pipes.pop(fd) != "status":
-            self._loop.remove_reader(fd)
-        os.close(fd)
-
     # The channel.
 
     def _settle_reading(self) -> None:
         """Go on with the channel, let it rest, or wait for answers to be given and fetched."""
-        is_busy = len(self._requests) >= _REQUESTS_MAX or len(self._outbox) > _OUTBOX_BYTES_MAX
+        is_busy = len(self._requests) >= _REQUESTS_MAX or self._io.unsent_bytes > _OUTBOX_BYTES_MAX
         if self._is_over or self._is_finishing or is_busy or self._rest is not None:
-            self._stop_reading()
+            self._io.pause()
         elif self._cost_s > _REST_AFTER_S:
-            self._stop_reading()
+            self._io.pause()
             rest_s, self._cost_s = self._cost_s * _REST_FACTOR, 0.0
             self._rest = self._loop.call_later(rest_s, self._end_rest)
         elif self._texts:
-            self._stop_reading()
+            self._io.pause()
             self._rest = self._loop.call_soon(self._end_rest)
-        elif not self._is_reading_channel:
-            self._is_reading_channel = True
-            self._loop.add_reader(self._channel.fileno(), self._read_channel)
+        else:
+            self._io.resume()
 
     def _end_rest(self) -> None:
         self._rest = None
         self._take_frames()
         self._settle_reading()
-
-    def _stop_reading(self) -> None:
-        if self._is_reading_channel:
-            self._is_reading_channel = False
-            self._loop.remove_reader(self._channel.fileno())
+        self._tell_of_report()
 
     def _stop_channel(self) -> None:
-        self._stop_reading()
+        self._io.pause()
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
@@ -226,20 +223,28 @@ class AttemptIo:
             if not self._texts and not self._receive():
                 break
 
-    def _read_channel(self) -> None:
+    def read_channel(self) -> None:
+        """Read once, and take what is complete."""
         if self._receive():
             self._take_frames()
         self._settle_reading()
+        self._tell_of_report()
+
+    def _tell_of_report(self) -> None:
+        if self.report is not None and self.has_reported:
+            self._on_report()
 
     def _receive(self) -> bool:
         """Read once; False when nothing is there, now or for ever."""
         began = self._clock.monotonic()
         try:
-            data = self._channel.recv(_READ_BYTES)
+            data = self._io.channel.recv(_READ_BYTES)
         except (BlockingIOError, InterruptedError):
             return False
-        except OSError:
+        except OSError as error:
             data = b""
+            # The kernel says so when it ended with something unread, which can only be the event.
+            self._was_reset = error.errno == errno.ECONNRESET and not self._has_replied
         if not data:
             self._is_over = True
             return False
@@ -327,27 +332,6 @@ class AttemptIo:
             told = {"message": f"context.{op} failed", "exception": error}
             self._loop.call_exception_handler(told)
             reply = {"error": {"type": "InternalError", "message": f"the daemon failed to {op}"}}
-        if self._channel.fileno() >= 0:
-            self._write(wire.encode(reply))
-
-    def _write(self, data: bytes) -> None:
-        """Send, now or as soon as the sandbox reads; a sandbox that has gone is no error."""
-        if not self._outbox:
-            with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-                data = data[self._channel.send(data) :]
-        if data:
-            if not self._outbox:
-                self._loop.add_writer(self._channel.fileno(), self._flush)
-            self._outbox += data
-
-    def _flush(self) -> None:
-        try:
-            sent = self._channel.send(self._outbox)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            sent = len(self._outbox)  # It has gone; its pidfd tells the rest.
-        del self._outbox[:sent]
-        if not self._outbox:
-            self._loop.remove_writer(self._channel.fileno())
-            self._settle_reading()
+        self._has_replied = True
+        if not self._is_over:
+            self._io.write(wire.encode(reply))

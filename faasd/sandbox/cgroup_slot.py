@@ -8,16 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import time
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from faasd.linux import cgroup_v1, cgroup_v2
+from faasd.sandbox.cgroup_account import Account
+from faasd.sandbox.cgroup_ending import end_group, kill_all, others
 
 __all__ = ["CgroupSlot", "CgroupSlots", "SlotLimits", "find_cgroups"]
 
 #: What the kernel may still charge to an empty group that is used again: its own bookkeeping, per processor.
 _LEFT_BYTES_MAX = 2**20
+#: What an account reads: its name for it, and the kernel's.
+_FILES_V1 = (
+    ("tasks", "pids", "pids.current"),
+    ("memory", "memory", "memory.usage_in_bytes"),
+    ("peak", "memory", "memory.max_usage_in_bytes"),
+    ("cpu", "cpuacct", "cpuacct.usage"),
+)
+_FILES_V2 = {
+    "tasks": "pids.current",
+    "memory": "memory.current",
+    "peak": "memory.peak",
+    "cpu_stat": "cpu.stat",
+}
 
 
 class SlotLimits(NamedTuple):
@@ -34,6 +48,7 @@ class CgroupSlot(Protocol):
 
     fds: list[int]  # What a fork needs to place its child inside.
     oom_fd: int | None  # Readable when memory ran out.
+    account: Account  # What it uses, attempt by attempt.
 
     def close_fds(self) -> None:
         """Close `fds`, when nothing more will be placed inside; `remove` does so as well."""
@@ -46,6 +61,12 @@ class CgroupSlot(Protocol):
 
     def cpu_s(self) -> float | None:
         """The processor time that was used, of all processes that ever were in it; None where nobody counts."""
+
+    def processes(self) -> int:
+        """How many processes are in the group."""
+
+    def is_out_of_memory(self) -> bool:
+        """Whether it ran out of memory, and yet somebody in it may live."""
 
     def is_empty(self) -> bool:
         """Whether no process is in the group."""
@@ -137,8 +158,8 @@ class _SlotsV1:
     def end_leftovers(self) -> int:
         ended: set[int] = set()
         for root in self._roots.values():
-            for path in _others(root, self._instance):
-                ended |= _end_group(cgroup_v1.Group(path))
+            for path in others(root, self._instance):
+                ended |= end_group(cgroup_v1.Group(path))
         return len(ended)
 
     def remove(self) -> None:
@@ -156,6 +177,7 @@ class _SlotV1:
         self.oom_fd: int | None = self._memory.watch_oom()
         by_path = {group.path: group for group in groups.values()}
         self.fds = [group.procs_fd() for group in by_path.values()]
+        self.account = Account(_files_of_v1(groups))
 
     def _set_limits(self) -> None:
         limits = self._limits
@@ -184,12 +206,20 @@ class _SlotV1:
             return self._groups["cpuacct"].cpu_s()
         return None
 
+    def processes(self) -> int:
+        with contextlib.suppress(OSError):
+            return len(self._memory.pids())
+        return 0
+
+    def is_out_of_memory(self) -> bool:
+        return self.oom_fd is not None and _is_readable(self.oom_fd)
+
     def kill(self) -> bool:
         pids_group = self._groups.get("pids")
         with contextlib.suppress(OSError):
             if pids_group is not None:
                 pids_group.limit_processes(0)  # Nobody forks from here on.
-        return _kill_all(self._memory)
+        return kill_all(self._memory)
 
     def is_empty(self) -> bool:
         try:
@@ -216,6 +246,7 @@ class _SlotV1:
 
     def remove(self) -> bool:
         self.close_fds()
+        self.account.close()
         if self.oom_fd is not None:
             os.close(self.oom_fd)
             self.oom_fd = None
@@ -272,12 +303,12 @@ class _SlotsV2:
 
     def end_leftovers(self) -> int:
         ended: set[int] = set()
-        for path in _others(self._root, self._instance):
+        for path in others(self._root, self._instance):
             group = cgroup_v2.Group(path)
             with contextlib.suppress(OSError):
                 ended.update(pid for pid in group.pids() if pid > 0)
                 group.kill()  # At once, so that nobody forks away from what follows.
-            ended |= _end_group(group)
+            ended |= end_group(group)
         return len(ended)
 
     def remove(self) -> None:
@@ -292,6 +323,7 @@ class _SlotV2:
         self._group = group
         # The second is for sandboxes of another user, who may not be forked into our directory.
         self.fds = [group.directory_fd(), group.procs_fd()]
+        self.account = Account({name: f"{group.path}/{file}" for name, file in _FILES_V2.items()})
 
     def close_fds(self) -> None:
         while self.fds:
@@ -312,10 +344,18 @@ class _SlotV2:
             return self._group.cpu_s()
         return None
 
+    def processes(self) -> int:
+        with contextlib.suppress(OSError):
+            return len(self._group.pids())
+        return 0
+
+    def is_out_of_memory(self) -> bool:
+        return False  # Who runs out of memory here is killed with all that is in the group.
+
     def kill(self) -> bool:
         with contextlib.suppress(OSError):
             self._group.kill()
-        return _kill_all(self._group)
+        return kill_all(self._group)
 
     def is_empty(self) -> bool:
         try:
@@ -328,6 +368,7 @@ class _SlotV2:
 
     def remove(self) -> bool:
         self.close_fds()
+        self.account.close()
         try:
             self._group.remove()
         except FileNotFoundError:
@@ -337,48 +378,17 @@ class _SlotV2:
         return True
 
 
+def _files_of_v1(groups: Mapping[str, cgroup_v1.Group]) -> dict[str, str]:
+    return {
+        name: f"{groups[controller].path}/{file}"
+        for name, controller, file in _FILES_V1
+        if controller in groups
+    }
+
+
 def _is_readable(event_fd: int) -> bool:
     try:
         os.read(event_fd, 8)
     except BlockingIOError:
         return False
     return True
-
-
-def _others(root: str, instance: str) -> list[str]:
-    """Return the groups below `root` that are not this instance's."""
-    with contextlib.suppress(OSError):
-        entries = os.scandir(root)
-        with entries:
-            return [e.path for e in entries if e.is_dir() and not e.name.startswith(f"{instance}-")]
-    return []
-
-
-def _kill_all(group: cgroup_v1.Group | cgroup_v2.Group) -> bool:
-    """Send SIGKILL to every process in the group; True when there was none."""
-    try:
-        pids = group.pids()
-    except OSError:
-        return True
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if pid > 0:
-                os.kill(pid, signal.SIGKILL)
-    return not pids
-
-
-def _end_group(group: cgroup_v1.Group | cgroup_v2.Group) -> set[int]:
-    """Kill a leftover group empty and remove it; returns the processes found. At most 5 s."""
-    found: set[int] = set()
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            found.update(pid for pid in group.pids() if pid > 0)
-        if _kill_all(group):
-            with contextlib.suppress(OSError):
-                group.remove()
-                return found
-        if not os.path.isdir(group.path):
-            return found
-        time.sleep(0.002)  # Start of the daemon: nothing else runs yet.
-    return found

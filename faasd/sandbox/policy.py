@@ -164,6 +164,8 @@ def attempt_policy(
         "payload_bytes_max": limits.payload_limit_bytes,
         "frame_bytes_max": frame_bytes_max(function),
         "tmp_dir": tmp_dir,
+        "secrets": list(function.permissions.secrets),
+        "serves_many": function.reuse > 1,
     }
 
 

@@ -1,10 +1,9 @@
-"""How many attempts one zygote runs at once; the others wait here, where they can still be stopped."""
+"""How many sandboxes one zygote has at once; who wants another waits here, where he can still be stopped."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from collections import deque
 from typing import Any
 
 __all__ = ["Room"]
@@ -14,34 +13,47 @@ class Room:
     """So many places; those who wait get one in the order of their coming. None: as many as are wanted."""
 
     def __init__(self, places: int | None) -> None:
-        self._free = asyncio.Semaphore(places) if places is not None else None
+        self._free = places
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
-    @contextlib.asynccontextmanager
-    async def taken(self, stop: asyncio.Future[Any]) -> AsyncIterator[bool]:
-        """Hold a place for the block; the value is whether we have one, which `stop` may come before."""
+    def take_nowait(self) -> bool:
+        """Take a place if one is free and nobody waits for it."""
         if self._free is None:
-            yield True
-            return
-        has_place = await _acquire(self._free, stop)
+            return True
+        if not self._free or self._waiting:
+            return False
+        self._free -= 1
+        return True
+
+    async def take(self, stop: asyncio.Future[Any]) -> bool:
+        """Take a place; returns whether we have one, which `stop` may come before."""
+        if self.take_nowait():
+            return True
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
         try:
-            yield has_place
-        finally:
-            if has_place:
-                self._free.release()
-
-
-async def _acquire(free: asyncio.Semaphore, stop: asyncio.Future[Any]) -> bool:
-    if not free.locked():
-        return await free.acquire()  # At once.
-    taking = asyncio.ensure_future(free.acquire())
-    try:
-        await asyncio.wait({taking, stop}, return_when=asyncio.FIRST_COMPLETED)
-    except asyncio.CancelledError:
-        if taking.done():
-            free.release()
-        taking.cancel()
-        raise
-    if not taking.done():
-        taking.cancel()
+            await asyncio.wait({turn, stop}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._leave(turn)
+            raise
+        if turn.done():
+            return True
+        self._leave(turn)
         return False
-    return True
+
+    def give_back(self) -> None:
+        """Let another have our place."""
+        if self._free is None:
+            return
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)  # It has our place.
+                return
+        self._free += 1
+
+    def _leave(self, turn: asyncio.Future[None]) -> None:
+        if turn.done():
+            self.give_back()
+        else:
+            self._waiting.remove(turn)

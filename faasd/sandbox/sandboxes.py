@@ -23,22 +23,28 @@ from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.function import Function
 from faasd.model.outcome import ErrorRecord, Outcome, Usage
 from faasd.model.walls import MissingWall
-from faasd.sandbox import full_disk, leftovers, policy
+from faasd.sandbox import full_disk, leftovers
 from faasd.sandbox.cgroup_slot import CgroupSlots, find_cgroups
 from faasd.sandbox.failures import failures_in_report
 from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.hints import with_hint
 from faasd.sandbox.memory_watch import MemoryWatch
 from faasd.sandbox.missing_walls import missing_walls
+from faasd.sandbox.sandbox_maker import SandboxMaker
+from faasd.sandbox.sandbox_pool import SandboxPool
 from faasd.sandbox.source_names import outcome_at_source
+from faasd.sandbox.spares import Spares
 from faasd.sandbox.supervise import Supervision
-from faasd.sandbox.workspaces import Workspace, Workspaces
+from faasd.sandbox.workspaces import Workspaces
 from faasd.sandbox.zygote_pool import ZygoteLease, ZygotePool
 
 __all__ = ["ProcessSandboxes"]
 
 #: How long the start of the daemon waits for the walls of other interpreters.
 _ASK_TIMEOUT_S = 5.0
+
+#: Waiting sandboxes that may be found dead before an attempt has a new one made for it.
+_LOSSES_MAX = 3
 
 
 class ProcessSandboxes:
@@ -88,6 +94,9 @@ class ProcessSandboxes:
         self._watch = MemoryWatch()
         self._workspaces: Workspaces | None = None
         self._pool: ZygotePool | None = None
+        self._waiting = SandboxPool()
+        self._maker: SandboxMaker | None = None
+        self._spares: Spares | None = None
 
     async def start(self) -> None:
         """End what a predecessor left, then start the default interpreter's root zygote. Raises SandboxError."""
@@ -107,6 +116,8 @@ class ProcessSandboxes:
         except OSError as error:
             raise SandboxError(f"cannot make {self._tmp_root}: {error.strerror}") from error
         self._workspaces = Workspaces(self._tmp_root, self._slots, self._numbers)
+        self._waiting = SandboxPool()
+        self._maker = SandboxMaker(self._workspaces, self._waiting, self._numbers)
         self._pool = ZygotePool(
             f"{self._state_hash}:{instance}",
             self._numbers,
@@ -117,7 +128,10 @@ class ProcessSandboxes:
             idle_s=self._zygote_idle_s,
             without=self._without,
             premises=self._premises,
+            end_waiting=self._waiting.end_all_of,
         )
+        most = self._premises.slots
+        self._spares = Spares(self._pool, self._waiting, self._maker, self._clock, most)
         self._is_stopping = False
         self._namespaces = (await self._pool.root(sys.executable)).namespaces
 
@@ -158,9 +172,11 @@ class ProcessSandboxes:
         return error
 
     async def warm(self, function: Function) -> None:
-        """Start the function's zygote now. Raises ZygoteInitFailed or SandboxError."""
+        """Start the function's zygote now, and have a spare wait. Raises ZygoteInitFailed or SandboxError."""
         with await self._the_pool().zygote(function):
             pass  # Given back at once, its idle time begins.
+        if self._spares is not None:
+            self._spares.prepare(function)
 
     async def missing_walls(
         self, functions: Sequence[Function]
@@ -192,11 +208,19 @@ class ProcessSandboxes:
 
     async def retire(self, keep: Sequence[Function]) -> None:
         """End the zygotes of everything that is not in `keep`, each after its last attempt."""
+        if self._spares is not None:
+            self._spares.retire(keep)
+        self._waiting.retire(keep)
         await self._the_pool().retire(keep)
 
     async def stop(self) -> None:
         """End every process. Attempts that still run end as `drained`. When this returns, nothing is left."""
         self._is_stopping = True
+        if self._maker is not None:
+            self._maker.is_stopping = True
+        if self._spares is not None:
+            spares, self._spares = self._spares, None
+            await spares.close()
         for supervision in self._running.values():
             if supervision is not None:
                 supervision.end_now("drained")
@@ -204,6 +228,7 @@ class ProcessSandboxes:
             pool, self._pool = self._pool, None
             if self._running:
                 await asyncio.wait(set(self._running), timeout=5.0)
+            await self._waiting.close()
             await pool.stop()
         if self._running:
             await asyncio.wait(set(self._running))
@@ -223,13 +248,9 @@ class ProcessSandboxes:
             if isinstance(found, Outcome):
                 return found
             lease = found
-        with lease as zygote:
-            async with zygote.room.taken(stop) as has_place:
-                if not has_place or self._is_stopping:
-                    outcome = _not_begun(stop, "before its zygote had room for it")
-                else:
-                    outcome = await self._in_sandbox(attempt, services, stop, lease)
-        return _with_init_s(outcome, zygote.init_s) if lease.is_cold else outcome
+        with lease:
+            outcome = await self._in_sandbox(attempt, services, stop, lease)
+        return _with_init_s(outcome, lease.zygote.init_s) if lease.is_cold else outcome
 
     async def _zygote_or_stop(
         self,
@@ -276,72 +297,60 @@ class ProcessSandboxes:
         stop: asyncio.Future[str],
         lease: ZygoteLease,
     ) -> Outcome:
-        """Give the attempt a directory and a cgroup of its own, and take them away afterwards."""
-        given = await self._read_secrets(attempt.function)
-        workspace = await self._take_workspace(attempt, stop, lease)
-        if isinstance(workspace, Outcome):
-            return workspace
-        workspaces = self._the_workspaces()
-        supervision = None
-        try:
+        """Run the attempt in a sandbox that waits, else in a new one; keep it, if it is to serve others."""
+        function = attempt.function
+        given = await self._read_secrets(function) if function.permissions.secrets else {}
+        for losses in itertools.count():
+            sandbox = None
+            if losses < _LOSSES_MAX:
+                sandbox = self._waiting.take(function, lease.zygote, given)
+            if sandbox is None:
+                found = await self._the_maker().make(function, stop, lease)
+                if isinstance(found, str):
+                    message = f"{found} before there was room for its sandbox"
+                    return Outcome(found, error=ErrorRecord("Stopped", message))
+                sandbox = found
+            if not sandbox.served and self._spares is not None:
+                self._spares.taken(function)
             supervision = Supervision(
                 attempt,
                 services,
-                number=next(self._numbers),
-                zygote=lease.zygote,
-                slot=workspace.slot,
-                walls=lease.walls,
+                sandbox,
                 watch=self._watch,
-                tmp_dir=workspace.tmp_dir or lease.zygote.tmp_dir,
                 premises=self._premises,
                 clock=self._clock,
                 secrets=given,
             )
-            return await self._supervise(supervision, stop, lease.walls)
-        finally:
-            ended_by_itself = supervision is not None and supervision.ended_by_itself
-            await workspaces.give_back(workspace, ended_by_itself=ended_by_itself)
+            try:
+                outcome = await self._supervise(supervision, stop)
+            finally:
+                if supervision.keeps_sandbox:
+                    self._waiting.put(sandbox)
+                else:
+                    await self._waiting.end(sandbox)
+            if outcome is not None:
+                return outcome  # Else it had gone while it waited, which concerns no attempt.
+        raise AssertionError("a new sandbox always has an outcome")
 
     async def _read_secrets(self, function: Function) -> Mapping[str, bytes]:
         """Read the function's secrets, afresh for each attempt. Raises SecretError."""
         names = function.permissions.secrets
-        if not names:
-            return {}
         return await asyncio.to_thread(secret_files.read_secrets, self._secrets_dir, names)
 
-    async def _take_workspace(
-        self, attempt: Attempt, stop: asyncio.Future[str], lease: ZygoteLease
-    ) -> Workspace | Outcome:
-        """Take an attempt's place; with a full disk, wait for room. An outcome when it is stopped."""
-        while True:
-            try:
-                private_dir, identity = lease.zygote.private_dir, lease.walls.identity
-                limits = attempt.function.limits
-                return self._the_workspaces().take(limits, private_dir, identity)
-            except OSError as error:
-                if not full_disk.is_full(error):
-                    raise
-                await full_disk.wait_for_room(stop, attempt.function.name, error)
-            if stop.done() or self._is_stopping:
-                return _not_begun(stop, "while its disk was full")
-
-    def _the_workspaces(self) -> Workspaces:
-        assert self._workspaces is not None, "start() comes first"
-        return self._workspaces
-
     async def _supervise(
-        self, supervision: Supervision, stop: asyncio.Future[str], walls: policy.Walls
-    ) -> Outcome:
+        self, supervision: Supervision, stop: asyncio.Future[str]
+    ) -> Outcome | None:
         task = asyncio.current_task()
         assert task is not None
         self._running[task] = supervision
         if self._is_stopping:
             supervision.end_now("drained")
-        shares_count = walls.uid != 0 and not walls.cgroup_caps_processes
-        uid_tasks = 0
-        if shares_count and "user" not in walls.namespaces:
-            uid_tasks = proc_tree.tasks_of(walls.uid)
-        return await supervision.run(stop, uid_tasks)
+        return await supervision.run(stop)
+
+    def _the_maker(self) -> SandboxMaker:
+        if self._maker is None:
+            raise SandboxError("the sandboxes are not started, or have been stopped")
+        return self._maker
 
     def _the_pool(self) -> ZygotePool:
         if self._pool is None:

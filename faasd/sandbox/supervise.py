@@ -1,27 +1,23 @@
-"""One attempt in one sandbox, from the fork until nothing of it is left.
+"""One attempt in one sandbox: soft signal, grace, kill, and what it all came to.
 
-Soft signal, grace, kill. An end is announced only after the whole process tree is gone: in a PID
-namespace the first process's pidfd says so; elsewhere its zygote sweeps first, and says so.
+An end is announced only after the whole process tree is gone; in a warm sandbox, which stays for the next
+attempt, after its handler has reported and nothing else that the attempt started is left.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
 from collections.abc import Mapping
 from typing import Any
 
 from faasd import wire
 from faasd.clock import Clock
 from faasd.interfaces import AttemptServices
-from faasd.linux import process
 from faasd.model.attempt import Attempt
 from faasd.model.outcome import ErrorRecord, Outcome, Usage
 from faasd.sandbox import policy
 from faasd.sandbox.attempt_io import AttemptIo
-from faasd.sandbox.cgroup_slot import CgroupSlot
 from faasd.sandbox.classify import Facts, Verdict, classify, describe_status
 from faasd.sandbox.cpu_watch import CpuWatch, cpu_s_of_tree
 from faasd.sandbox.failures import failures_in_lines, failures_in_report
@@ -29,66 +25,65 @@ from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.hints import with_hint
 from faasd.sandbox.masking import Masker
 from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
-from faasd.sandbox.missing_walls import names_of_missing_walls
-from faasd.sandbox.policy import Walls
+from faasd.sandbox.sandbox import Sandbox
 from faasd.sandbox.size_watch import SizeWatch
-from faasd.sandbox.zygote_process import Zygote
 
 __all__ = ["Supervision"]
 
-#: How long a kill may take before it is sent again; and the wait for a zygote's last word.
+#: How long the sweeping of an attempt that has ended may take; and the wait for a zygote's last word.
 _KILL_PATIENCE_S = 0.5
 _ENDED_PATIENCE_S = 2.0
 _HARD = frozenset({"oom", "output-limit", "crashed", "tmp-size"})
+#: What a sandbox may report and live on; after any other report its process ends.
+_STAYS_AFTER = frozenset({"result", "error"})
 #: Outcomes that something the kernel refused may have led to.
 _HINTED = frozenset({"error", "crashed", "init-error"})
 
 
 class Supervision:
-    """Runs one attempt to its end."""
+    """Runs one attempt to its end, in a sandbox that has been forked already."""
 
     def __init__(
         self,
         attempt: Attempt,
         services: AttemptServices,
+        sandbox: Sandbox,
         *,
-        number: int,
-        zygote: Zygote,
-        slot: CgroupSlot | None,
-        walls: Walls,
         watch: MemoryWatch,
-        tmp_dir: str,
         clock: Clock,
         premises: Premises,
         secrets: Mapping[str, bytes],
     ) -> None:
         self._attempt = attempt
         self._limits = attempt.function.limits
-        self._number = number
-        self._zygote = zygote
-        self._slot = slot
-        self._walls = walls
+        self._sandbox = sandbox
+        self._slot = sandbox.slot
+        self._walls = sandbox.walls
         self._memory_watch = watch
-        self._tmp_dir = tmp_dir
         self._clock = clock
         self._premises = premises
         self._loop = asyncio.get_running_loop()
         self._secrets = secrets
         self._masker = Masker(secrets) if secrets else None
-        self._io = AttemptIo(attempt, services, clock, self.end, self._masker)
-        if walls.identity is not None:
-            self._io.give_pipes_to(walls.identity.uid, walls.identity.gid)
-        self._wanted: asyncio.Future[str] = self._loop.create_future()
+        self._io = AttemptIo(
+            attempt,
+            services,
+            clock,
+            sandbox.io,
+            on_breach=self.end,
+            on_report=self._on_report,
+            masker=self._masker,
+        )
+        self._wanted: str | None = None
         self._hard_wanted: asyncio.Future[None] = self._loop.create_future()
-        self._gone: asyncio.Future[None] = self._loop.create_future()
-        self._gone_or_wanted: asyncio.Future[None] = self._loop.create_future()
-        self._pidfd = -1
+        self._over: asyncio.Future[None] = self._loop.create_future()
         self._tree: WatchedTree | None = None
         self._cpu_watch: CpuWatch | None = None
         self._size_watch: SizeWatch | None = None
-        self.ended_by_itself = (
-            False  # And not because we, or the kernel for want of memory, ended it.
-        )
+        # Whether the sandbox is to serve others after this attempt; and whether it is fit to.
+        self._stays = sandbox.served + 1 < sandbox.function.reuse
+        self._has_reported = False
+        self.keeps_sandbox = False
 
     @property
     def attempt_id(self) -> str:
@@ -97,9 +92,8 @@ class Supervision:
 
     @property
     def pid(self) -> int | None:
-        """The first process of the attempt; None before it is forked and when it is gone."""
-        pid = process.pid_of_pidfd(self._pidfd) if self._pidfd >= 0 else None
-        return pid if pid is not None and pid > 0 else None
+        """The first process of the attempt; None when it is gone."""
+        return self._sandbox.pid
 
     def end(self, word: str) -> None:
         """End the attempt with this outcome; the first word counts. Breaches of limits allow no grace.
@@ -109,9 +103,9 @@ class Supervision:
         """
         if word not in _HARD and self._has_ended():
             return
-        if not self._wanted.done():
-            self._wanted.set_result(word)
-            _resolve(self._gone_or_wanted)
+        if self._wanted is None:
+            self._wanted = word
+            _resolve(self._over)
         if word in _HARD:
             _resolve(self._hard_wanted)
 
@@ -121,89 +115,98 @@ class Supervision:
         _resolve(self._hard_wanted)
 
     def _has_ended(self) -> bool:
-        if self._gone.done():
-            return True
-        return self._pidfd >= 0 and process.has_ended(self._pidfd)
+        if self._stays and not self._has_reported:
+            self._io.look()  # It may have reported, and lives on.
+        return self._has_reported or self._sandbox.has_ended()
+
+    def _on_report(self) -> None:
+        """With a sandbox that stays, the report is the end; else its process ends now."""
+        report = self._io.report
+        is_last_word = report is not None and report["op"] in _STAYS_AFTER
+        if self._stays and self._wanted is None and is_last_word:
+            self._has_reported = True
+            _resolve(self._over)
 
     def _on_deadline(self) -> None:
         self.end("timeout")
-        if not self._gone_or_wanted.done():  # It has ended; should its sweeping hang, we do it.
+        if not self._over.done():  # It has ended; should its sweeping hang, we do it.
             self._loop.call_later(_KILL_PATIENCE_S, self._on_overdue)
 
     def _on_overdue(self) -> None:
-        _resolve(self._gone_or_wanted)
+        _resolve(self._over)
         _resolve(self._hard_wanted)
 
-    async def run(self, stop: asyncio.Future[str], uid_tasks: int) -> Outcome:
-        """Run and judge the attempt. Raises SandboxError when it cannot even be forked."""
+    def _on_gone(self, _: asyncio.Future[None]) -> None:
+        _resolve(self._over)
+
+    async def run(self, stop: asyncio.Future[str]) -> Outcome | None:
+        """Run and judge the attempt; None when the sandbox had gone before it heard of it."""
         try:
-            ended = await self._fork(uid_tasks)
             began = self._clock.monotonic()
-            self._begin()
-            await self._until_gone(stop)
+            if not self._begin():
+                return None
+            await self._until_over(stop)
             wall_s = self._clock.monotonic() - began
-            self.ended_by_itself = not self._wanted.done()
-            return await self._judge(ended, wall_s)
+            if self._was_unheard():
+                return None
+            if self._has_reported:
+                self._see_whether_it_stays()
+                if self.keeps_sandbox:
+                    return await self._judge_warm(wall_s)
+                await self._sandbox.kill_until_gone()
+            else:
+                self._sandbox.ended_by_itself = self._wanted is None
+            return await self._judge(wall_s)
         finally:
             await self._close()
 
-    async def _fork(self, uid_tasks: int) -> asyncio.Future[dict[str, Any] | None]:
-        asked = policy.attempt_policy(self._attempt.function, self._walls, uid_tasks, self._tmp_dir)
-        fds = [*self._io.child_fds, *(self._slot.fds if self._slot else ())]
-        try:
-            self._pidfd, ended = await self._zygote.fork(self._number, asked, fds)
-        finally:
-            self._io.close_child_fds()
-        if self._zygote.has_pid_namespace:
-            self._loop.add_reader(self._pidfd, self._on_gone)
-        else:
-            ended.add_done_callback(self._on_swept)
-        return ended
+    def _was_unheard(self) -> bool:
+        """Whether it ended between two attempts, and we were too early to know."""
+        is_gone = self._sandbox.gone.done() and self._wanted is None
+        return is_gone and self._sandbox.has_waited and self._io.was_unheard()
 
-    def _on_gone(self) -> None:
-        self._loop.remove_reader(self._pidfd)
-        _resolve(self._gone)
-        _resolve(self._gone_or_wanted)
-
-    def _on_swept(self, end: asyncio.Future[dict[str, Any] | None]) -> None:
-        """Without a PID namespace: the zygote has swept; if it died instead, the root zygote does so."""
-        if end.result() is not None and process.has_ended(self._pidfd):
-            self._on_gone()
-        else:
-            self._zygote.kill()  # It lies about a process that runs, or is dead already.
-            self._zygote.exited.add_done_callback(lambda _: self._on_gone())
-
-    def _begin(self) -> None:
-        limits = self._limits
+    def _begin(self) -> bool:
+        """Send the event and watch what comes of it; False when nobody was there to take it."""
+        limits, sandbox = self._limits, self._sandbox
         deadline_at = self._clock.now() + limits.timeout_s
+        is_first = sandbox.served == 0
         env = policy.attempt_environment(
-            self._attempt, os.environ, self._tmp_dir, deadline_at, self._walls.identity
+            self._attempt, os.environ, sandbox.tmp_dir, deadline_at, self._walls.identity
         )
         event = policy.event_json(self._attempt)
         header = policy.attempt_header(
-            self._attempt, env, limits.timeout_s, len(event), self._secrets
+            self._attempt, env, limits.timeout_s, len(event), self._secrets if is_first else {}
         )
-        self._io.begin(wire.encode(header), wire.encode_raw(event))
+        header["stays"] = self._stays
+        if self._slot is not None and not is_first:
+            self._slot.account.begin()
+        sandbox.secrets = self._secrets
+        sandbox.serve()
+        is_sent = self._io.begin(wire.encode(header), wire.encode_raw(event))
+        if not is_sent and sandbox.has_waited:
+            return False
+        sandbox.gone.add_done_callback(self._on_gone)
         if self._slot is not None and self._slot.oom_fd is not None:
             self._loop.add_reader(self._slot.oom_fd, self._on_oom_event)
         elif self._slot is None:
-            pid = process.pid_of_pidfd(self._pidfd)
-            pid = -1 if pid is None else pid
+            pid = sandbox.pid or -1
             self._tree = WatchedTree(pid, limits.memory_bytes, lambda: self.end("oom"))
             if pid > 0:
                 self._memory_watch.add(self._tree)
-        if self._zygote.private_dir is not None:  # On disk, where nothing else bounds it.
+        if sandbox.is_on_disk:  # Where nothing else bounds it.
             size_bytes = limits.tmp_size_bytes
-            self._size_watch = SizeWatch(self._tmp_dir, size_bytes, lambda: self.end("tmp-size"))
+            self._size_watch = SizeWatch(sandbox.tmp_dir, size_bytes, lambda: self.end("tmp-size"))
         if limits.cpu_time_s is not None:
             self._cpu_watch = CpuWatch(limits.cpu_time_s, self._cpu_s, lambda: self.end("cpu-time"))
+        return True
 
     def _cpu_s(self) -> float:
+        # In a thread, so not through the sandbox's account, which belongs to the loop.
         used_s = self._slot.cpu_s() if self._slot is not None else None
-        if used_s is not None:
-            return used_s
-        pid = process.pid_of_pidfd(self._pidfd)
-        return cpu_s_of_tree(pid) if pid is not None and pid > 0 else 0.0
+        if used_s is None:
+            pid = self._sandbox.pid
+            used_s = cpu_s_of_tree(pid) if pid is not None else 0.0
+        return used_s - self._sandbox.cpu_s_before
 
     def _on_oom_event(self) -> None:
         assert self._slot is not None
@@ -211,18 +214,21 @@ class Supervision:
         self._loop.remove_reader(self._slot.oom_fd)
         self.end("oom")  # cgroup v1 kills one process of the tree; the rest is for us.
 
-    async def _until_gone(self, stop: asyncio.Future[str]) -> None:
-        """Wait until nothing is left, ending it when its time is over or somebody wants so."""
+    async def _until_over(self, stop: asyncio.Future[str]) -> None:
+        """Wait until it has ended, or nothing is left because its time was over or somebody wanted so."""
         deadline = self._loop.call_later(self._limits.timeout_s, self._on_deadline)
         stop.add_done_callback(self._on_stop)
         try:
-            await self._gone_or_wanted
-            if not self._gone.done() and not self._hard_wanted.done():
-                process.send_signal(self._pidfd, signal.SIGTERM)
-                waits = {self._gone, self._hard_wanted}
+            await self._over
+            if self._has_reported:
+                return
+            gone = self._sandbox.gone
+            if not gone.done() and not self._hard_wanted.done():
+                self._sandbox.stop_softly()
+                waits = {gone, self._hard_wanted}
                 grace_s = self._limits.grace_s
                 await asyncio.wait(waits, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
-            await self._kill_until_gone()
+            await self._sandbox.kill_until_gone()
         finally:
             deadline.cancel()
             stop.remove_done_callback(self._on_stop)
@@ -230,35 +236,53 @@ class Supervision:
     def _on_stop(self, stop: asyncio.Future[str]) -> None:
         self.end("cancelled" if stop.cancelled() else stop.result())
 
-    async def _kill_until_gone(self) -> None:
-        tries = 0
-        while not self._gone.done():
-            tries += 1
-            if self._slot is not None:
-                self._slot.kill()  # First: from here on nobody in it forks.
-            if self._zygote.has_pid_namespace:
-                process.send_signal(self._pidfd, signal.SIGKILL)
-            else:
-                self._zygote.kill_sandbox(self._number)
-            if tries > 4:
-                self._zygote.kill()  # It does not answer; the root zygote sweeps what it leaves.
-            await asyncio.wait({self._gone}, timeout=_KILL_PATIENCE_S)
-        # Only a process that left its namespace's or its zygote's sight can still be in the cgroup.
-        while self._slot is not None and not self._slot.is_empty():
-            self._slot.kill()
-            await asyncio.sleep(0.002)
+    def _see_whether_it_stays(self) -> None:
+        """Look at what the attempt, which has reported, has left in its sandbox."""
+        self._io.finish_warm()
+        if self._slot is not None and self._slot.is_out_of_memory():
+            self.end("oom")
+        recycle_bytes = self._sandbox.function.recycle_memory_bytes
+        is_too_large = recycle_bytes is not None and self._sandbox.memory_bytes() > recycle_bytes
+        self.keeps_sandbox = (
+            self._wanted is None
+            and self._io.is_quiet
+            and not is_too_large
+            and not self._sandbox.has_leftovers()
+        )
 
-    async def _judge(self, ended: asyncio.Future[dict[str, Any] | None], wall_s: float) -> Outcome:
-        await asyncio.wait({ended}, timeout=_ENDED_PATIENCE_S)
-        usage = ended.result() if ended.done() else None
+    async def _judge_warm(self, wall_s: float) -> Outcome:
+        """Judge an attempt whose sandbox lives on."""
+        sandbox = self._sandbox
+        cpu_s = sandbox.cpu_s()
+        used_s, sandbox.cpu_s_before = cpu_s - sandbox.cpu_s_before, cpu_s
+        if self._slot is not None:
+            peak = self._slot.account.peak_bytes()
+        else:
+            peak = self._tree.peak_bytes if self._tree is not None else None
+        facts = Facts(
+            limits=self._limits,
+            status=0,
+            report=self._io.report,
+            result_json=self._io.result_json,
+            memory_peak_bytes=peak,
+            has_data_limit=self._slot is None,
+        )
+        return await self._outcome(classify(facts), Usage(wall_s, used_s, peak))
+
+    async def _judge(self, wall_s: float) -> Outcome:
+        """Judge an attempt whose sandbox is gone."""
+        usage = await self._sandbox.usage()
         status = self._io.finish()
+        if self._has_reported:  # And was ended by us, for what it had left behind.
+            status = 0
         peak = self._memory_peak(usage)
+        zygote = self._sandbox.zygote
         facts = Facts(
             limits=self._limits,
             status=status,
             report=self._io.report,
             result_json=self._io.result_json,
-            end_word=self._wanted.result() if self._wanted.done() else None,
+            end_word=self._wanted,
             oom_kills=self._slot.oom_kills() if self._slot is not None else 0,
             cpu_s=self._cpu_watch.used_s if self._cpu_watch is not None else 0.0,
             memory_peak_bytes=peak,
@@ -266,21 +290,26 @@ class Supervision:
             has_data_limit=self._slot is None,
             broken_protocol=self._io.broken_protocol,
             zygote_loss=await self._zygote_loss(),
-            zygote_breach=self._zygote.breach,
+            zygote_breach=zygote.breach,
             is_command=self._attempt.function.handler is None,
             command_output=bytes(self._io.command_output),
             command_output_is_cut=self._io.command_output_is_cut,
             last_error_line=self._io.error_lines[-1] if self._io.error_lines else "",
         )
-        verdict = classify(facts)
-        error = await self._with_hint(verdict)
+        cpu_s = None
+        if usage is not None:
+            cpu_s = max(0.0, usage["cpu_s"] - self._sandbox.cpu_s_before)
+        return await self._outcome(classify(facts), Usage(wall_s, cpu_s, peak))
+
+    async def _outcome(self, verdict: Verdict, usage: Usage) -> Outcome:
+        error = await self._with_hint(verdict) if verdict.error is not None else None
         return Outcome(
             verdict.word,
             result_json=verdict.result_json,
             error=self._masker.error(error) if self._masker else error,
-            usage=Usage(wall_s, usage["cpu_s"] if usage else None, peak),
+            usage=usage,
             output_truncated=self._io.output.is_truncated,
-            degraded=names_of_missing_walls(self._attempt.function, self._walls),
+            degraded=self._sandbox.missing_walls,
         )
 
     async def _with_hint(self, verdict: Verdict) -> ErrorRecord | None:
@@ -291,11 +320,13 @@ class Supervision:
         failures = failures_in_report(told)
         failures += failures_in_lines(self._io.error_lines, function.code_dir)
         return await with_hint(
-            verdict.error, failures, function, self._walls, self._premises, self._tmp_dir
+            verdict.error, failures, function, self._walls, self._premises, self._sandbox.tmp_dir
         )
 
     def _memory_peak(self, usage: dict[str, Any] | None) -> int | None:
         if self._slot is not None:
+            if self._sandbox.served > 1:
+                return self._slot.account.peak_bytes()
             return self._slot.memory_peak_bytes()
         seen = [self._tree.peak_bytes] if self._tree is not None else []
         if usage is not None:
@@ -307,34 +338,30 @@ class Supervision:
         if self._slot is not None or usage is None:
             return False
         # The largest resident size of any one process, of which it had the zygote's part from birth.
-        own = int(usage["memory_bytes"]) - self._zygote.memory_bytes
+        own = int(usage["memory_bytes"]) - self._sandbox.zygote.memory_bytes
         return own > self._limits.memory_bytes
 
     async def _zygote_loss(self) -> str | None:
-        if self._zygote.is_alive:
+        zygote = self._sandbox.zygote
+        if zygote.is_alive:
             return None
-        await asyncio.wait({self._zygote.exited}, timeout=_ENDED_PATIENCE_S)
-        exited = self._zygote.exited.result() if self._zygote.exited.done() else None
+        await asyncio.wait({zygote.exited}, timeout=_ENDED_PATIENCE_S)
+        exited = zygote.exited.result() if zygote.exited.done() else None
         return describe_status(exited["status"]) if exited else "with the root zygote"
 
     async def _close(self) -> None:
-        """Let go of everything; when we were interrupted, the tree goes first."""
+        """Let go of the attempt; when we were interrupted, its tree goes first."""
         for watch in (self._cpu_watch, self._size_watch):
             if watch is not None:
                 watch.stop()
-        if self._pidfd >= 0:
-            if not self._gone.done():
-                await self._kill_until_gone()
-            self._loop.remove_reader(self._pidfd)
-            os.close(self._pidfd)
         if self._tree is not None:
             self._memory_watch.remove(self._tree)
         if self._slot is not None and self._slot.oom_fd is not None:
             self._loop.remove_reader(self._slot.oom_fd)
-        for future in (self._wanted, self._hard_wanted, self._gone, self._gone_or_wanted):
-            future.cancel()
-        with contextlib.suppress(OSError):
-            await self._io.close()
+        self._sandbox.gone.remove_done_callback(self._on_gone)
+        if not self.keeps_sandbox:
+            await self._sandbox.kill_until_gone()
+        await self._io.close()
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

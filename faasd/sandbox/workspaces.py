@@ -50,15 +50,20 @@ class Workspaces:
         self._janitor = ThreadPoolExecutor(1, thread_name_prefix="faasd-janitor")
 
     def take(
-        self, limits: Limits, private_dir: str | None, identity: Identity | None = None
+        self,
+        limits: Limits,
+        private_dir: str | None,
+        identity: Identity | None = None,
+        *,
+        counts_cpu: bool = False,
     ) -> Workspace:
-        """Return a place for one attempt, its directory below `private_dir` if it is on disk. Raises OSError.
+        """Return a place for one sandbox, its directory below `private_dir` if it is on disk. Raises OSError.
 
         The directory belongs to another user where one is named.
         What is below one `private_dir` the attempts of one zygote have in turn, and no others.
         """
         # One more process for the sandbox's own first one.
-        counts_cpu = limits.cpu_time_s is not None
+        counts_cpu = counts_cpu or limits.cpu_time_s is not None
         key = SlotLimits(limits.memory_bytes, limits.processes + 1, limits.cpu, counts_cpu)
         tmp_dir: str | None = None
         as_made: os.stat_result | None = None

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
@@ -92,7 +92,10 @@ class ZygotePool:
         idle_s: float,
         without: Collection[str] = (),
         premises: Premises = Premises(),  # noqa: B008 - frozen.
+        end_waiting: Callable[[Zygote], Sequence[asyncio.Task[None]]] = lambda _: (),
     ) -> None:
+        """`end_waiting` ends the sandboxes that a zygote has forked and that wait; it goes after them."""
+        self._end_waiting = end_waiting
         self._landmarks = Landmarks(premises, clock)
         self._mark = mark
         self._numbers = numbers
@@ -135,7 +138,9 @@ class ZygotePool:
         is_cold = entry is None or not entry.task.done() or self._is_spent(entry)
         if entry is None or self._is_spent(entry):
             entry = self._start(function, root, key, asked)
-        return self._lease(await asyncio.shield(entry.task), walls, is_cold=is_cold)
+        zygote = await asyncio.shield(entry.task)
+        zygote.is_kept = zygote.is_kept or function.keep_warm  # Commands share theirs.
+        return self._lease(zygote, walls, is_cold=is_cold)
 
     def ready(self, function: Function) -> ZygoteLease | None:
         """Return the function's zygote for one use if nobody has to wait for it, or hear of its start."""
@@ -172,6 +177,8 @@ class ZygotePool:
         is_current = entry is not None and _is_of(entry, zygote)
         if zygote.is_retired or not is_current:
             self._end_later(zygote)
+            return
+        if zygote.is_kept:
             return
         loop = asyncio.get_running_loop()
         handle = loop.call_later(self._idle_s, self._evict, zygote)
@@ -349,7 +356,7 @@ class ZygotePool:
                 self._end_later(zygote)
 
     def _end_later(self, zygote: Zygote) -> None:
-        ending = asyncio.create_task(_end(zygote))
+        ending = asyncio.create_task(_end(zygote, self._end_waiting(zygote)))
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)
 
@@ -368,6 +375,8 @@ def _is_of(entry: _Entry, zygote: Zygote) -> bool:
     return task.done() and not task.cancelled() and not task.exception() and task.result() is zygote
 
 
-async def _end(zygote: Zygote) -> None:
+async def _end(zygote: Zygote, waiting: Sequence[asyncio.Task[None]]) -> None:
+    if waiting:
+        await asyncio.wait(waiting)
     await zygote.stop()
     zygote.release()

@@ -215,6 +215,7 @@ class Zygote:
         self.last_used = 0.0
         self.is_retired = False
         self.lacks_room = False  # It says that a disk was full.
+        self.is_kept = False  # Also when nobody has used it for long.
         self._forks: dict[int, asyncio.Future[int]] = {}
         self._ends: dict[int, asyncio.Future[dict[str, Any] | None]] = {}
         self._loop = loop

@@ -110,6 +110,20 @@ class CronTriggers:
         now = self._clock.now()
         return [self._schedules[name].status(now) for name in sorted(self._schedules)]
 
+    def firing_before(self, at: float) -> list[str]:
+        """Return the functions whose schedules fire before this time, the next one first."""
+        found: list[tuple[float, str]] = []
+        places = [0]  # Of the agenda, which is a heap: below what is later is nothing earlier.
+        while places:
+            place = places.pop()
+            if place < len(self._agenda) and self._agenda[place][0] < at:
+                due_at, name = self._agenda[place]
+                schedule = self._schedules.get(name)
+                if schedule is not None and schedule.wake_at == due_at and not schedule.paused:
+                    found.append((due_at, schedule.function.name))
+                places += (2 * place + 1, 2 * place + 2)
+        return list(dict.fromkeys(name for _, name in sorted(found)))
+
     def next_times(self, name: str, count: int, after: float | None = None) -> list[float]:
         """Return the next fire times, jitter included, as if nothing were paused."""
         schedule = self._get(name)

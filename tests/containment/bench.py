@@ -72,6 +72,10 @@ def an_attempt(function: Function, *events: Any, is_batch: bool = False, **chang
     return Attempt("a1", function, claims, time.time(), is_batch=is_batch)
 
 
+#: Settings of functions that say how long sandboxes live.
+_WARM = ("reuse", "recycle_memory_bytes", "spares", "keep_warm")
+
+
 class Bench:
     """Runs handlers of functions/handlers.py and remembers what they printed."""
 
@@ -85,9 +89,10 @@ class Bench:
     def function(self, handler: str | None, **limits: Any) -> Function:
         kept = {
             name: limits.pop(name)
-            for name in ("command", "permissions", "python")
+            for name in ("command", "permissions", "python", *_WARM)
             if name in limits
         }
+        kept.setdefault("spares", 0)  # So that what is here at any moment is what a test made.
         name = (handler or "command").rpartition(":")[2]
         if handler is not None and ":" not in handler:
             handler = f"handlers:{handler}"

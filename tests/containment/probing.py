@@ -20,6 +20,7 @@ from faasd.model.trigger import FilesTrigger
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.containment.bench import FUNCTIONS, RecordingServices, an_attempt
 from tests.containment.ordinary import UID, python_of, run_python
+from tests.patience import patient
 
 __all__ = ["World", "probe", "world"]
 
@@ -103,19 +104,11 @@ async def _play(given: dict[str, Any]) -> list[dict[str, Any]]:
         walls["landlock"] = min(walls["landlock"], given["landlock_at_most"])
     try:
         runs = []
+        functions = [_function(number, given) for number in range(given["functions"])]
         for number, step in enumerate(given["steps"]):
-            function = Function(
-                f"f{number % given['functions']}",
-                "probes:try_all",
-                code_dir=f"{at}/code",
-                limits=Limits(timeout_s=30, **given.get("limits", {})),
-                permissions=Permissions(
-                    read=(f"{at}/readable", *given.get("read", ())),
-                    write=(f"{at}/out",),
-                    containment="best-effort",
-                ),
-                files=(FilesTrigger("inbox", f"{at}/inbox"),),
-            )
+            function = functions[number % given["functions"]]
+            if given.get("spares"):
+                await _spare_of(function, sandboxes)
             codes = {
                 name: code.replace("{world}", at).replace("{daemon}", str(os.getpid()))
                 for name, code in step.items()
@@ -135,6 +128,32 @@ async def _play(given: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for one in outcomes
     ]
+
+
+def _function(number: int, given: dict[str, Any]) -> Function:
+    at = given["world"]
+    return Function(
+        f"f{number}",
+        "probes:try_all",
+        code_dir=f"{at}/code",
+        limits=Limits(timeout_s=30, **given.get("limits", {})),
+        permissions=Permissions(
+            read=(f"{at}/readable", *given.get("read", ())),
+            write=(f"{at}/out",),
+            containment="best-effort",
+        ),
+        files=(FilesTrigger("inbox", f"{at}/inbox"),),
+        reuse=given.get("reuse", 1),
+        spares=given.get("spares", 0),
+    )
+
+
+async def _spare_of(function: Function, sandboxes: ProcessSandboxes) -> None:
+    """Wait until a spare waits for the function's next attempt."""
+    await sandboxes.warm(function)
+    async with asyncio.timeout(patient(20.0)):
+        while not sandboxes._waiting.spares(function):
+            await asyncio.sleep(0.005)
 
 
 async def _done(value: Any) -> Any:

@@ -50,7 +50,7 @@ async def test_a_waiting_attempt_can_be_stopped_and_never_begins(
     outcome = await asyncio.wait_for(second, patient(5))
     assert outcome.word == "cancelled"
     assert outcome.error is not None
-    assert outcome.error.message == "cancelled before its zygote had room for it"
+    assert outcome.error.message == "cancelled before there was room for its sandbox"
     assert processes_with(token)
     assert not processes_with(mine)
     first_stop.set_result("drained")
@@ -112,9 +112,11 @@ async def test_a_place_is_not_lost_when_who_waits_is_cancelled(is_held: bool) ->
     held = asyncio.Event()
 
     async def hold(until: asyncio.Event) -> None:
-        async with room.taken(stop) as has_place:
-            assert has_place
+        assert await room.take(stop)
+        try:
             await until.wait()
+        finally:
+            room.give_back()
 
     first = asyncio.create_task(hold(held))
     await asyncio.sleep(0)
@@ -129,5 +131,5 @@ async def test_a_place_is_not_lost_when_who_waits_is_cancelled(is_held: bool) ->
         await second
     held.set()
     await first
-    async with asyncio.timeout(patient(2)), room.taken(stop) as has_place:
-        assert has_place
+    async with asyncio.timeout(patient(2)):
+        assert await room.take(stop)

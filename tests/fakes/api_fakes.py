@@ -383,6 +383,9 @@ class FakeSchedules:
             )
         ]
 
+    def firing_before(self, at: float) -> list[str]:
+        return []
+
     def next_times(self, name: str, count: int, after: float | None = None) -> list[float]:
         return [(after or 1_800_000_000.0) + 86400.0 * index for index in range(count)]
 

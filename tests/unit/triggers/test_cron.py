@@ -265,6 +265,27 @@ async def test_run_now_is_an_extra_tick_that_leaves_the_schedule_alone(world: Wo
     assert world.hours([tick]) == [1]
 
 
+async def test_who_fires_before_a_time_is_known_without_asking_everybody(world: World) -> None:
+    """Each function once, the next one first; paused ones do not fire."""
+    often = replace(hourly("often"), expression="*/10 * * * *")
+    daily = replace(hourly("daily"), expression="0 12 * * *")
+    schedules = CronTriggers(world.accept, world.cursors, world.clock)
+    declared = [
+        Function("daily", schedules=(daily,)),
+        Function("both", schedules=(hourly(), often)),
+        Function("quiet", schedules=(hourly("held"),)),
+    ]
+    await schedules.start(declared)
+    try:
+        await schedules.pause("held")
+        await schedules.walk()
+        hours = {0.1: [], 0.2: ["both"], 1.1: ["both"], 13: ["both", "daily"]}
+        for hour, names in hours.items():
+            assert schedules.firing_before(MIDNIGHT + hour * HOUR) == names, hour
+    finally:
+        await schedules.stop()
+
+
 async def test_an_unknown_schedule_is_answered_with_its_neighbour(world: World) -> None:
     """Every verb says the same."""
     async with world.daemon(hourly()) as schedules:

@@ -1,0 +1,223 @@
+"""One sandbox on the daemon's side: a contained process tree, from its fork until nothing of it is left.
+
+It waits for a request, runs one attempt at a time, and then ends or waits for the next one. All its walls
+are up before it reads its first request, so one that was forked ahead of need (a spare) lacks none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from faasd.linux import proc_tree, process
+from faasd.model.function import Function
+from faasd.sandbox import policy
+from faasd.sandbox.cgroup_slot import CgroupSlot
+from faasd.sandbox.cpu_watch import cpu_s_of_tree
+from faasd.sandbox.missing_walls import names_of_missing_walls
+from faasd.sandbox.policy import Walls
+from faasd.sandbox.sandbox_io import SandboxIo
+from faasd.sandbox.workspaces import Workspace, Workspaces
+from faasd.sandbox.zygote_process import Zygote
+
+__all__ = ["Sandbox"]
+
+#: How long a kill may take before it is sent again; and the wait for a zygote's last word.
+_KILL_PATIENCE_S = 0.5
+_ENDED_PATIENCE_S = 2.0
+
+
+class Sandbox:
+    """Knows its processes and descriptors, and lets go of all of them in `close`."""
+
+    def __init__(
+        self,
+        number: int,
+        function: Function,
+        zygote: Zygote,
+        walls: Walls,
+        workspace: Workspace,
+        workspaces: Workspaces,
+        on_closed: Callable[[], None],
+    ) -> None:
+        """`on_closed` is called when nothing of it is left and all that it had is given back."""
+        self.function = function
+        self.zygote = zygote
+        self.walls = walls
+        self.tmp_dir: str = workspace.tmp_dir or zygote.tmp_dir
+        self.missing_walls = names_of_missing_walls(function, walls)
+        self.served = 0  # Attempts that it has begun.
+        self.cpu_s_before = 0.0  # What earlier attempts of its used.
+        self.secrets: Mapping[str, bytes] | None = None  # Those that it was sent; None before that.
+        self.ended_by_itself = False  # And not because we, or the kernel, ended it.
+        self._on_closed = on_closed
+        self._on_lost: Callable[[], None] | None = None
+        self.has_waited = False
+        self._number = number
+        self._workspace = workspace
+        self._workspaces = workspaces
+        self._loop = asyncio.get_running_loop()
+        self.gone: asyncio.Future[None] = self._loop.create_future()
+        self.io = SandboxIo(policy.frame_bytes_max(function), self._on_idle_breach)
+        self._pidfd = -1
+        self._ended: asyncio.Future[dict[str, Any] | None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def slot(self) -> CgroupSlot | None:
+        """Its cgroup, where there are any."""
+        return self._workspace.slot
+
+    @property
+    def pid(self) -> int | None:
+        """Its first process; None before it is forked and when it is gone."""
+        pid = process.pid_of_pidfd(self._pidfd) if self._pidfd >= 0 else None
+        return pid if pid is not None and pid > 0 else None
+
+    @property
+    def may_serve(self) -> bool:
+        """Whether it lives and could be given one more attempt."""
+        is_left = self.served == 0 or self.served < self.function.reuse
+        return is_left and not self.gone.done() and self.zygote.is_alive
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether its private directory is on a disk, where nothing but our watch bounds it."""
+        return self.zygote.private_dir is not None
+
+    async def fork(self, uid_tasks: int) -> None:
+        """Make its processes; they wait for the first request. Raises SandboxError or ZygoteInitFailed."""
+        asked = policy.attempt_policy(self.function, self.walls, uid_tasks, self.tmp_dir)
+        if self.walls.identity is not None:
+            self.io.give_pipes_to(self.walls.identity.uid, self.walls.identity.gid)
+        fds = [*self.io.child_fds, *(self.slot.fds if self.slot else ())]
+        try:
+            self._pidfd, self._ended = await self.zygote.fork(self._number, asked, fds)
+        finally:
+            self.io.close_child_fds()
+        if self.zygote.has_pid_namespace:
+            self._loop.add_reader(self._pidfd, self._on_gone)
+        else:
+            self._ended.add_done_callback(self._on_swept)
+        self.io.listen()
+
+    def has_ended(self) -> bool:
+        """Whether its first process has ended, heard of or not."""
+        return self.gone.done() or (self._pidfd >= 0 and process.has_ended(self._pidfd))
+
+    def stop_softly(self) -> None:
+        """Have it tell the handler that its time is over."""
+        process.send_signal(self._pidfd, signal.SIGTERM)
+
+    async def kill_until_gone(self) -> None:
+        """Kill everything in it; returns when nothing is left."""
+        tries = 0
+        while not self.gone.done():
+            tries += 1
+            if self.slot is not None:
+                self.slot.kill()  # First: from here on nobody in it forks.
+            if self.zygote.has_pid_namespace:
+                process.send_signal(self._pidfd, signal.SIGKILL)
+            else:
+                self.zygote.kill_sandbox(self._number)
+            if tries > 4:
+                self.zygote.kill()  # It does not answer; the root zygote sweeps what it leaves.
+            await asyncio.wait({self.gone}, timeout=_KILL_PATIENCE_S)
+        # Only a process that left its namespace's or its zygote's sight can still be in the cgroup.
+        while self.slot is not None and not self.slot.is_empty():
+            self.slot.kill()
+            await asyncio.sleep(0.002)
+
+    async def usage(self) -> dict[str, Any] | None:
+        """Return what its zygote counted, once it is gone: cpu_s, memory_bytes; None if the zygote died."""
+        if self._ended is None:
+            return None
+        await asyncio.wait({self._ended}, timeout=_ENDED_PATIENCE_S)
+        return self._ended.result() if self._ended.done() else None
+
+    def cpu_s(self) -> float:
+        """Return the processor time that its processes have used. Raises OSError when they are gone."""
+        used_s = self.slot.account.cpu_s() if self.slot is not None else None
+        if used_s is None:
+            pid = self.pid
+            used_s = cpu_s_of_tree(pid) if pid is not None else 0.0
+        return used_s
+
+    def has_leftovers(self) -> bool:
+        """Whether an attempt that is over has left processes behind, besides the two that every sandbox has."""
+        if self.slot is not None:
+            tasks = self.slot.account.tasks()
+            if tasks == 2:
+                return False
+            if tasks is not None:
+                return self.slot.processes() > 2  # The others are threads of the handler's.
+        pid = self.pid
+        return pid is None or len(proc_tree.descendants([pid])) != 1
+
+    def memory_bytes(self) -> int:
+        """Return how much memory its processes have now."""
+        found = self.slot.account.memory_bytes() if self.slot is not None else None
+        if found is not None:
+            return found
+        pid = self.pid
+        return (
+            proc_tree.memory_bytes({pid} | proc_tree.descendants([pid])) if pid is not None else 0
+        )
+
+    def wait(self, on_lost: Callable[[], None]) -> None:
+        """Wait for a request from here on; `on_lost` hears when it is of no use any more."""
+        self._on_lost = on_lost
+        self.has_waited = True
+
+    def serve(self) -> None:
+        """Wait no longer: an attempt has it."""
+        self._on_lost = None
+        self.served += 1
+
+    def close_later(self) -> asyncio.Task[None]:
+        """End it, and let go of everything that it has; the same task however often it is asked for."""
+        if self._closing is None:
+            self._on_lost = None
+            self._closing = self._loop.create_task(self._close())
+        return self._closing
+
+    async def _close(self) -> None:
+        if self._pidfd >= 0:
+            if not self.gone.done():
+                self.ended_by_itself = False
+                await self.kill_until_gone()
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+        self.io.close()
+        try:
+            by_itself = self.ended_by_itself
+            await self._workspaces.give_back(self._workspace, ended_by_itself=by_itself)
+        finally:
+            self._on_closed()
+
+    def _on_gone(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        if not self.gone.done():
+            self.gone.set_result(None)
+        self._lose()  # Nobody else would notice.
+
+    def _on_swept(self, end: asyncio.Future[dict[str, Any] | None]) -> None:
+        """Without a PID namespace: the zygote has swept; if it died instead, the root zygote does so."""
+        if end.result() is not None and process.has_ended(self._pidfd):
+            self._on_gone()
+        else:
+            self.zygote.kill()  # It lies about a process that runs, or is dead already.
+            self.zygote.exited.add_done_callback(lambda _: self._on_gone())
+
+    def _on_idle_breach(self) -> None:
+        """It did something while it had to wait: it gets no other attempt."""
+        self._lose()
+
+    def _lose(self) -> None:
+        on_lost, self._on_lost = self._on_lost, None
+        if on_lost is not None:
+            on_lost()
