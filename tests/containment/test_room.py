@@ -61,7 +61,7 @@ async def test_a_waiting_attempt_can_be_stopped_and_never_begins(
 
 async def test_waiting_is_not_counted_as_running_time(bench_of_one: Bench) -> None:
     """A limit is the attempt's own: it begins when the attempt does."""
-    limits = {"timeout_s": 1.0, "command": ("sleep", "0.6")}
+    limits = {"timeout_s": 2.5, "command": ("sleep", "1")}
     outcomes = await asyncio.gather(*(bench_of_one.run(None, **limits) for _ in range(3)))
     assert [outcome.word for outcome in outcomes] == ["ok"] * 3
 
