@@ -16,6 +16,7 @@ from faasd.daemon import Daemon
 from faasd.errors import ConfigErrors, InvalidSetting
 from faasd.functions.code_version import code_version
 from faasd.functions.discovery import discover
+from faasd.functions.layer_store import LayerStore
 from faasd.logs import configure, get_logger
 from faasd.model.pattern import validate as pattern_problems
 from faasd.model.trigger import ScheduleTrigger
@@ -35,6 +36,7 @@ async def load_config(path: Path) -> Loaded:
         discover=partial(discover, read=read_by_all(), devices=DEVICES),
         code_version=code_version,
         check_schedule=_schedule_problem,
+        find_layer=lambda state_dir, written: LayerStore(state_dir).resolve(written),
         check_pattern=lambda pattern: "; ".join(pattern_problems(pattern)) or None,
     )
 

@@ -192,6 +192,7 @@ def function_view(
         },
         "refused": refused,
         "code_version": function.code_version,
+        "layers": [layer.name for layer in function.layers],
         "origin": function.origin,
     }
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "service": "faasd.cli.service:service",
     "status": "faasd.cli.status:status",
     "functions": "faasd.cli.functions:functions",
+    "layers": "faasd.cli.layers:layers",
     "invoke": "faasd.cli.invoke:invoke",
     "enqueue": "faasd.cli.enqueue:enqueue",
     "queues": "faasd.cli.queues:queues",

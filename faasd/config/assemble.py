@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faasd.config.found_layers import FindLayer, resolve_layers
 from faasd.config.layers import Draft, Merged, merge
 from faasd.config.trigger_values import CheckPattern, CheckSchedule, Triggers, read_triggers
 from faasd.model.declaration import Problem
 from faasd.model.function import Destination, Function
+from faasd.model.layer import Layer
 from faasd.model.limits import Limits
 from faasd.model.permissions import Permissions
 from faasd.model.retry import RetryPolicy
@@ -28,6 +30,7 @@ class Surroundings:
     base_dir: Path
     check_schedule: CheckSchedule
     check_pattern: CheckPattern
+    find_layer: FindLayer
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def assemble(draft: Draft, code_dir: str, around: Surroundings) -> Assembled:
         command=_command(merged, around, problems),
         python=_python(merged, around, problems),
         code_dir=code_dir,
+        layers=_layers(merged, around, problems),
         limits=Limits(**_fields(Limits, merged.values)),
         permissions=_permissions(merged, around.base_dir),
         retry=_retry(merged, problems),
@@ -113,6 +117,12 @@ def _python(merged: Merged, around: Surroundings, problems: list[Problem]) -> st
     if fault is not None:
         problems.append(merged.problem("python", fault))
     return path
+
+
+def _layers(merged: Merged, around: Surroundings, problems: list[Problem]) -> tuple[Layer, ...]:
+    layers, faults = resolve_layers(merged["layers"], around.find_layer)
+    problems += [merged.problem("layers", fault, index) for index, fault in faults]
+    return tuple(layers)
 
 
 def _command(

@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from faasd.config.assemble import find_program
+from faasd.config.declared_problems import conflicts, name_problems, place_of, report_of
 from faasd.config.document import Document
+from faasd.config.found_layers import FindLayer, resolve_layers
 from faasd.config.layers import Draft, Layer, merge
 from faasd.config.positions import KeyPath
 from faasd.config.settings import DefaultSettings, FunctionSettings
 from faasd.config.sources import Source, code_dir_of
-from faasd.config.validate import Report, dotted, validate
-from faasd.config.values import Name
-from faasd.errors import InvalidSetting
+from faasd.config.validate import validate
 from faasd.model.declaration import Declared, Discovered, Module, Problem
 from faasd.model.suggest import did_you_mean
 
@@ -47,6 +47,7 @@ class Drafting:
         sources: Sequence[Source],
         entries: tuple[str, ...],
         environ: Mapping[str, str],
+        find_layer: FindLayer,
     ) -> None:
         self.problems: list[Problem] = []
         self.left_out: set[str] = set()  # Functions that exist but got no draft.
@@ -54,6 +55,7 @@ class Drafting:
         self._sources = {(source.name, source.code_dir): source for source in sources}
         self._entries = entries
         self._environ = environ
+        self._find_layer = find_layer
         self._defaults = self._read_defaults()
         self._in_toml = self._read_toml()
         self._in_python: dict[str, _Found] = {}
@@ -63,6 +65,9 @@ class Drafting:
         """Return a draft of every function that can have one."""
         first = await discover(self._first_look())
         self._collect(first)
+        with_layers = self._retries_with_layers(first)
+        if with_layers:
+            first = self._mend(first, await discover(with_layers))
         checks, retries = self._checks(), self._retries(first)
         second = await discover([*checks, *retries]) if checks or retries else []
         self._answers |= {_key(answer.module): answer for answer in second[: len(checks)]}
@@ -114,9 +119,9 @@ class Drafting:
         for name, table in self._document.tables.get("functions", {}).items():
             report = self._document.report(("functions", name), name)
             settings, problems = validate(FunctionSettings, table, report)
-            name_problems = _name_problems(name, report)
-            self.problems += [*problems, *name_problems]
-            if settings is None or name_problems:
+            naming = name_problems(name, report)
+            self.problems += [*problems, *naming]
+            if settings is None or naming:
                 self.left_out.add(name)
             else:  # With problems too: those that show later are of interest all the same.
                 layers[name] = Layer(settings, report)
@@ -133,6 +138,7 @@ class Drafting:
             self._fail(self._defaults.report(("python",), fault))
         for source in self._sources.values() if fault is None else ():
             module = Module(source.name, source.code_dir, source.origin, python, (), env, timeout_s)
+            module = replace(module, layers=self._layers([self._defaults]))
             modules[_key(module)] = module
         for name in self._in_toml:
             wanted = self._module_of_toml(name)
@@ -142,6 +148,7 @@ class Drafting:
                     known,
                     attributes=tuple({*known.attributes, *wanted.attributes}),
                     env=known.env | wanted.env,
+                    layers=tuple(dict.fromkeys((*known.layers, *wanted.layers))),
                     timeout_s=max(known.timeout_s, wanted.timeout_s),
                 )
         return list(modules.values())
@@ -161,6 +168,7 @@ class Drafting:
             (attribute,),
             self._environment(layers),
             settings["init_timeout_s"],
+            layers=self._layers(layers),
         )
 
     def _collect(self, answers: Sequence[Discovered]) -> None:
@@ -176,13 +184,13 @@ class Drafting:
     def _take(self, declared: Declared, module: Module) -> None:
         """Keep one declaration, unless something is wrong with it."""
         name = declared.name
-        report = _report_of(declared)
+        report = report_of(declared)
         written = {key: value for key, value in declared.settings.items() if key not in _TOML_ONLY}
         settings, problems = validate(FunctionSettings, written, report)
         message = "can be set in TOML only; the decorator stands at its handler"
         problems += [report((key,), message) for key in _TOML_ONLY if key in declared.settings]
-        name_problems = _name_problems(name, report)
-        problems += name_problems
+        naming = name_problems(name, report)
+        problems += naming
         earlier = self._in_python.get(name)
         if earlier is not None:
             place = f"{earlier.declared.file}:{earlier.declared.line}"
@@ -191,10 +199,10 @@ class Drafting:
             )
         own_table = self._in_toml.get(name)
         if own_table is not None:
-            problems += _conflicts(own_table, declared)
+            problems += conflicts(own_table, declared)
         for problem in problems:
             self._fail(problem)
-        if settings is not None and earlier is None and not name_problems:
+        if settings is not None and earlier is None and not naming:
             layers = [self._defaults, Layer(settings, report)]
             layers += [own_table] if own_table is not None else []
             self._in_python[name] = _Found(declared, module, layers)
@@ -222,11 +230,37 @@ class Drafting:
             if self._interpreter_fault(layers):
                 continue
             python, env = self._interpreter(layers), self._environment(layers)
+            found = self._layers(layers)
             for module in (answer.module for answer in first if answer.is_broken):
-                again = replace(module, python=python, env=env)
+                again = replace(module, python=python, env=env, layers=found)
                 if again != module and again not in retries:
                     retries.append(again)
         return retries
+
+    def _retries_with_layers(self, first: Sequence[Discovered]) -> list[Module]:
+        """Return broken modules with the layers that their own decorators name.
+
+        Whatever such a module imports from a layer at its top is there only when the layer is known, and the
+        decorator, which is further down, never came to say so; its text did.
+        """
+        retries = []
+        for answer in first:
+            if not answer.is_broken:
+                continue
+            named, faults = resolve_layers(answer.layers_named, self._find_layer)
+            for _, fault in faults:
+                self._fail(Problem(answer.module.origin, fault, setting="layers"))
+            paths = (*answer.module.layers, *(layer.path for layer in named))
+            again = replace(answer.module, layers=tuple(dict.fromkeys(paths)))
+            if again != answer.module:
+                retries.append(again)
+        return retries
+
+    def _mend(self, first: Sequence[Discovered], again: Sequence[Discovered]) -> list[Discovered]:
+        """Put the answers of a second import in the place of the first ones."""
+        later = {_key(answer.module): answer for answer in again}
+        self._collect(again)
+        return [later.get(_key(answer.module), answer) for answer in first]
 
     def _collect_late(self, answers: Sequence[Discovered]) -> set[tuple[str, str]]:
         """Take what only the second look could find; returns the modules that it has mended."""
@@ -266,7 +300,7 @@ class Drafting:
 
     def _drafts_of_python(self) -> list[Draft]:
         return [
-            Draft(name, found.layers, _place(found.declared), found.declared, found.module)
+            Draft(name, found.layers, place_of(found.declared), found.declared, found.module)
             for name, found in self._in_python.items()
         ]
 
@@ -343,6 +377,11 @@ class Drafting:
         written = merge(layers)["python"]
         return None if written is None else find_program(written, self._document.base_dir)[1]
 
+    def _layers(self, layers: Sequence[Layer]) -> tuple[str, ...]:
+        """Return the directories of a function's layers; assembling reports those that cannot be found."""
+        found, _ = resolve_layers(merge(layers)["layers"], self._find_layer)
+        return tuple(layer.path for layer in found)
+
     def _environment(self, layers: Sequence[Layer]) -> dict[str, str]:
         """Return the variables that an import of the handler would see."""
         settings = merge(layers)
@@ -355,40 +394,3 @@ class Drafting:
 
 def _key(module: Module) -> _Key:
     return module.name, module.code_dir, module.python
-
-
-def _place(declared: Declared) -> str:
-    return f"{declared.file}:{declared.line}"
-
-
-def _report_of(declared: Declared) -> Report:
-    """Return what makes problems at a decorator's line, with the setting's name as in TOML."""
-
-    def report(path: KeyPath, message: str) -> Problem:
-        setting = dotted(("functions", declared.name, *path))
-        return Problem(
-            declared.file, message, declared.line, setting=setting, function=declared.name
-        )
-
-    return report
-
-
-def _name_problems(name: str, report: Report) -> list[Problem]:
-    try:
-        Name().read(name)
-    except InvalidSetting as error:
-        return [report((), f"this cannot be the name of a function: {error}")]
-    return []
-
-
-def _conflicts(layer: Layer, declared: Declared) -> list[Problem]:
-    """A function that Python declares may not be given another handler in TOML."""
-    settings = merge([layer])
-    message = (
-        f"the function is declared in Python already, at {_place(declared)}; remove one of the two"
-    )
-    return [
-        layer.report((key,), message)
-        for key in ("handler", "command")
-        if settings[key] not in (None, declared.handler)
-    ]

@@ -19,14 +19,17 @@ from faasd.config.cross_checks import cross_check
 from faasd.config.document import Document, read_document
 from faasd.config.drafting import Discover, Drafting
 from faasd.config.forbidden_paths import forbidden_paths
+from faasd.config.found_layers import FindPublished, layer_finder
 from faasd.config.host_checks import host_check
 from faasd.config.positions import Positions
 from faasd.config.settings import DaemonSettings, explicit
 from faasd.config.sources import find_sources
 from faasd.config.trigger_values import CheckPattern, CheckSchedule
 from faasd.config.validate import validate
+from faasd.errors import NotFound
 from faasd.model.declaration import Discovered, Module, Problem
 from faasd.model.function import Function
+from faasd.model.layer import Layer, with_layers
 from faasd.model.paths import places, secrets_place
 from faasd.model.suggest import did_you_mean
 
@@ -83,6 +86,10 @@ def _hiding(discover: Discover, config_path: Path, places: list[str]) -> Discove
     return discover_apart
 
 
+def _no_layer(_state_dir: Path, written: str) -> Layer:
+    raise NotFound(f"there is no layer {written!r}")
+
+
 async def load(
     config_path: Path,
     *,
@@ -90,6 +97,7 @@ async def load(
     code_version: CodeVersion,
     check_schedule: CheckSchedule,
     check_pattern: CheckPattern,
+    find_layer: FindPublished = _no_layer,
     environ: Mapping[str, str] = os.environ,
 ) -> Loaded:
     """Read a configuration and discover its functions. Raises nothing for what people wrote."""
@@ -101,10 +109,13 @@ async def load(
     daemon, daemon_problems = _daemon(document, environ)
     is_explicit = "functions" in daemon.model_fields_set
     sources, source_problems = find_sources(document, daemon.functions, is_explicit)
-    drafting = Drafting(document, sources, daemon.functions, environ)
+    find = layer_finder(
+        document.base_dir, daemon.state_dir, find_layer, lambda path: code_version(path, ())
+    )
+    drafting = Drafting(document, sources, daemon.functions, environ, find)
     places = (daemon.state_dir, daemon.socket, daemon.secrets_dir)
     drafts = await drafting.run(_hiding(discover, config_path, [str(place) for place in places]))
-    around = Surroundings(document.base_dir, check_schedule, check_pattern)
+    around = Surroundings(document.base_dir, check_schedule, check_pattern, find)
     assembled = [assemble(draft, drafting.code_dir(draft), around) for draft in drafts]
     problems += [*daemon_problems, *source_problems, *drafting.problems]
     problems += [problem for one in assembled for problem in one.problems]
@@ -178,7 +189,8 @@ def _with_versions(
             root = roots[one.function.name]
             if root not in versions:
                 versions[root] = code_version(root, exclude)
-            functions.append(replace(one.function, code_version=versions[root]))
+            version = with_layers(versions[root], one.function.layers)
+            functions.append(replace(one.function, code_version=version))
     return functions
 
 

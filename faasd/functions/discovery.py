@@ -94,12 +94,13 @@ def _request(module: Module, files: dict[str, list[str]], tmp_dir: str) -> dict[
         "files": {
             "closed": closed,
             "hidden": list(module.hidden),
-            "read": [*files["read"], *code],
+            "read": [*files["read"], *code, *module.layers],
             "devices": files["devices"],
             "tmp_dir": tmp_dir,
         },
         "module": module.name,
         "code_dir": module.code_dir,
+        "layers": list(module.layers),
         "attributes": list(module.attributes),
         "timeout_s": module.timeout_s,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from faasd.model.layer import Layer
 from faasd.model.limits import Limits
 from faasd.model.permissions import Permissions
 from faasd.model.retry import RetryPolicy
@@ -50,6 +51,7 @@ class Function:
         "."  # Directory that is put first on the handler's module path; a command's cwd.
     )
     code_version: str = ""
+    layers: tuple[Layer, ...] = ()  # Later ones win, as in Lambda.
     limits: Limits = field(default_factory=Limits)
     permissions: Permissions = field(default_factory=Permissions)
     retry: RetryPolicy = field(default_factory=RetryPolicy)

@@ -15,6 +15,7 @@ from typing import Any
 
 from faasd import declare
 from faasd.model.suggest import did_you_mean
+from faasd.runtime.module_path import module_path
 
 __all__ = ["examine"]
 
@@ -27,8 +28,7 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
     """Import one module and describe it. Never raises."""
     name, code_dir, timeout_s = request["module"], request["code_dir"], request["timeout_s"]
     own_path = list(sys.path)
-    if code_dir:
-        sys.path.insert(0, code_dir)
+    sys.path[:0] = module_path(code_dir, request["layers"])
 
     def time_is_up(*_: object) -> None:
         raise _TimeIsUp
@@ -41,7 +41,10 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
     except BaseException as error:  # noqa: BLE001 - Whatever the module raises is the answer.
         signal.setitimer(signal.ITIMER_REAL, 0)
         sys.path[:] = own_path
-        return {"problems": [_import_problem(error, code_dir, timeout_s)]}
+        return {
+            "problems": [_import_problem(error, code_dir, timeout_s)],
+            "layers_named": _layers_named(name, code_dir),
+        }
     # What is imported from here on is the standard library's, whatever stands beside the module.
     sys.path[:] = own_path
     problems: list[dict[str, Any]] = []
@@ -206,6 +209,12 @@ def _thread_warnings() -> list[dict[str, Any]]:
         "threads do not survive the fork of a sandbox, so start them in the handler"
     )
     return [{"message": message, "warning": True}]
+
+
+def _layers_named(name: str, code_dir: str) -> list[str]:
+    from faasd.runtime.named_layers import named_layers
+
+    return named_layers(name, code_dir)
 
 
 def _import_problem(error: BaseException, code_dir: str, timeout_s: float) -> dict[str, Any]:

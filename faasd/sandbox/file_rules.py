@@ -66,6 +66,7 @@ def file_rules(
     watched = {*WATCHED, *premises.hidden, *given_paths(function)}
     read = [*read_by_all()]
     read += [path for path in (function.code_dir, *python_paths) if path != "/"]
+    read += [layer.path for layer in function.layers]
     read += [*given.read, *(trigger.path for trigger in function.files)]
     if function.command is not None and function.command[0].startswith("/"):
         read.append(function.command[0])
@@ -86,7 +87,8 @@ def given_paths(function: Function) -> set[str]:
     """Return what the function was given by name: code, lists, watched directories."""
     given = function.permissions
     watched = (trigger.path for trigger in function.files)
-    return {function.code_dir, *given.read, *given.write, *watched}
+    layers = (layer.path for layer in function.layers)
+    return {function.code_dir, *layers, *given.read, *given.write, *watched}
 
 
 def tmp_at(function: Function, premises: Premises) -> str:

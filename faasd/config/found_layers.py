@@ -1,0 +1,62 @@
+"""Finds the layers that settings name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from faasd.errors import NotFound
+from faasd.model.layer import Layer, is_layer_path
+
+__all__ = ["FindLayer", "FindPublished", "layer_finder", "resolve_layers"]
+
+#: What a setting names → the layer. Raises NotFound.
+FindLayer = Callable[[str], Layer]
+#: (state directory, NAME or NAME:VERSION) → the published layer. Raises NotFound.
+FindPublished = Callable[[Path, str], Layer]
+
+
+def layer_finder(
+    base_dir: Path,
+    state_dir: Path,
+    find_published: FindPublished,
+    digest_of: Callable[[str], str],
+) -> FindLayer:
+    """Return what finds layers for one configuration, each once.
+
+    A directory is taken as it is now: `digest_of` says what it holds.
+    """
+    known: dict[str, Layer] = {}
+
+    def find(written: str) -> Layer:
+        if written not in known:
+            known[written] = look(written)
+        return known[written]
+
+    def look(written: str) -> Layer:
+        if not is_layer_path(written):
+            return find_published(state_dir, written)
+        path = os.path.normpath(base_dir / Path(written).expanduser())
+        if not Path(path).is_dir():
+            what = "is not a directory" if Path(path).exists() else "does not exist"
+            raise NotFound(f"{path} {what}; a layer is a directory or the name of a published one")
+        return Layer(path, path, digest_of(path))
+
+    return find
+
+
+def resolve_layers(
+    written: Iterable[str], find: FindLayer
+) -> tuple[list[Layer], list[tuple[int, str]]]:
+    """Return the layers, each once, and what is wrong with the others, by their index."""
+    found: dict[str, Layer] = {}
+    faults = []
+    for index, one in enumerate(written):
+        try:
+            layer = find(one)
+        except NotFound as error:
+            faults.append((index, str(error)))
+        else:
+            found.setdefault(layer.path, layer)
+    return list(found.values()), faults
