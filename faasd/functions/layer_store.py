@@ -14,7 +14,7 @@ from pathlib import Path
 
 from faasd.clock import Clock, to_iso
 from faasd.errors import BundleRefused, InvalidSetting, NotFound
-from faasd.functions.sealing import give_to_owner, seal, staging
+from faasd.functions.sealing import give_to_owner, seal, staging, sync_directory, write_durably
 from faasd.functions.unpacking import copy_directory, unpack_zip
 from faasd.model.layer import LAYER_NAME, Layer, split_layer
 from faasd.model.suggest import did_you_mean
@@ -103,7 +103,7 @@ class LayerStore:
                 "name": name, "version": number, **held,
                 "created_at": created_at, "description": description,
             }  # fmt: skip
-            _write_durably(stage / _RECORD, json.dumps(record, indent=1) + "\n")
+            write_durably(stage / _RECORD, json.dumps(record, indent=1) + "\n")
             give_to_owner(stage, self._root)
             stage.chmod(0o755)
             try:
@@ -112,8 +112,8 @@ class LayerStore:
                 if not (top / str(number)).exists():
                     raise
                 continue  # Somebody else was faster.
-            _sync_directory(top)
-            _sync_directory(self._root)
+            sync_directory(top)
+            sync_directory(self._root)
             return _read(record)
 
     def versions(self, name: str | None = None) -> list[LayerVersion]:
@@ -161,7 +161,7 @@ class LayerStore:
             # Renaming takes the right to write to what is renamed.
             content.chmod(0o755)
             content.rename(stage / _CONTENT)
-            _sync_directory(content.parent)
+            sync_directory(content.parent)
         return found
 
     def _no_such(self, name: str, number: int | None) -> str:
@@ -202,18 +202,3 @@ class LayerStore:
 
 def _read(record: dict[str, object]) -> LayerVersion:
     return LayerVersion(**{name: record[name] for name in LayerVersion.__dataclass_fields__})  # type: ignore[arg-type]
-
-
-def _write_durably(path: Path, text: str) -> None:
-    with path.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -27,9 +27,12 @@ __all__ = [
     "remove_tree",
     "seal",
     "staging",
+    "sync_directory",
+    "write_durably",
 ]
 
 _STAGED = ".new-"
+_NOTES = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"})
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,10 @@ def seal(tree: Path) -> Sealed:
 
 
 def digest_of(tree: Path) -> Sealed:
-    """Hash names, contents and execute bits of all that is below a directory, in a stable order."""
+    """Hash names, contents and execute bits of all that is below a directory, in a stable order.
+
+    What installers write differently each time does not count: compiled files, and their own notes.
+    """
     digest = hashlib.sha256()
     files = size_bytes = 0
     for path in _below(tree):
@@ -135,10 +141,14 @@ def digest_of(tree: Path) -> Sealed:
             digest.update(b"link\0" + name + b"\0" + os.fsencode(path.readlink()) + b"\0")
         elif stat.S_ISREG(status.st_mode):
             kind = b"program\0" if status.st_mode & 0o100 else b"file\0"
-            with path.open("rb") as file:
-                digest.update(kind + name + b"\0" + hashlib.file_digest(file, "sha256").digest())
             files += 1
             size_bytes += status.st_size
+            if path.suffix == ".pyc" or (
+                path.name in _NOTES and path.parent.suffix == ".dist-info"
+            ):
+                continue
+            with path.open("rb") as file:
+                digest.update(kind + name + b"\0" + hashlib.file_digest(file, "sha256").digest())
     return Sealed(digest.hexdigest(), files, size_bytes)
 
 
@@ -168,3 +178,20 @@ def remove_tree(tree: Path) -> None:
         with contextlib.suppress(OSError):
             os.chmod(directory, 0o700)  # noqa: PTH101 - os.walk's own text.
     shutil.rmtree(tree)
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Write a file that is on disk when this returns."""
+    with path.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_directory(path: Path) -> None:
+    """Put the names in a directory on disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
