@@ -20,6 +20,8 @@ FaasdError
 │   ├── SecretError       a secret that a function names cannot be handed over
 │   └── ZygoteInitFailed  theirs: the handler's module could not be imported
 ├── SecretNotGiven        a handler asked for a secret that its function does not name
+├── VersionError          a directory of code cannot be kept as a version
+│   └── CodeTooLarge      it holds more than code
 ├── WireError             the other end of a channel broke the protocol
 └── DaemonUnreachable     no daemon answers on the socket
 """
@@ -28,6 +30,7 @@ from __future__ import annotations
 
 __all__ = [
     "BundleRefused",
+    "CodeTooLarge",
     "ConfigErrors",
     "Conflict",
     "DaemonUnreachable",
@@ -48,6 +51,7 @@ __all__ = [
     "StoreFull",
     "UnknownFunction",
     "UnknownQueue",
+    "VersionError",
     "WireError",
     "ZygoteInitFailed",
 ]
@@ -150,6 +154,14 @@ class ZygoteInitFailed(FaasdError):
         self.error = error
         self.outcome = outcome
         super().__init__(message)
+
+
+class VersionError(FaasdError):
+    """A directory of code cannot be kept as a version; the text names it and the cause."""
+
+
+class CodeTooLarge(VersionError):
+    """A directory holds more files or bytes than code does; it can only be used where it is."""
 
 
 class WireError(FaasdError):

@@ -7,17 +7,21 @@ import faulthandler
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from faasd.clock import Clock
-from faasd.config.loader import Loaded, load
+from faasd.config.loader import FindDeployed, Loaded, load
 from faasd.daemon import Daemon
 from faasd.errors import ConfigErrors, InvalidSetting
 from faasd.functions.code_version import code_version
+from faasd.functions.deployments import in_service
 from faasd.functions.discovery import discover
 from faasd.functions.layer_store import LayerStore
+from faasd.linux import landlock
 from faasd.logs import configure, get_logger
+from faasd.model.declaration import Problem
 from faasd.model.pattern import validate as pattern_problems
 from faasd.model.trigger import ScheduleTrigger
 from faasd.sandbox.file_rules import DEVICES, read_by_all
@@ -27,18 +31,27 @@ from faasd.triggers.fire_times import fire_times_of
 __all__ = ["load_config", "main"]
 
 _log = get_logger("daemon")
+_UNWALLED_IMPORTS = (
+    "modules were imported to see what they declare, with no wall around the host's files: this kernel has no Landlock, or it "
+    "is switched off; use Linux 5.13 or newer and start it with landlock among `lsm=`"
+)
 
 
-async def load_config(path: Path) -> Loaded:
+async def load_config(path: Path, deployed: FindDeployed = in_service) -> Loaded:
     """Read the configuration and discover the functions, with every check that a running daemon makes."""
-    return await load(
+    loaded = await load(
         path,
         discover=partial(discover, read=read_by_all(), devices=DEVICES),
         code_version=code_version,
         check_schedule=_schedule_problem,
+        deployed=deployed,
         find_layer=lambda state_dir, written: LayerStore(state_dir).resolve(written),
         check_pattern=lambda pattern: "; ".join(pattern_problems(pattern)) or None,
     )
+    if landlock.abi() or not any(one.handler for one in loaded.functions):
+        return loaded
+    warning = Problem(str(loaded.config_path), _UNWALLED_IMPORTS, is_warning=True)
+    return replace(loaded, problems=(*loaded.problems, warning))
 
 
 def _schedule_problem(trigger: ScheduleTrigger) -> str | None:

@@ -33,10 +33,12 @@ def _files(function: Function) -> list[str]:
     watched = [trigger.path for trigger in function.files]
     layers = [f"the layer {layer.name}" for layer in function.layers]
     readable = dict.fromkeys([*layers, *permissions.read, *watched])
+    code = ", ".join(function.readable_code)
+    code = f"its code in {code}, " if code else ""
     size = format_size(function.limits.tmp_size_bytes)
     return [
         (
-            f"It may read its code in {function.code_dir}, its interpreter, the system's libraries and programs, "
+            f"It may read {code}its interpreter, the system's libraries and programs, "
             f"and {_listed(readable, 'no other file')}."
         ),
         (

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faasd.config.command_code import code_paths
 from faasd.config.found_layers import FindLayer, resolve_layers
 from faasd.config.layers import Draft, Merged, merge
 from faasd.config.trigger_values import CheckPattern, CheckSchedule, Triggers, read_triggers
@@ -20,7 +22,7 @@ from faasd.model.permissions import Permissions
 from faasd.model.retry import RetryPolicy
 from faasd.model.units import format_duration
 
-__all__ = ["Assembled", "Surroundings", "assemble", "find_program"]
+__all__ = ["Assembled", "Surroundings", "absolute_paths", "assemble", "find_program"]
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,15 @@ def assemble(draft: Draft, code_dir: str, around: Surroundings) -> Assembled:
         check_pattern=around.check_pattern,
     )
     problems += triggers.problems
+    command = _command(merged, around, problems)
     function = Function(
         name=draft.name,
         handler=draft.declared.handler if draft.declared else merged["handler"],
-        command=_command(merged, around, problems),
+        command=command,
         python=_python(merged, around, problems),
         code_dir=code_dir,
         layers=_layers(merged, around, problems),
+        code_paths=code_paths(command, around.base_dir) if command else None,
         limits=Limits(**_fields(Limits, merged.values)),
         permissions=_permissions(merged, around.base_dir),
         retry=_retry(merged, problems),
@@ -84,9 +88,13 @@ def assemble(draft: Draft, code_dir: str, around: Surroundings) -> Assembled:
 def _permissions(merged: Merged, base_dir: Path) -> Permissions:
     values = _fields(Permissions, merged.values)
     for name in ("read", "write"):
-        paths = (base_dir / Path(path).expanduser() for path in values[name])
-        values[name] = tuple(os.path.normpath(path) for path in paths)
+        values[name] = absolute_paths(values[name], base_dir)
     return Permissions(**values)
+
+
+def absolute_paths(written: Sequence[str], base_dir: Path) -> tuple[str, ...]:
+    """Return the paths that people wrote, relative to the configuration file or to a home."""
+    return tuple(os.path.normpath(base_dir / Path(path).expanduser()) for path in written)
 
 
 def find_program(written: str, base_dir: Path) -> tuple[str, str | None]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from faasd.config.assemble import find_program
+from faasd.config.assemble import absolute_paths, find_program
 from faasd.config.declared_problems import conflicts, name_problems, place_of, report_of
 from faasd.config.document import Document
-from faasd.config.found_layers import FindLayer, resolve_layers
+from faasd.config.found_layers import FindLayer, resolve_layers, with_named_layers
 from faasd.config.layers import Draft, Layer, merge
 from faasd.config.positions import KeyPath
 from faasd.config.settings import DefaultSettings, FunctionSettings
@@ -65,7 +65,9 @@ class Drafting:
         """Return a draft of every function that can have one."""
         first = await discover(self._first_look())
         self._collect(first)
-        with_layers = self._retries_with_layers(first)
+        with_layers, faults = with_named_layers(first, self._find_layer)
+        for fault in faults:
+            self._fail(fault)
         if with_layers:
             first = self._mend(first, await discover(with_layers))
         checks, retries = self._checks(), self._retries(first)
@@ -130,16 +132,14 @@ class Drafting:
     def _first_look(self) -> list[Module]:
         """Return every module, each once, with all the handlers that TOML expects of it."""
         modules: dict[_Key, Module] = {}
-        python = self._interpreter([self._defaults])
-        env = self._environment([self._defaults])
-        timeout_s = merge([self._defaults])["init_timeout_s"]
         fault = self._interpreter_fault([self._defaults])
         if fault is not None:
             self._fail(self._defaults.report(("python",), fault))
-        for source in self._sources.values() if fault is None else ():
-            module = Module(source.name, source.code_dir, source.origin, python, (), env, timeout_s)
-            module = replace(module, layers=self._layers([self._defaults]))
-            modules[_key(module)] = module
+        for source in self._sources.values():
+            base = self._base(source)
+            if not self._interpreter_fault(base):
+                module = self._module(source.name, source.code_dir, source.origin, base)
+                modules[_key(module)] = module
         for name in self._in_toml:
             wanted = self._module_of_toml(name)
             if wanted is not None:
@@ -149,6 +149,7 @@ class Drafting:
                     attributes=tuple({*known.attributes, *wanted.attributes}),
                     env=known.env | wanted.env,
                     layers=tuple(dict.fromkeys((*known.layers, *wanted.layers))),
+                    read=(*known.read, *wanted.read),
                     timeout_s=max(known.timeout_s, wanted.timeout_s),
                 )
         return list(modules.values())
@@ -160,24 +161,45 @@ class Drafting:
         if settings["handler"] is None or self._interpreter_fault(layers):
             return None
         module, _, attribute = settings["handler"].partition(":")
+        code_dir = code_dir_of(module, self._document, self._entries)
+        return self._module(module, code_dir, str(self._document.path), layers, (attribute,))
+
+    def _module(
+        self,
+        name: str,
+        code_dir: str,
+        origin: str,
+        layers: Sequence[Layer],
+        attributes: tuple[str, ...] = (),
+    ) -> Module:
+        """Return a module as functions with these settings would import it."""
+        settings = merge(layers)
         return Module(
-            module,
-            code_dir_of(module, self._document, self._entries),
-            str(self._document.path),
+            name,
+            code_dir,
+            origin,
             self._interpreter(layers),
-            (attribute,),
+            attributes,
             self._environment(layers),
             settings["init_timeout_s"],
+            read=absolute_paths(settings["read"], self._document.base_dir),
             layers=self._layers(layers),
         )
 
+    def _base(self, source: Source | None) -> list[Layer]:
+        """Return what holds for a module's functions before their decorators say anything."""
+        if source is None or source.python is None:
+            return [self._defaults]
+        settings = FunctionSettings(python=source.python)
+        return [self._defaults, Layer(settings, self._defaults.report, is_defaults=True)]
+
     def _collect(self, answers: Sequence[Discovered]) -> None:
         """Take what decorators declare in the modules that `functions` names."""
-        python = self._interpreter([self._defaults])
         for answer in answers:
             module = answer.module
             self._answers[_key(module)] = answer
-            if (module.name, module.code_dir) in self._sources and module.python == python:
+            source = self._sources.get((module.name, module.code_dir))
+            if source is not None and module.python == self._interpreter(self._base(source)):
                 for declared in answer.declared:
                     self._take(declared, module)
 
@@ -203,7 +225,8 @@ class Drafting:
         for problem in problems:
             self._fail(problem)
         if settings is not None and earlier is None and not naming:
-            layers = [self._defaults, Layer(settings, report)]
+            source = self._sources.get((module.name, module.code_dir))
+            layers = [*self._base(source), Layer(settings, report)]
             layers += [own_table] if own_table is not None else []
             self._in_python[name] = _Found(declared, module, layers)
 
@@ -229,31 +252,11 @@ class Drafting:
             layers = [self._defaults, self._in_toml[name]]
             if self._interpreter_fault(layers):
                 continue
-            python, env = self._interpreter(layers), self._environment(layers)
-            found = self._layers(layers)
             for module in (answer.module for answer in first if answer.is_broken):
-                again = replace(module, python=python, env=env, layers=found)
+                as_wanted = self._module(module.name, module.code_dir, module.origin, layers)
+                again = replace(as_wanted, attributes=module.attributes, timeout_s=module.timeout_s)
                 if again != module and again not in retries:
                     retries.append(again)
-        return retries
-
-    def _retries_with_layers(self, first: Sequence[Discovered]) -> list[Module]:
-        """Return broken modules with the layers that their own decorators name.
-
-        Whatever such a module imports from a layer at its top is there only when the layer is known, and the
-        decorator, which is further down, never came to say so; its text did.
-        """
-        retries = []
-        for answer in first:
-            if not answer.is_broken:
-                continue
-            named, faults = resolve_layers(answer.layers_named, self._find_layer)
-            for _, fault in faults:
-                self._fail(Problem(answer.module.origin, fault, setting="layers"))
-            paths = (*answer.module.layers, *(layer.path for layer in named))
-            again = replace(answer.module, layers=tuple(dict.fromkeys(paths)))
-            if again != answer.module:
-                retries.append(again)
         return retries
 
     def _mend(self, first: Sequence[Discovered], again: Sequence[Discovered]) -> list[Discovered]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from faasd.errors import NotFound
+from faasd.model.declaration import Discovered, Module, Problem
 from faasd.model.layer import Layer, is_layer_path
 
-__all__ = ["FindLayer", "FindPublished", "layer_finder", "resolve_layers"]
+__all__ = ["FindLayer", "FindPublished", "layer_finder", "resolve_layers", "with_named_layers"]
 
 #: What a setting names → the layer. Raises NotFound.
 FindLayer = Callable[[str], Layer]
@@ -60,3 +62,24 @@ def resolve_layers(
         else:
             found.setdefault(layer.path, layer)
     return list(found.values()), faults
+
+
+def with_named_layers(
+    answers: Iterable[Discovered], find: FindLayer
+) -> tuple[list[Module], list[Problem]]:
+    """Return broken modules with the layers that their own decorators name, and what is wrong with those.
+
+    What such a module imports from a layer at its top is there only when the layer is known, and the decorator,
+    which is further down, never came to say so; its text did.
+    """
+    modules, problems = [], []
+    for answer in answers:
+        if not answer.is_broken:
+            continue
+        module = answer.module
+        named, faults = resolve_layers(answer.layers_named, find)
+        problems += [Problem(module.origin, fault, setting="layers") for _, fault in faults]
+        paths = dict.fromkeys((*module.layers, *(layer.path for layer in named)))
+        if tuple(paths) != module.layers:
+            modules.append(replace(module, layers=tuple(paths)))
+    return modules, problems

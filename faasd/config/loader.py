@@ -23,22 +23,25 @@ from faasd.config.found_layers import FindPublished, layer_finder
 from faasd.config.host_checks import host_check
 from faasd.config.positions import Positions
 from faasd.config.settings import DaemonSettings, explicit
-from faasd.config.sources import find_sources
+from faasd.config.sources import deployed_sources, find_sources
 from faasd.config.trigger_values import CheckPattern, CheckSchedule
 from faasd.config.validate import validate
 from faasd.errors import NotFound
 from faasd.model.declaration import Discovered, Module, Problem
+from faasd.model.deployment import Deployed
 from faasd.model.function import Function
 from faasd.model.layer import Layer, with_layers
 from faasd.model.paths import places, secrets_place
 from faasd.model.suggest import did_you_mean
 
-__all__ = ["CodeVersion", "Discover", "Loaded", "load"]
+__all__ = ["CodeVersion", "Discover", "FindDeployed", "Loaded", "load"]
 
 #: The kernel's limit for the path of a Unix socket (unix(7)), without its final zero.
 SOCKET_PATH_BYTES_MAX = 107
 _PLACES = ("state_dir", "socket", "secrets_dir")
 
+#: State directory → the deployments in service.
+FindDeployed = Callable[[Path], Sequence[Deployed]]
 #: (file or directory, directories that do not count) → version.
 CodeVersion = Callable[[str, Sequence[str]], str]
 
@@ -98,6 +101,7 @@ async def load(
     check_schedule: CheckSchedule,
     check_pattern: CheckPattern,
     find_layer: FindPublished = _no_layer,
+    deployed: FindDeployed = lambda _: (),
     environ: Mapping[str, str] = os.environ,
 ) -> Loaded:
     """Read a configuration and discover its functions. Raises nothing for what people wrote."""
@@ -109,6 +113,8 @@ async def load(
     daemon, daemon_problems = _daemon(document, environ)
     is_explicit = "functions" in daemon.model_fields_set
     sources, source_problems = find_sources(document, daemon.functions, is_explicit)
+    added, added_problems = deployed_sources(deployed(daemon.state_dir))
+    sources, source_problems = [*sources, *added], [*source_problems, *added_problems]
     find = layer_finder(
         document.base_dir, daemon.state_dir, find_layer, lambda path: code_version(path, ())
     )

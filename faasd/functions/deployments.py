@@ -210,3 +210,8 @@ def refuse_name(name: str) -> None:
             f"{name!r} cannot be the name of a deployment; choose one with --name: letters, digits, dots, "
             "dashes and underscores, beginning with a letter or digit"
         )
+
+
+def in_service(state_dir: Path) -> tuple[Deployed, ...]:
+    """Return the deployments in service of one state directory."""
+    return DeploymentStore(state_dir).deployed()

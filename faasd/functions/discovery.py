@@ -13,7 +13,6 @@ import selectors
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from typing import Any
 
 import faasd
 from faasd.functions.discovery_report import quoted, read_report
+from faasd.functions.import_dir import import_dir, remove_leftovers
 from faasd.model.declaration import Discovered, Module, Problem
 
 __all__ = ["discover"]
@@ -47,6 +47,7 @@ async def discover(
     if not modules:
         return []
     loop = asyncio.get_running_loop()
+    await asyncio.to_thread(remove_leftovers)
     stop_out, stop_in = os.pipe()  # Readable for every thread at once, when it is closed.
     pool = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "discovery")
     try:
@@ -72,7 +73,7 @@ class _Run:
 
 def _discover_one(module: Module, files: dict[str, list[str]], stop: int) -> Discovered:
     try:
-        with tempfile.TemporaryDirectory(prefix="faasd-import-", ignore_cleanup_errors=True) as tmp:
+        with import_dir() as tmp:
             run = _run(module, _request(module, files, tmp), stop)
     except OSError as error:
         python = module.python or sys.executable
@@ -94,7 +95,7 @@ def _request(module: Module, files: dict[str, list[str]], tmp_dir: str) -> dict[
         "files": {
             "closed": closed,
             "hidden": list(module.hidden),
-            "read": [*files["read"], *code, *module.layers],
+            "read": [*files["read"], *module.read, *code, *module.layers],
             "devices": files["devices"],
             "tmp_dir": tmp_dir,
         },

@@ -40,6 +40,7 @@ class Module:
     timeout_s: float = 30.0
     hidden: tuple[str, ...] = ()  # Out of its reach while it is imported.
     layers: tuple[str, ...] = ()  # Directories, as in Function.
+    read: tuple[str, ...] = ()  # What the configuration file lets its functions read.
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ class Function:
     code_dir: str = (
         "."  # Directory that is put first on the handler's module path; a command's cwd.
     )
+    #: What it may read as its code: of a command only what it names there. None: all of `code_dir`.
+    code_paths: tuple[str, ...] | None = None
     code_version: str = ""
     layers: tuple[Layer, ...] = ()  # Later ones win, as in Lambda.
     limits: Limits = field(default_factory=Limits)
@@ -65,6 +67,11 @@ class Function:
     on_success: tuple[Destination, ...] = ()
     on_failure: tuple[Destination, ...] = ()
     origin: str = ""  # "path:line" of its declaration, for messages.
+
+    @property
+    def readable_code(self) -> tuple[str, ...]:
+        """What of the code it may read: files, and directories with all that is in them."""
+        return (self.code_dir,) if self.code_paths is None else self.code_paths
 
     def lanes(self) -> tuple[Lane, ...]:
         """Return the lanes that feed this function, its own first."""

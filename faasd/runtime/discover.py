@@ -6,9 +6,10 @@ Called as `PYTHON -I bootstrap.py discover REPORT_FD REQUEST`, with REQUEST a JS
     {"file": …, "functions": [{"name", "handler", "settings", "file", "line"}],
      "attributes": {name: null | what is wrong}, "problems": [{"message", "file", "line", "warning"}]}
 
-Two processes: the first keeps the time limit and clears away whatever the module has started; the
-second imports the module. Nothing here can be trusted once the module has run, so the daemon keeps
-a later limit of its own and checks every value.
+Three processes where this host gives us a PID namespace, else two. The keeper, which is first in the
+namespace, keeps the time limit and clears away whatever the module has started; the worker imports the
+module. Outside the namespace one waits for the keeper. Nothing here can be trusted once the module has run,
+so the daemon keeps a later limit of its own and checks every value.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import resource
 import signal
 import sys
 import time
-from typing import Any
+from typing import Any, NoReturn
 
-from faasd.linux import process, seccomp
+from faasd.linux import clone, namespaces, process, seccomp
 from faasd.runtime import discover_walls, system_call_filter
 from faasd.runtime.discover_module import examine
 
@@ -36,6 +37,9 @@ _DATA_BYTES_MAX = 8 * 2**30
 _FILE_BYTES_MAX = 2**30
 #: The module gets this long to react to the alarm before it is killed.
 _ALARM_MARGIN_S = 1.0
+_APART = clone.NEWPID | clone.NEWIPC | clone.NEWUTS
+#: How the keeper says that it has no namespaces after all.
+_NOT_APART = 75
 
 
 def main(arguments: list[str]) -> None:
@@ -43,6 +47,36 @@ def main(arguments: list[str]) -> None:
     report_fd, request = int(arguments[0]), json.loads(arguments[1])
     os.set_inheritable(report_fd, False)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # With a user namespace first, as root too: then no capability is worth anything outside.
+    for flags in (_APART | clone.NEWUSER, *([_APART] if os.geteuid() == 0 else [])):
+        code = _keep_apart(report_fd, request, flags)
+        if code != _NOT_APART:
+            os._exit(code)
+    _keep(report_fd, request, is_apart=False)
+
+
+def _keep_apart(report_fd: int, request: dict[str, Any], flags: int) -> int:
+    """Keep an import from within new namespaces, which end with it; returns the keeper's exit code."""
+    uid, gid = os.geteuid(), os.getegid()
+    try:
+        pid, pidfd = clone.fork(flags)
+    except OSError:
+        return _NOT_APART
+    if pid == 0:
+        try:
+            if flags & clone.NEWUSER:
+                namespaces.map_ourselves(uid, gid)
+        except OSError:
+            os._exit(_NOT_APART)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _keep(report_fd, request, is_apart=True)
+    os.close(pidfd)
+    status = os.waitpid(pid, 0)[1]
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1
+
+
+def _keep(report_fd: int, request: dict[str, Any], *, is_apart: bool) -> NoReturn:
+    """Have the module imported, and end what is left of it; `is_apart` is in a PID namespace, as its first process."""
     # Orphans of the module, however detached, become children of this process, which ends them.
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # Waited for, in `_wait_for`.
@@ -50,7 +84,7 @@ def main(arguments: list[str]) -> None:
     if worker == 0:
         _work(report_fd, request)
     failure = _wait_for(worker, float(request["timeout_s"]))
-    left = _end_descendants()
+    left = _end_namespace() if is_apart else _end_descendants()
     if failure is not None:
         _write(report_fd, {"problems": [{"message": failure}]})
     elif left:
@@ -86,7 +120,8 @@ def _close_in(files: dict[str, Any]) -> None:
     process.forbid_new_privileges()
     process.drop_capabilities()
     own = {sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path, _PACKAGE_DIR} - {"/", ""}
-    discover_walls.close_in({**files, "read": [*files["read"], *own]})
+    files["read"] = [*files["read"], *own]
+    files["is_walled"] = discover_walls.close_in(files)
     if seccomp.is_available():
         system_call_filter.for_zygote(True, has_own_network=False).load()
         system_call_filter.for_attempt().load()
@@ -110,6 +145,21 @@ def _wait_for(worker: int, timeout_s: float) -> str | None:
     if os.WEXITSTATUS(status) != 0:
         return f"its import ended the process with exit code {os.WEXITSTATUS(status)}"
     return None
+
+
+def _end_namespace() -> int:
+    """Kill all others in our PID namespace; returns how many there were."""
+    try:
+        os.kill(-1, signal.SIGKILL)
+    except ProcessLookupError:
+        return 0  # Nobody else is here.
+    count = 0
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return count
+        count += 1
 
 
 def _end_descendants() -> int:

@@ -42,7 +42,7 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         sys.path[:] = own_path
         return {
-            "problems": [_import_problem(error, code_dir, timeout_s)],
+            "problems": [_import_problem(error, request)],
             "layers_named": _layers_named(name, code_dir),
         }
     # What is imported from here on is the standard library's, whatever stands beside the module.
@@ -217,8 +217,9 @@ def _layers_named(name: str, code_dir: str) -> list[str]:
     return named_layers(name, code_dir)
 
 
-def _import_problem(error: BaseException, code_dir: str, timeout_s: float) -> dict[str, Any]:
+def _import_problem(error: BaseException, request: dict[str, Any]) -> dict[str, Any]:
     """Describe why the import failed, at the line of the user's own code that is nearest to it."""
+    code_dir = request["code_dir"]
     if isinstance(error, SyntaxError) and error.filename:
         return {
             "message": f"cannot be imported: {type(error).__name__}: {error.msg}",
@@ -233,16 +234,16 @@ def _import_problem(error: BaseException, code_dir: str, timeout_s: float) -> di
     own = [frame for frame in frames if code_dir and frame.filename.startswith(code_dir + os.sep)]
     near = own or frames
     return {
-        "message": _import_message(error, timeout_s),
+        "message": _import_message(error, request),
         "file": near[-1].filename if near else None,
         "line": near[-1].lineno if near else None,
         "frames": [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames[-20:]],
     }
 
 
-def _import_message(error: BaseException, timeout_s: float) -> str:
+def _import_message(error: BaseException, request: dict[str, Any]) -> str:
     if isinstance(error, _TimeIsUp):
-        return f"its import did not end within {timeout_s:g}s; it was here"
+        return f"its import did not end within {request['timeout_s']:g}s; it was here"
     if isinstance(error, SystemExit):
         return (
             f"called sys.exit({error.code!r}) while it was imported; "
@@ -252,6 +253,11 @@ def _import_message(error: BaseException, timeout_s: float) -> str:
     hint = ""
     if isinstance(error, ModuleNotFoundError):
         hint = f"; install it for {sys.executable}, or set `python` to the interpreter that has it"
+    else:
+        from faasd.runtime.discover_hint import import_hint
+
+        said = import_hint(error, request["files"])
+        hint = f"; {said}" if said is not None else ""
     return f"cannot be imported: {type(error).__name__}: {text}{hint}"
 
 

@@ -55,6 +55,8 @@ class PrivateView:
         #: The zygote's own directories, for the import.
         self.directories: list[str] = []
         self._policy = policy
+        #: Where attempts begin: it must be there, though a command may have been given nothing in it.
+        self._directory = os.path.realpath(policy["code_dir"])
         self._read = read
         self._write = write
         self._hidden: list[str] = [os.path.realpath(path) for path in policy["files"]["hidden"]]
@@ -138,6 +140,9 @@ class PrivateView:
             for path in tops:
                 _make_mount_point(base, os.path.relpath(path, at), like=path)
                 mounts.bind(path, os.path.join(base, os.path.relpath(path, at)), recursive=True)
+            if self._directory != at and is_in(self._directory, at):
+                os.makedirs(os.path.join(base, os.path.relpath(self._directory, at)), exist_ok=True)
+                tops = [*tops, self._directory]
             names = sorted({os.path.relpath(path, at).split("/")[0] for path in tops})
             found[name] = [os.path.join(base, top) for top in names]
             self.kept[name] = set(names)

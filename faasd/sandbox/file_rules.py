@@ -65,7 +65,7 @@ def file_rules(
     given = function.permissions
     watched = {*WATCHED, *premises.hidden, *given_paths(function)}
     read = [*read_by_all()]
-    read += [path for path in (function.code_dir, *python_paths) if path != "/"]
+    read += [path for path in (*function.readable_code, *python_paths) if path != "/"]
     read += [layer.path for layer in function.layers]
     read += [*given.read, *(trigger.path for trigger in function.files)]
     if function.command is not None and function.command[0].startswith("/"):
@@ -88,7 +88,7 @@ def given_paths(function: Function) -> set[str]:
     given = function.permissions
     watched = (trigger.path for trigger in function.files)
     layers = (layer.path for layer in function.layers)
-    return {function.code_dir, *layers, *given.read, *given.write, *watched}
+    return {*function.readable_code, *layers, *given.read, *given.write, *watched}
 
 
 def tmp_at(function: Function, premises: Premises) -> str:

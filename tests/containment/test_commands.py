@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from faasd.model.function import Function
 from faasd.model.limits import Limits
+from faasd.model.permissions import Permissions
 from tests.containment.bench import FUNCTIONS, Bench, an_attempt, processes_with
 
 
@@ -80,6 +82,39 @@ async def test_a_command_that_cannot_run_says_why(bench: Bench, tmp_path: Path) 
     assert "try chmod +x" in found["./plain"]
     assert "CommandNotExecutable" in found["./empty"]
     assert "its first line (#!) does not exist" in found["./strange"]
+
+
+@pytest.mark.parametrize("is_wall", [True, False], ids=["wall", "control"])
+async def test_a_command_reads_of_its_directory_only_what_it_names(
+    is_wall: bool, bench: Bench, tmp_path: Path
+) -> None:
+    """Its code is the folder of its script: what lies beside that may be another function's, or a key."""
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "lib.sh").write_text("word=sourced\n")
+    (tmp_path / "beside").write_text("seen\n")
+    script = tmp_path / "jobs" / "run.sh"
+    script.write_text("#!/bin/sh\n. jobs/lib.sh\necho $word $(cat beside || echo refused)\n")
+    script.chmod(0o755)
+    command = a_command("./jobs/run.sh", code_dir=tmp_path)
+    if is_wall:
+        command = replace(command, code_paths=(str(tmp_path / "jobs"),))
+    outcome = await bench.run_attempt(an_attempt(command))
+    assert outcome.result_json == ('"sourced refused"' if is_wall else '"sourced seen"')
+
+
+async def test_a_command_without_code_starts_in_the_configurations_directory(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """What it was given is found there by its relative name; the directory is there with nothing given, too."""
+    (tmp_path / "data").write_text("text")
+    command = replace(
+        a_command("sh", "-c", "pwd; cat data || true", code_dir=tmp_path), code_paths=()
+    )
+    outcome = await bench.run_attempt(an_attempt(command))
+    assert outcome.result_json == f'"{tmp_path}"'
+    given = replace(command, permissions=Permissions(read=(str(tmp_path / "data"),)))
+    outcome = await bench.run_attempt(an_attempt(given))
+    assert outcome.result_json == f'"{tmp_path}\\ntext"'
 
 
 async def test_a_relative_command_is_found_in_the_code_directory(

@@ -171,6 +171,9 @@ async def test_a_function_can_be_declared_in_toml_alone(project: Project) -> Non
     assert (thumbnail.handler, thumbnail.code_dir) == ("thumbs:make", f"{project.root}/lib")
     assert report.command == (str(script), "--daily")
     assert (report.code_dir, report.origin) == (str(project.root), f"{project.config}:5")
+    assert report.readable_code == (f"{project.root}/bin",)
+    assert thumbnail.readable_code == (f"{project.root}/lib",)
+    assert plain.readable_code == ()
     assert plain.command is not None
     assert Path(plain.command[0]).is_absolute()
     before = report.code_version
