@@ -12,13 +12,16 @@ from functools import partial
 from pathlib import Path
 
 from faasd.clock import Clock
+from faasd.config.code_copies import KeepCode
 from faasd.config.loader import FindDeployed, Loaded, load
 from faasd.daemon import Daemon
 from faasd.errors import ConfigErrors, InvalidSetting
 from faasd.functions.code_version import code_version
 from faasd.functions.deployments import in_service
 from faasd.functions.discovery import discover
+from faasd.functions.keeper import keeper
 from faasd.functions.layer_store import LayerStore
+from faasd.functions.versions import VersionStore
 from faasd.linux import landlock
 from faasd.logs import configure, get_logger
 from faasd.model.declaration import Problem
@@ -37,8 +40,15 @@ _UNWALLED_IMPORTS = (
 )
 
 
-async def load_config(path: Path, deployed: FindDeployed = in_service) -> Loaded:
-    """Read the configuration and discover the functions, with every check that a running daemon makes."""
+async def load_config(
+    path: Path,
+    keep_code: Callable[[Path], KeepCode] | None = None,
+    deployed: FindDeployed = in_service,
+) -> Loaded:
+    """Read the configuration and discover the functions, with every check that a running daemon makes.
+
+    Without `keep_code` nothing is copied: the functions are as they would be, and are not to be run.
+    """
     loaded = await load(
         path,
         discover=partial(discover, read=read_by_all(), devices=DEVICES),
@@ -47,6 +57,7 @@ async def load_config(path: Path, deployed: FindDeployed = in_service) -> Loaded
         deployed=deployed,
         find_layer=lambda state_dir, written: LayerStore(state_dir).resolve(written),
         check_pattern=lambda pattern: "; ".join(pattern_problems(pattern)) or None,
+        keep_code=keep_code,
     )
     if landlock.abi() or not any(one.handler for one in loaded.functions):
         return loaded
@@ -68,9 +79,13 @@ def _stop_with(ask: Callable[[], object]) -> None:
         loop.add_signal_handler(signal_number, ask)
 
 
-async def _load_unless_stopped(config_path: Path) -> Loaded | None:
+async def _load_unless_stopped(config_path: Path, clock: Clock) -> Loaded | None:
     """Load the configuration; None when a signal stops us meanwhile, which is no failure."""
-    loading = asyncio.create_task(load_config(config_path))
+
+    def keep_code(state_dir: Path) -> KeepCode:
+        return keeper(VersionStore(state_dir / "versions"), clock, may_run_in_place=True)
+
+    loading = asyncio.create_task(load_config(config_path, keep_code))
     _stop_with(loading.cancel)
     await asyncio.wait({loading})
     return None if loading.cancelled() else loading.result()
@@ -81,7 +96,7 @@ async def _serve(config_path: Path) -> None:
     supervision = for_this_process(clock)
     supervision.start()
     try:
-        loaded = await _load_unless_stopped(config_path)
+        loaded = await _load_unless_stopped(config_path, clock)
         if loaded is None:
             return
         if loaded.fatal:

@@ -6,7 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["code_paths"]
+__all__ = ["code_paths", "script_of"]
+
+#: What an interpreter is given to run, rather than to work on.
+_SCRIPTS = frozenset(
+    {".awk", ".bash", ".cjs", ".js", ".jar", ".lua", ".mjs", ".php", ".pl", ".py", ".r", ".rb", ".sh", ".ts"}
+)  # fmt: skip
 
 
 def code_paths(command: Sequence[str], base_dir: Path) -> tuple[str, ...]:
@@ -25,6 +30,23 @@ def code_paths(command: Sequence[str], base_dir: Path) -> tuple[str, ...]:
         is_right_beside = not parts or (len(parts) == 1 and path.is_file())
         found[str(base_dir if is_right_beside else base_dir / parts[0])] = None
     return (str(base_dir),) if str(base_dir) in found else tuple(found)
+
+
+def script_of(command: Sequence[str], base_dir: Path) -> tuple[int, str, str] | None:
+    """Return which word of a command is its script, the script's path, and the part that holds it.
+
+    That is the program, or else the first argument that is a file named like a script; None where it is
+    not below the configuration's directory. Other arguments are data, and must not become copies.
+    """
+    for index, word in enumerate(command):
+        path = Path(os.path.normpath(base_dir / word))
+        is_named_so = index == 0 or path.suffix.lower() in _SCRIPTS
+        if word and is_named_so and path.is_relative_to(base_dir) and _exists(path):
+            if not path.is_file():
+                continue
+            parts = path.relative_to(base_dir).parts
+            return index, str(path), str(base_dir if len(parts) == 1 else base_dir / parts[0])
+    return None
 
 
 def _exists(path: Path) -> bool:

@@ -11,7 +11,14 @@ from faasd.errors import NotFound
 from faasd.model.declaration import Discovered, Module, Problem
 from faasd.model.layer import Layer, is_layer_path
 
-__all__ = ["FindLayer", "FindPublished", "layer_finder", "resolve_layers", "with_named_layers"]
+__all__ = [
+    "FindLayer",
+    "FindPublished",
+    "is_in",
+    "layer_finder",
+    "resolve_layers",
+    "with_named_layers",
+]
 
 #: What a setting names → the layer. Raises NotFound.
 FindLayer = Callable[[str], Layer]
@@ -43,9 +50,16 @@ def layer_finder(
         if not Path(path).is_dir():
             what = "is not a directory" if Path(path).exists() else "does not exist"
             raise NotFound(f"{path} {what}; a layer is a directory or the name of a published one")
+        if is_in(os.path.realpath(path), os.path.realpath(state_dir)):
+            raise NotFound(f"{path} is in the state directory; publish it, and name it by its name")
         return Layer(path, path, digest_of(path))
 
     return find
+
+
+def is_in(path: str, place: str) -> bool:
+    """Whether a path is a place or below it."""
+    return path == place or path.startswith(place.rstrip("/") + "/")
 
 
 def resolve_layers(

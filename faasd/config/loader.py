@@ -7,30 +7,32 @@ file itself is its own decision (`Loaded.fatal`).
 
 from __future__ import annotations
 
-import asyncio
 import grp
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from faasd.config.assemble import Assembled, Surroundings, assemble
+from faasd.config.assemble import Surroundings, assemble
+from faasd.config.code_copies import CodeCopies, KeepCode
 from faasd.config.cross_checks import cross_check
 from faasd.config.document import Document, read_document
 from faasd.config.drafting import Discover, Drafting
 from faasd.config.forbidden_paths import forbidden_paths
 from faasd.config.found_layers import FindPublished, layer_finder
 from faasd.config.host_checks import host_check
+from faasd.config.own_places import reveal_to_function, reveal_to_module
 from faasd.config.positions import Positions
 from faasd.config.settings import DaemonSettings, explicit
 from faasd.config.sources import deployed_sources, find_sources
 from faasd.config.trigger_values import CheckPattern, CheckSchedule
 from faasd.config.validate import validate
 from faasd.errors import NotFound
+from faasd.model.code import KeptCode
 from faasd.model.declaration import Discovered, Module, Problem
 from faasd.model.deployment import Deployed
 from faasd.model.function import Function
-from faasd.model.layer import Layer, with_layers
+from faasd.model.layer import Layer
 from faasd.model.paths import places, secrets_place
 from faasd.model.suggest import did_you_mean
 
@@ -89,6 +91,15 @@ def _hiding(discover: Discover, config_path: Path, places: list[str]) -> Discove
     return discover_apart
 
 
+def _revealing(discover: Discover, state_dir: Path) -> Discover:
+    """Let modules see of the daemon's own places what came with them, and their layers."""
+
+    async def discover_with_theirs(modules: Sequence[Module]) -> list[Discovered]:
+        return await discover([reveal_to_module(one, state_dir) for one in modules])
+
+    return discover_with_theirs
+
+
 def _no_layer(_state_dir: Path, written: str) -> Layer:
     raise NotFound(f"there is no layer {written!r}")
 
@@ -100,11 +111,15 @@ async def load(
     code_version: CodeVersion,
     check_schedule: CheckSchedule,
     check_pattern: CheckPattern,
+    keep_code: Callable[[Path], KeepCode] | None = None,
     find_layer: FindPublished = _no_layer,
     deployed: FindDeployed = lambda _: (),
     environ: Mapping[str, str] = os.environ,
 ) -> Loaded:
-    """Read a configuration and discover its functions. Raises nothing for what people wrote."""
+    """Read a configuration and discover its functions. Raises nothing for what people wrote.
+
+    `keep_code`, given the state directory, says how code is kept for running; without it nothing is copied.
+    """
     config_path = _absolute(config_path)
     document, problems = read_document(config_path)
     if document is None:
@@ -118,11 +133,22 @@ async def load(
     find = layer_finder(
         document.base_dir, daemon.state_dir, find_layer, lambda path: code_version(path, ())
     )
-    drafting = Drafting(document, sources, daemon.functions, environ, find)
-    places = (daemon.state_dir, daemon.socket, daemon.secrets_dir)
-    drafts = await drafting.run(_hiding(discover, config_path, [str(place) for place in places]))
+    places = [str(place) for place in (daemon.state_dir, daemon.socket, daemon.secrets_dir)]
     around = Surroundings(document.base_dir, check_schedule, check_pattern, find)
-    assembled = [assemble(draft, drafting.code_dir(draft), around) for draft in drafts]
+    in_place = _in_place(code_version)
+    copies = CodeCopies(
+        in_place if keep_code is None else keep_code(daemon.state_dir),
+        in_place,
+        link=[str(config_path)],
+        leave_out=places,
+    )
+    revealed = _revealing(discover, daemon.state_dir)
+    while True:
+        drafting = Drafting(document, sources, daemon.functions, environ, find)
+        drafts = await drafting.run(_hiding(copies.discovering(revealed), config_path, places))
+        assembled = [assemble(draft, drafting.code_dir(draft), around) for draft in drafts]
+        if not copies.learn(assembled):
+            break
     problems += [*daemon_problems, *source_problems, *drafting.problems]
     problems += [problem for one in assembled for problem in one.problems]
     problems += cross_check(assembled, drafting.left_out)
@@ -134,9 +160,14 @@ async def load(
     whole = [one for one in assembled if one.function.name not in left_out]
     names = {one.function.name for one in whole}
     roots = {draft.name: drafting.code_root(draft) for draft in drafts if draft.name in names}
-    functions = await asyncio.to_thread(
-        _with_versions, whole, roots, str(daemon.state_dir), code_version
-    )
+    functions = [
+        reveal_to_function(
+            await copies.settle(one.function, roots[one.function.name], document.base_dir),
+            daemon.state_dir,
+        )
+        for one in whole
+        if one.is_enabled
+    ]
     return Loaded(
         document.path,
         daemon,
@@ -175,29 +206,13 @@ def _daemon(document: Document, environ: Mapping[str, str]) -> tuple[DaemonSetti
     return settings.model_copy(update=where), problems
 
 
-def _with_versions(
-    whole: Sequence[Assembled],
-    roots: Mapping[str, str],
-    state_dir: str,
-    code_version: CodeVersion,
-) -> list[Function]:
-    """Return the enabled functions with the versions of their code, each directory read once."""
-    # Files that come and go there are not code.
-    exclude = [state_dir]
-    for one in whole:
-        for watch in one.function.files:
-            moves = (watch.on_success, watch.on_failure)
-            exclude += [watch.path, *(move.removeprefix("move:") for move in moves)]
-    versions: dict[str, str] = {}
-    functions = []
-    for one in whole:
-        if one.is_enabled:
-            root = roots[one.function.name]
-            if root not in versions:
-                versions[root] = code_version(root, exclude)
-            version = with_layers(versions[root], one.function.layers)
-            functions.append(replace(one.function, code_version=version))
-    return functions
+def _in_place(code_version: CodeVersion) -> KeepCode:
+    """Return what only tells versions apart, for whoever runs nothing."""
+
+    def keep(root: str, link: Collection[str], leave_out: Collection[str]) -> KeptCode:
+        return KeptCode(root, code_version(root, [*link, *leave_out]), root)
+
+    return keep
 
 
 def _absolute(path: Path) -> Path:

@@ -91,7 +91,7 @@ def scan(
             raise CodeTooLarge(
                 f"{root} holds more than {FILES_MAX} files or {BYTES_MAX // 2**20} MiB, which is more than code"
             )
-    return sorted(found, key=lambda one: one.path)
+    return sorted([*found, *_links_to_come(places, found)], key=lambda one: one.path)
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,17 @@ def _in_directory(places: _Places, relative: str) -> Iterator[CodeFile | CodeLin
                 yield _file_or_link(path, entry.path, entry.stat())
         except (FileNotFoundError, PermissionError):
             continue  # It went meanwhile, or nobody here may read it.
+
+
+def _links_to_come(places: _Places, found: Collection[CodeFile | CodeLink]) -> Iterator[CodeLink]:
+    """What is to be linked and does not exist yet, such as a directory that the function will make."""
+    links = {one.path for one in found if isinstance(one, CodeLink)}
+    for path in sorted(places.link):
+        relative = os.path.relpath(path, places.root)
+        above = [relative[:index] for index, char in enumerate(relative) if char == "/"]
+        if path.startswith(places.root + "/") and links.isdisjoint({relative, *above}):
+            links.add(relative)
+            yield CodeLink(relative, path)
 
 
 def _is_apart(entry: os.DirEntry[str]) -> bool:

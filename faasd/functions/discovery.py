@@ -95,6 +95,7 @@ def _request(module: Module, files: dict[str, list[str]], tmp_dir: str) -> dict[
         "files": {
             "closed": closed,
             "hidden": list(module.hidden),
+            "shown": list(module.shown),
             "read": [*files["read"], *module.read, *code, *module.layers],
             "devices": files["devices"],
             "tmp_dir": tmp_dir,

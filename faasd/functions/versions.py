@@ -146,7 +146,9 @@ class VersionStore:
 
     def _copy(self, entries: Sequence[CodeFile | CodeLink], source: str) -> str | None:
         """Make a version of copies; None when a file has changed meanwhile."""
-        self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        # The state directory's own mode: events and results will lie in it.
+        self.root.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self.root.mkdir(mode=0o711, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.root))
         try:
             code = made / "code"

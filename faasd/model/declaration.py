@@ -41,6 +41,7 @@ class Module:
     hidden: tuple[str, ...] = ()  # Out of its reach while it is imported.
     layers: tuple[str, ...] = ()  # Directories, as in Function.
     read: tuple[str, ...] = ()  # What the configuration file lets its functions read.
+    shown: tuple[str, ...] = ()  # Within its reach although it is in what is hidden.
 
 
 @dataclass(frozen=True)

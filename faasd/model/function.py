@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from faasd.model.layer import Layer
+from faasd.model.layer import Layer, digest_of_layers
 from faasd.model.limits import Limits
 from faasd.model.permissions import Permissions
 from faasd.model.retry import RetryPolicy
@@ -54,6 +54,13 @@ class Function:
     code_paths: tuple[str, ...] | None = None
     code_version: str = ""
     layers: tuple[Layer, ...] = ()  # Later ones win, as in Lambda.
+    bundle_dir: str = (
+        ""  # The version of the deployment that it came with; "" where it came otherwise.
+    )
+    #: The kept version that it runs from, and the directory or file that this was taken from; "" in place.
+    copy_dir: str = ""
+    source_dir: str = ""
+    in_place_because: str = ""
     limits: Limits = field(default_factory=Limits)
     permissions: Permissions = field(default_factory=Permissions)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -71,7 +78,15 @@ class Function:
     @property
     def readable_code(self) -> tuple[str, ...]:
         """What of the code it may read: files, and directories with all that is in them."""
-        return (self.code_dir,) if self.code_paths is None else self.code_paths
+        own = (self.code_dir,) if self.code_paths is None else self.code_paths
+        # The source too: what a version does not hold is linked there, as data and environments are.
+        more = [path for path in (self.copy_dir, self.source_dir) if path]
+        return tuple(dict.fromkeys((*own, *more)))
+
+    @property
+    def version_with_layers(self) -> str:
+        """The version of its code, and after a plus sign that of its layers."""
+        return self.code_version + ("+" + digest_of_layers(self.layers) if self.layers else "")
 
     def lanes(self) -> tuple[Lane, ...]:
         """Return the lanes that feed this function, its own first."""

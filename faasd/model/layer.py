@@ -13,7 +13,6 @@ __all__ = [
     "is_layer_path",
     "layer_directories",
     "split_layer",
-    "with_layers",
 ]
 
 LAYER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -26,7 +25,12 @@ class Layer:
 
     name: str  # `numpy:3`; of a directory that somebody named, its path.
     path: str  # Where its content is.
-    digest: str  # Of its content: another one means another version of the function's code.
+    digest: str  # Of its content: with another one the function's zygote is another.
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it is in the state directory and never changes."""
+        return self.name != self.path
 
 
 def is_layer_path(written: str) -> bool:
@@ -47,9 +51,6 @@ def layer_directories(path: str) -> dict[str, str]:
     return {"PATH": path + "/bin", "LD_LIBRARY_PATH": path + "/lib"}
 
 
-def with_layers(code_version: str, layers: Sequence[Layer]) -> str:
-    """Return the version of a function's code together with its layers; without layers that of the code."""
-    if not layers:
-        return code_version
-    text = " ".join([code_version, *(layer.digest for layer in layers)])
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def digest_of_layers(layers: Sequence[Layer]) -> str:
+    """Return a short hash of what layers hold, in their order."""
+    return hashlib.sha256(" ".join(layer.digest for layer in layers).encode()).hexdigest()[:6]

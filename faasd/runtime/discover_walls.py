@@ -22,7 +22,7 @@ def close_in(files: dict[str, Any]) -> bool:
     """Lay the wall upon this process and its descendants; False where the kernel has no Landlock.
 
     `files` holds `closed` (directories of which nothing is read but what `read` names), `hidden` (out of reach
-    whatever `read` says), `read`, `devices` and `tmp_dir`. Raises OSError when the kernel refuses the wall.
+    whatever `read` says, but for what `shown` names), `read`, `devices` and `tmp_dir`. Raises OSError when the kernel refuses the wall.
     """
     version = landlock.abi()
     if not version:
@@ -34,6 +34,8 @@ def close_in(files: dict[str, Any]) -> bool:
         _allow_around(ruleset, "/", [*hidden, *closed])
         for path in files["read"]:
             _allow_around(ruleset, os.path.realpath(path), hidden, is_read=True)
+        for path in files["shown"]:
+            ruleset.allow_path(path, landlock.READ)
         for path in files["devices"]:
             ruleset.allow_path(path, _DEVICE)
         for name in ("self", *PROC_OF_HOST):

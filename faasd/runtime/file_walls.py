@@ -37,6 +37,7 @@ class FileWalls:
         self.slots: Slots | None = None
         files = policy["files"]
         self._hidden = [os.path.realpath(path) for path in files["hidden"]]
+        self._shown = [os.path.realpath(path) for path in files["shown"]]
         _make_missing(files["write"])
         read, write = self._existing(files["read"]), self._existing(files["write"])
         view = None
@@ -66,11 +67,12 @@ class FileWalls:
     def _existing(self, paths: list[str]) -> list[str]:
         """Return where paths lead, without what does not exist or is out of reach whatever the lists say."""
         found = {os.path.realpath(path) for path in paths}
-        return sorted(
-            path
-            for path in found
-            if os.path.exists(path) and not any(is_in(path, place) for place in self._hidden)
-        )
+        return sorted(path for path in found if os.path.exists(path) and not self._is_hidden(path))
+
+    def _is_hidden(self, path: str) -> bool:
+        if any(is_in(path, place) for place in self._shown):
+            return False
+        return any(is_in(path, place) for place in self._hidden)
 
     def _open(self, path: str, rights: int) -> None:
         try:
@@ -80,7 +82,7 @@ class FileWalls:
 
     def _open_around(self, path: str, rights: int) -> None:
         """Allow a path, and where something hidden is in it, all that is beside that, one by one."""
-        if any(is_in(path, place) for place in self._hidden):
+        if self._is_hidden(path):
             return
         if not any(is_in(place, path) for place in self._hidden):
             self._open(path, rights)

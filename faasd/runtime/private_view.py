@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from typing import Any
 
 from faasd.linux import mounts
@@ -80,8 +81,12 @@ class PrivateView:
                 mounts.bind(f"/proc/{name}", f"/proc/{name}")
         for path in self._write:
             mounts.bind(path, path, recursive=True)
+        shown = [os.path.realpath(path) for path in self._policy["files"]["shown"]]
+        kept = [(path, os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in shown]
         for path in self._hidden:
-            _cover(path)
+            _cover(path, [one for one in kept if is_in(one[0], path)])
+        for _, fd in kept:
+            os.close(fd)
         for path in _SERVICES:
             if not any(is_in(one, path) or is_in(path, one) for one in self._read + self._write):
                 _cover(path)
@@ -199,14 +204,21 @@ def is_in(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
-def _cover(path: str) -> None:
-    """Hide what is at a path: nothing is in the directory, nobody answers at the socket."""
+def _cover(path: str, shown: Sequence[tuple[str, int]] = ()) -> None:
+    """Hide what is at a path: nothing is in the directory but what is to be shown; nobody answers at the socket.
+
+    `shown` has directories in it with a descriptor of each, opened before.
+    """
     try:
         mode = os.lstat(path).st_mode
     except OSError:
         return  # Nothing is there, or nothing that we could reach.
     if stat.S_ISDIR(mode):
-        mounts.mount_tmpfs(path, 4096, 1, 0o555)
+        depths = [os.path.relpath(one, path).count("/") + 1 for one, _ in shown]
+        mounts.mount_tmpfs(path, 4096, 1 + sum(depths), 0o755 if shown else 0o555)
+        for one, fd in shown:
+            os.makedirs(one, exist_ok=True)
+            mounts.bind(f"/proc/self/fd/{fd}", one)
     elif not stat.S_ISLNK(mode):
         mounts.bind("/dev/null", path)
 

@@ -220,7 +220,9 @@ def environment(
 
 
 def _add_layers(env: dict[str, str], function: Function) -> None:
-    """Add what layers hold to the variables that lead to programs and libraries, after all else."""
+    """Add what a deployment and layers bring to the variables that lead to programs and libraries, after all else."""
+    if function.bundle_dir:  # The programs that came with its dependencies.
+        env["PATH"] += f":{function.bundle_dir}/packages/bin"
     for layer in reversed(function.layers):  # Later ones win, so they come first.
         for name, directory in layer_directories(layer.path).items():
             env[name] = ":".join(filter(None, (env.get(name), directory)))

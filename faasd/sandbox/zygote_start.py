@@ -78,6 +78,8 @@ class ZygoteStart:
 
     def _make_private_dir(self) -> None:
         """Make the directory below which its attempts get theirs: its walls name it, so it must be there."""
+        if self.identity is not None and self.function.copy_dir:
+            open_way_to(os.path.dirname(self.function.copy_dir), self.identity)
         if self.policy["mounts"]:
             return
         try:
