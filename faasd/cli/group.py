@@ -23,6 +23,8 @@ COMMANDS = {
     "service": "faasd.cli.service:service",
     "status": "faasd.cli.status:status",
     "functions": "faasd.cli.functions:functions",
+    "deploy": "faasd.cli.deploy:deploy",
+    "deployments": "faasd.cli.deployments:deployments",
     "layers": "faasd.cli.layers:layers",
     "invoke": "faasd.cli.invoke:invoke",
     "enqueue": "faasd.cli.enqueue:enqueue",
