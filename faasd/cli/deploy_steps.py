@@ -80,7 +80,7 @@ def make(stage: Path, request: Request, python: str, told: Told) -> Deployment:
             "top, in src/ or in functions/"
         )
     DeploymentStore.link_packages(stage, bundle.root)
-    _install(bundle, request, python, packages, installer, told)
+    installer = _install(bundle, request, python, packages, installer, told)
     sealed, theirs = seal(code), seal(packages)
     version = _python_version(python)
     facts = [sealed.digest, theirs.digest, modules, request.python, version]
@@ -95,7 +95,7 @@ def make(stage: Path, request: Request, python: str, told: Told) -> Deployment:
         packages=tuple(_installed(packages)),
         python=request.python,
         python_version=version,
-        installer=installer.name if installer is not None and theirs.files else "",
+        installer=installer.name if installer is not None else "",
         files=sealed.files + theirs.files,
         size_bytes=sealed.size_bytes + theirs.size_bytes,
     )
@@ -129,14 +129,14 @@ def _install(
     packages: Path,
     installer: Installer | None,
     told: Told,
-) -> None:
-    """Install what the bundle depends on into the directory for that."""
+) -> Installer | None:
+    """Install what the bundle depends on into the directory for that; returns with what."""
     requirements = bundle.requirements
     if requirements is None and bundle.depends_on:
         requirements = bundle.root / _FROM_METADATA
         requirements.write_text("\n".join(bundle.depends_on) + "\n")
     if requirements is None:
-        return
+        return installer
     installer = installer or _installer(request, python)
     told("install", f"{installer.name}, for {python}")
     give_to_owner(packages.parent, packages.parent.parent)
@@ -145,6 +145,7 @@ def _install(
     finally:
         if bundle.requirements is None:
             requirements.unlink()
+    return installer
 
 
 def _installer(request: Request, python: str) -> Installer:

@@ -48,7 +48,7 @@ def list_deployments(context: click.Context, as_json: bool) -> None:
 @click.pass_context
 def show_deployment(context: click.Context, name: str, as_json: bool) -> None:
     """Show one deployment: where it came from, its functions and packages."""
-    print_fields(asdict(_store(context).find(name)), as_json=as_json)
+    print_fields(_view(_store(context).find(name)), as_json=as_json)
 
 
 @deployments.verb("remove", examples=("faasd deployments remove thumbs",))
@@ -75,6 +75,11 @@ def remove(context: click.Context, name: str, as_json: bool) -> None:
     else:
         print(f"removed {name}: functions {', '.join(found.functions)}")
         print(taken.sentence)
+
+
+def _view(deployment: Any) -> dict[str, Any]:
+    found = asdict(deployment)
+    return {key: list(one) if isinstance(one, tuple) else one for key, one in found.items()}
 
 
 def _store(context: click.Context) -> Any:

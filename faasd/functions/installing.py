@@ -64,6 +64,7 @@ class Installer:
         if not alone and "--hash=" in requirements.read_text(errors="replace"):
             command.append("--require-hashes")
         _run(command, requirements.parent, into.parent, on_line, self.name)
+        (into / ".lock").unlink(missing_ok=True)  # Of uv's.
 
     def _kind(self) -> tuple[str, ...]:
         if self.name == "uv":
