@@ -118,16 +118,19 @@ class Client:
     ) -> dict[str, Any]:
         """Run a function and return `id`, `outcome`, `result`, `error` …, or, without `wait`, its `id` at once.
 
+        `NAME:VERSION` and `NAME:ALIAS` run a kept version of its code. These are waited for.
         `on_log` receives each captured line as it comes. Closing the connection, as an exception such
         as KeyboardInterrupt does, cancels the invocation.
         """
+        name, _, version = name.partition(":")
         path = f"/api/v1/functions/{quote(name)}/invocations"
+        query = {"version": version} if version else {}
         body = {} if event is None else event
         if not wait:
-            return self._object("POST", path, body, query={"mode": "async"})
+            return self._object("POST", path, body, query={**query, "mode": "async"})
         if on_log is None:
-            return self._object("POST", path, body)
-        for line in self.stream("POST", path, body, query={"logs": "1"}):
+            return self._object("POST", path, body, query=query)
+        for line in self.stream("POST", path, body, query={**query, "logs": "1"}):
             if line.pop("type", None) == "result":
                 return line
             on_log(line)

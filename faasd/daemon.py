@@ -15,6 +15,7 @@ from faasd.api.server import ApiServer
 from faasd.api.services import ApiServices
 from faasd.clock import Clock
 from faasd.config.loader import Loaded
+from faasd.config.settings import DaemonSettings
 from faasd.dispatch.breakers import Breakers
 from faasd.dispatch.direct import DirectInvoker
 from faasd.dispatch.dispatcher import Dispatcher
@@ -26,12 +27,13 @@ from faasd.dispatch.services import SandboxServices
 from faasd.dispatch.slots import Slots
 from faasd.errors import FaasdError, StoreError
 from faasd.functions.registry import Registry
+from faasd.functions.versions import VersionStore
 from faasd.intake import Intake
 from faasd.logs import get_logger
 from faasd.metrics import Registry as Metrics
 from faasd.model.invocation import FINAL_STATES
 from faasd.model.usage import Prices
-from faasd.model.walls import MissingWall, refusal
+from faasd.reloading import Reloading, Rooms
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from faasd.store.log_files import LogBudget
 from faasd.store.open import Store, open_store
@@ -39,6 +41,7 @@ from faasd.store.retention import Retention
 from faasd.supervision import Counts, Supervision
 from faasd.triggers.cron import CronTriggers
 from faasd.triggers.file_drop import FileTriggers
+from faasd.versions_in_force import Load, VersionsInForce
 
 __all__ = ["Daemon"]
 
@@ -53,11 +56,12 @@ class Daemon:
     """One running faasd on one state directory."""
 
     def __init__(
-        self, loaded: Loaded, config_path: Path, clock: Clock, supervision: Supervision
+        self, loaded: Loaded, config_path: Path, clock: Clock, supervision: Supervision, load: Load
     ) -> None:
-        self._settings = loaded.daemon
-        self._functions = loaded.functions
-        self._problems = loaded.problems
+        """`load` reads the configuration anew, for a reload."""
+        self._loaded = loaded
+        self._settings = loaded.daemon  # As it was at the start; what may change, Reloading has.
+        self._load = load
         self._config_path = config_path
         self._clock = clock
         self._supervision = supervision
@@ -69,7 +73,6 @@ class Daemon:
         self._lag: asyncio.Task[None] | None = None
         self._metrics = Metrics()
         self._measures = Measures(self._metrics, clock)
-        self._missing_walls: dict[str, tuple[MissingWall, ...]] = {}
         self._refused: dict[str, str] = {}
 
     def ask_to_stop(self) -> None:
@@ -77,6 +80,11 @@ class Daemon:
         if self._stop_asked.is_set():
             self._stop_now.set()
         self._stop_asked.set()
+
+    def ask_to_reload(self) -> None:
+        """Reload as soon as may be; what comes of it is in the log and the status."""
+        if self._state == "ready":  # What a start reads is new, and a stop needs nothing any more.
+            self._reloading.reload_soon()
 
     async def run(self) -> None:
         """Start, serve until asked to stop, stop. Raises FaasdError when it cannot start."""
@@ -87,7 +95,7 @@ class Daemon:
                 self._state = "ready"
                 _log.info(
                     "daemon_ready",
-                    functions=len(self._functions),
+                    functions=len(self._registry.all()),
                     state_dir=str(self._settings.state_dir),
                     socket=str(self._settings.socket),
                     pid=os.getpid(),
@@ -97,6 +105,7 @@ class Daemon:
                 await self._stop_asked.wait()
             finally:
                 self._state = "stopping"
+                await self._reloading.stop()
                 await self._supervision.stopping()
                 await self._stop()
         if self._failure is not None:
@@ -113,7 +122,7 @@ class Daemon:
         """Make every part and tie them together; nothing runs yet. The store's lock is taken first."""
         settings = self._settings
         store = self._store = await self._open_store(stack)
-        self._registry = Registry(self._functions)
+        self._registry = Registry()
         self._slots = Slots(settings.slots)
         self._running = Running(self._slots, self._slot_freed, self._attempt_ended)
         paused = {name for kind, name in await store.pauses.load() if kind == "function"}
@@ -138,7 +147,26 @@ class Daemon:
         self._files = FileTriggers(
             self._intake, store.invocations, store.history, store.files, self._clock, _report
         )
+        self._reloading = self._make_reloading(store)
         self._api = self._api_server()
+
+    def _make_reloading(self, store: Store) -> Reloading:
+        kept = VersionStore(self._settings.state_dir / "versions")
+        rooms = Rooms(
+            self._registry,
+            store,
+            self._sandboxes,
+            self._schedules,
+            self._files,
+            self._running,
+            self._functions_changed,
+        )
+        versions = VersionsInForce(kept, store.versions, self._load, self._clock)
+        return Reloading(self._loaded, versions, rooms, self._supervision, self._refused)
+
+    def _functions_changed(self) -> None:
+        self._dispatcher.wake()
+        self._invoker.slot_freed()
 
     async def _open_store(self, stack: contextlib.AsyncExitStack) -> Store:
         store: Store = await open_store(
@@ -192,35 +220,17 @@ class Daemon:
         """Leftovers end, what they held returns, then the doors open: none may find a half-started daemon."""
         self._supervision.count_with(self._counts)
         await self._sandboxes.start()
-        await self._look_for_missing_walls()
-        lanes = self._registry.lanes()
-        await self._store.invocations.known_queues([(one.queue, one.function) for one in lanes])
+        functions = await self._reloading.start()
         await recover(self._spine)
         self._keep_vital(self._dispatcher.start())
         self._keep_vital(self._leases.start())
-        await self._schedules.start(self._functions)
-        await self._files.start(self._functions)
+        await self._schedules.start(functions)
+        await self._files.start(functions)
         await self._api.start()
         self._tidying = asyncio.create_task(self._tidy())
         self._keep_vital(self._tidying)
         self._lag = asyncio.create_task(watch_loop_lag(self._metrics))
         self._dispatcher.wake()  # For what an enqueue without us left in the store until now.
-
-    async def _look_for_missing_walls(self) -> None:
-        """Refuse what may not run here, and say loudly which walls functions are promised and do not get."""
-        self._missing_walls.update(await self._sandboxes.missing_walls(self._functions))
-        names: dict[str, list[str]] = {}
-        for function in self._functions:
-            missing = self._missing_walls.get(function.name, ())
-            for one in missing:
-                names.setdefault(one.wall, []).append(function.name)
-            reason = refusal(function.permissions.containment, missing)
-            if reason is not None:
-                self._refused[function.name] = reason
-                _log.error("function_refused", function=function.name, reason=reason)
-        for wall, functions in names.items():
-            remedy = "see `faasd doctor`"
-            _log.warning("wall_missing", wall=wall, functions=functions, remedy=remedy)
 
     def _keep_vital(self, task: asyncio.Task[None]) -> None:
         """Stop with an error when this task breaks: a supervisor can restart us, but not see half of us gone."""
@@ -255,7 +265,7 @@ class Daemon:
 
     async def _drain(self) -> None:
         finished = asyncio.create_task(
-            self._running.wait_until_none(self._settings.drain_timeout_s)
+            self._running.wait_until_none(self._reloading.settings.drain_timeout_s)
         )
         hurried = asyncio.create_task(self._stop_now.wait())
         await asyncio.wait({finished, hurried}, return_when=asyncio.FIRST_COMPLETED)
@@ -269,12 +279,6 @@ class Daemon:
 
     async def _tidy(self) -> None:
         """End what has expired every minute; forget what need not be kept, now and every hour."""
-        settings = self._settings
-        retention = Retention(
-            finished_s=settings.keep_finished_s,
-            finished_count_max=settings.keep_finished_count,
-            dead_s=settings.keep_dead_s,
-        )
         tidied_at: float | None = None
         while True:
             try:
@@ -284,7 +288,7 @@ class Daemon:
                 now = self._clock.monotonic()
                 if tidied_at is None or now - tidied_at >= RETENTION_INTERVAL_S:
                     tidied_at = now
-                    count = await self._store.retain(retention)
+                    count = await self._store.retain(_retention(self._reloading.settings))
                     _log.debug("history_retained", deleted=count)
             except StoreError as error:
                 _log.error("retention_failed", error=str(error))
@@ -337,8 +341,9 @@ class Daemon:
             version=faasd.__version__,
             started_at=self._clock.now(),
             status=self._status,
-            missing_walls=self._missing_walls,
+            missing_walls=self._reloading.missing_walls,
             refused=self._refused,
+            code=self._reloading,
             wake=self._dispatcher.wake,
             state_dir=str(self._settings.state_dir),
             config_path=str(self._config_path),
@@ -360,7 +365,7 @@ class Daemon:
     async def _counts(self) -> Counts:
         queues = await self._store.history.queue_counts()
         return Counts(
-            functions=len(self._functions),
+            functions=len(self._registry.all()),
             running=len(self._running.attempts()),
             waiting=sum(one.waiting for one in queues),
             dead=sum(one.dead for one in queues),
@@ -371,13 +376,21 @@ class Daemon:
             "state": self._state,
             "running": len(self._running.attempts()),
             "slots": self._slots.total,
-            "functions": len(self._functions),
+            "functions": len(self._registry.all()),
             "problems": [
-                *[str(problem) for problem in self._problems],
+                *self._reloading.problems_now(),
                 *[f"function {name!r} is refused: {why}" for name, why in self._refused.items()],
             ],
             "walls": self._sandboxes.walls(),
         }
+
+
+def _retention(settings: DaemonSettings) -> Retention:
+    return Retention(
+        finished_s=settings.keep_finished_s,
+        finished_count_max=settings.keep_finished_count,
+        dead_s=settings.keep_dead_s,
+    )
 
 
 def _noise() -> float:

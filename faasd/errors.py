@@ -20,6 +20,7 @@ FaasdError
 │   ├── SecretError       a secret that a function names cannot be handed over
 │   └── ZygoteInitFailed  theirs: the handler's module could not be imported
 ├── SecretNotGiven        a handler asked for a secret that its function does not name
+├── ReloadRefused         the configuration has mistakes, so the one in force stays
 ├── VersionError          a directory of code cannot be kept as a version
 │   └── CodeTooLarge      it holds more than code
 ├── WireError             the other end of a channel broke the protocol
@@ -42,6 +43,7 @@ __all__ = [
     "NotAccepting",
     "NotFound",
     "PayloadTooLarge",
+    "ReloadRefused",
     "SandboxError",
     "SchemaTooNew",
     "SecretError",
@@ -154,6 +156,10 @@ class ZygoteInitFailed(FaasdError):
         self.error = error
         self.outcome = outcome
         super().__init__(message)
+
+
+class ReloadRefused(Conflict):
+    """What was read cannot be put in force; everything stays as it was. The text has a mistake on each line."""
 
 
 class VersionError(FaasdError):

@@ -79,6 +79,19 @@ def _stop_with(ask: Callable[[], object]) -> None:
         loop.add_signal_handler(signal_number, ask)
 
 
+def _reload_with(daemon: Daemon) -> None:
+    """Have SIGHUP reload; but when it says that our terminal has been closed, stop."""
+    had_terminal = sys.stdin is not None and sys.stdin.isatty()
+
+    def heard() -> None:
+        if had_terminal and not sys.stdin.isatty():
+            daemon.ask_to_stop()
+        else:
+            daemon.ask_to_reload()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, heard)
+
+
 async def _load_unless_stopped(config_path: Path, clock: Clock) -> Loaded | None:
     """Load the configuration; None when a signal stops us meanwhile, which is no failure."""
 
@@ -105,8 +118,11 @@ async def _serve(config_path: Path) -> None:
         for problem in loaded.problems:
             log = _log.warning if problem.is_warning else _log.error
             log("problem_found", function=problem.function, problem=str(problem))
-        daemon = Daemon(loaded, config_path, clock, supervision)
+        daemon = Daemon(
+            loaded, config_path, clock, supervision, lambda keep: load_config(config_path, keep)
+        )
         _stop_with(daemon.ask_to_stop)
+        _reload_with(daemon)
         await daemon.run()
     finally:
         await supervision.stop()

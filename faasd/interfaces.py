@@ -448,7 +448,10 @@ class Invoker(Protocol):
     """Direct invokes."""
 
     async def invoke(
-        self, event: NewEvent, on_output: Callable[[OutputLine], None] | None = None
+        self,
+        event: NewEvent,
+        on_output: Callable[[OutputLine], None] | None = None,
+        function: Function | None = None,
     ) -> tuple[str, Outcome]:
         """Run one event now and wait; returns (invocation id, outcome). Cancelling the task cancels the attempt.
 

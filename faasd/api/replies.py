@@ -39,6 +39,7 @@ _STATUSES: dict[type[Exception], tuple[int, int | None]] = {
     errors.EventRefused: (400, None),
     errors.InvalidSetting: (400, None),
     errors.Conflict: (409, None),
+    errors.VersionError: (409, None),
     errors.LeaseLost: (409, None),
     errors.StoreFull: (503, 30),
     errors.FaasdError: (500, None),

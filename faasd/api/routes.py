@@ -10,6 +10,7 @@ from typing import Any
 from faasd.api.access import ACCESS_MEANINGS
 from faasd.api.call import Handler
 from faasd.api.handlers import (
+    code,
     functions,
     invocations,
     logs,
@@ -60,10 +61,15 @@ ROUTES = (
         "/api/v1/functions/{name}/invocations",
         "send",
         functions.invoke_function,
-        ("mode", "logs", "id"),
+        ("mode", "logs", "id", "version"),
     ),
     ApiRoute("POST", "/api/v1/functions/{name}/pause", "admin", functions.pause_function),
     ApiRoute("POST", "/api/v1/functions/{name}/resume", "admin", functions.resume_function),
+    ApiRoute("GET", "/api/v1/functions/{name}/versions", "status", code.list_versions),
+    ApiRoute("POST", "/api/v1/functions/{name}/rollback", "admin", code.roll_back),
+    ApiRoute("POST", "/api/v1/functions/{name}/unpin", "admin", code.unpin),
+    ApiRoute("POST", "/api/v1/functions/{name}/aliases", "admin", code.set_alias),
+    ApiRoute("POST", "/api/v1/reload", "admin", code.reload),
     ApiRoute("GET", "/api/v1/attempts", "admin", invocations.list_attempts),
     ApiRoute("GET", "/api/v1/queues", "status", queues.list_queues),
     ApiRoute("POST", "/api/v1/queues/{queue:path}/events", "send", queues.enqueue),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from faasd.clock import Clock
 from faasd.interfaces import (
@@ -19,14 +19,42 @@ from faasd.interfaces import (
     Schedules,
 )
 from faasd.metrics import Registry
+from faasd.model.function import Function
+from faasd.model.reload import FunctionVersion, ReloadReport
 from faasd.model.usage import Prices
 from faasd.model.walls import MissingWall
 
-__all__ = ["ApiServices"]
+__all__ = ["ApiServices", "CodeControl"]
 
 
 async def _no_memory() -> dict[str, int]:
     return {}
+
+
+class CodeControl(Protocol):
+    """Which code the functions run. `kept` says by function why it is not as its files say."""
+
+    @property
+    def kept(self) -> Mapping[str, str]:
+        """Functions whose new code or settings are broken, each with the reason."""
+
+    async def reload(self) -> ReloadReport:
+        """Put in force what the files say now. Raises ReloadRefused, and then everything stays as it was."""
+
+    async def versions_of(self, name: str) -> Sequence[FunctionVersion]:
+        """Return the versions that a function had in service, the last first. Raises NotFound."""
+
+    async def function_at(self, name: str, wanted: str) -> Function:
+        """Return a function with the code of a version, or of an alias. Raises NotFound or VersionError."""
+
+    async def roll_back(self, name: str, wanted: str | None) -> ReloadReport:
+        """Put a version in service, the previous one by default, and pin the function to it."""
+
+    async def unpin(self, name: str) -> ReloadReport:
+        """Put in service what is on the disk, and follow it again."""
+
+    async def set_alias(self, name: str, alias: str, wanted: str | None) -> str | None:
+        """Name a version, and return it in full; with None, take the name away."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +84,7 @@ class ApiServices:
     config_path: str | None = None
     missing_walls: Mapping[str, Sequence[MissingWall]] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
+    code: CodeControl | None = None
     clock: Clock = field(default_factory=Clock)
     #: Of usage. `metrics` is what is counted as it happens; `measure` adds what the daemon looks up when it is asked.
     prices: Prices = field(default_factory=Prices)

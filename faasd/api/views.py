@@ -174,6 +174,7 @@ def function_view(
     paused_since: float | None,
     breaker: BreakerStatus,
     refused: str | None = None,
+    kept_because: str | None = None,
 ) -> dict[str, Any]:
     """Return one row of the functions. `outcomes` counts the attempts of the last 24 hours."""
     return {
@@ -191,6 +192,7 @@ def function_view(
             "retry_at": to_iso(breaker.retry_at),
         },
         "refused": refused,
+        "kept_because": kept_because,
         "code_version": function.code_version,
         "layers": [layer.name for layer in function.layers],
         "origin": function.origin,
@@ -203,6 +205,8 @@ def function_details(function: Function, missing: Sequence[MissingWall] = ()) ->
     return {
         "python": function.python,
         "code_dir": function.code_dir,
+        "source_dir": function.source_dir or function.code_dir,
+        "in_place_because": function.in_place_because or None,
         "limits": dict(vars(limits)),
         "permissions": {
             "read": list(permissions.read),

@@ -10,6 +10,7 @@ import click
 from faasd.cli.command import client_of, json_option, noun
 from faasd.cli.completing import names_of
 from faasd.cli.output import Columns, print_fields, print_json, print_rows, printable, time_text
+from faasd.cli.reload import print_report
 from faasd.client import quote
 
 __all__ = ["functions"]
@@ -17,7 +18,7 @@ __all__ = ["functions"]
 
 @noun("functions")
 def functions() -> None:
-    """List, show, pause and resume functions."""
+    """List, show, pause and resume functions, and choose the version of their code."""
 
 
 @functions.verb("list", examples=("faasd functions list", "faasd functions list --json"))
@@ -34,7 +35,8 @@ def list_functions(context: click.Context, as_json: bool) -> None:
         ("LAST 24 HOURS", _outcomes),
         ("PAUSED SINCE", time_text("paused_since")),
         ("BREAKER", _breaker),
-        ("REFUSED", lambda row: "yes" if row.get("refused") else "-"),
+        ("REFUSED", lambda row: _yes(bool(row.get("refused")))),
+        ("KEPT OLD", lambda row: _yes(bool(row.get("kept_because")))),
     ]
     print_rows(rows, columns, as_json=as_json, nothing="there is no function; see `faasd check`")
 
@@ -81,6 +83,101 @@ def resume(context: click.Context, name: str, as_json: bool) -> None:
     The breaker holds a function back whose sandboxes died one after another; `faasd why NAME` says how.
     """
     _set_paused(context, name, "resume", as_json)
+
+
+@functions.verb(
+    "versions",
+    examples=("faasd functions versions thumbnail", "faasd functions versions thumbnail --json"),
+)
+@click.argument("name", shell_complete=names_of("functions"))
+@json_option
+@click.pass_context
+def list_versions(context: click.Context, name: str, as_json: bool) -> None:
+    """List the versions of a function's code that were in service, the last first."""
+    path = f"/api/v1/functions/{quote(name)}/versions"
+    rows = client_of(context).request("GET", path)["versions"]
+    columns: Columns = [
+        ("VERSION", "version"),
+        ("IN SERVICE", lambda row: _yes(row["in_service"])),
+        ("PINNED", lambda row: _yes(row["pinned"])),
+        ("ALIASES", lambda row: ", ".join(row["aliases"])),
+        ("SINCE", time_text("served_at")),
+        ("KEPT", lambda row: _yes(row["kept"])),
+        ("FILES", "files"),
+        ("SOURCE", "source"),
+    ]
+    print_rows(
+        rows, columns, as_json=as_json, nothing=f"{name} runs in place: no version of it is kept"
+    )
+
+
+@functions.verb(
+    "rollback",
+    examples=("faasd functions rollback thumbnail", "faasd functions rollback thumbnail 3f2a"),
+)
+@click.argument("name", shell_complete=names_of("functions"))
+@click.argument("version", required=False)
+@json_option
+@click.pass_context
+def roll_back(context: click.Context, name: str, version: str | None, as_json: bool) -> None:
+    """Put an earlier version of a function's code in service: the previous one, or VERSION.
+
+    VERSION is the beginning of one, or an alias. The function stays pinned to it, over reloads and
+    restarts, until `unpin` or another rollback. Its settings are those that the file has now.
+    """
+    path = f"/api/v1/functions/{quote(name)}/rollback"
+    report = client_of(context).request("POST", path, {"version": version} if version else {})
+    print_report(context, report, as_json=as_json)
+
+
+@functions.verb("unpin", examples=("faasd functions unpin thumbnail",))
+@click.argument("name", shell_complete=names_of("functions"))
+@json_option
+@click.pass_context
+def unpin(context: click.Context, name: str, as_json: bool) -> None:
+    """Run what is on the disk again, after a rollback."""
+    path = f"/api/v1/functions/{quote(name)}/unpin"
+    print_report(context, client_of(context).request("POST", path), as_json=as_json)
+
+
+@functions.verb(
+    "alias",
+    examples=(
+        "faasd functions alias thumbnail stable 3f2a",
+        "faasd functions alias thumbnail stable --remove",
+        "faasd invoke thumbnail:stable",
+    ),
+)
+@click.argument("name", shell_complete=names_of("functions"))
+@click.argument("alias")
+@click.argument("version", required=False)
+@click.option("--remove", is_flag=True, help="Take the name away.")
+@json_option
+@click.pass_context
+def set_alias(
+    context: click.Context,
+    *,
+    name: str,
+    alias: str,
+    version: str | None,
+    remove: bool,
+    as_json: bool,
+) -> None:
+    """Give a version of a function's code a name, for `faasd invoke NAME:ALIAS`. A named version is kept."""
+    if remove == (version is not None):
+        raise click.UsageError("name a VERSION, or --remove the alias")
+    path = f"/api/v1/functions/{quote(name)}/aliases"
+    answer = client_of(context).request("POST", path, {"alias": alias, "version": version})
+    if as_json:
+        print_json(answer)
+    elif remove:
+        print(f"{name} has no alias {alias} any more")
+    else:
+        print(f"{name}:{alias} is version {answer['version']}")
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "-"
 
 
 def _set_paused(context: click.Context, name: str, verb: str, as_json: bool) -> None:

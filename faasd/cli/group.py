@@ -22,6 +22,7 @@ COMMANDS = {
     "doctor": "faasd.cli.doctor:doctor",
     "service": "faasd.cli.service:service",
     "status": "faasd.cli.status:status",
+    "reload": "faasd.cli.reload:reload",
     "functions": "faasd.cli.functions:functions",
     "deploy": "faasd.cli.deploy:deploy",
     "deployments": "faasd.cli.deployments:deployments",

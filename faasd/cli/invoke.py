@@ -23,6 +23,7 @@ __all__ = ["invoke"]
         """faasd invoke thumbnail --event '{"path": "/srv/a.jpg"}'""",
         "faasd invoke report --event @event.json --logs",
         "faasd invoke report --async",
+        "faasd invoke report:stable",
     )
 )
 @click.argument("name", shell_complete=names_of("functions"))
@@ -45,7 +46,7 @@ def invoke(
     """Run a function now and print its result.
 
     The result is JSON, and nothing else goes to standard output. A function that fails is told on standard error, with exit code 1; it is not
-    tried again. Ctrl-C cancels the invocation. With `--json` the whole outcome is printed.
+    tried again. NAME:VERSION and NAME:ALIAS run a kept version of its code. Ctrl-C cancels the invocation. With `--json` the whole outcome is printed.
     """
     if logs and is_async:
         raise click.UsageError(

@@ -51,6 +51,7 @@ class Drafting:
     ) -> None:
         self.problems: list[Problem] = []
         self.left_out: set[str] = set()  # Functions that exist but got no draft.
+        self.broken: dict[tuple[str, str], str] = {}  # Module and directory → why.
         self._document = document
         self._sources = {(source.name, source.code_dir): source for source in sources}
         self._entries = entries
@@ -290,9 +291,12 @@ class Drafting:
         """Report what is wrong with the modules that `functions` names."""
         for answer in answers:
             where = (answer.module.name, answer.module.code_dir)
-            if where in self._sources and where not in mended:
-                for problem in answer.problems:
-                    self._fail(self._with_place(problem, ("daemon", "functions"), answer.module))
+            for problem in (
+                answer.problems if where in self._sources and where not in mended else ()
+            ):
+                self._fail(self._with_place(problem, ("daemon", "functions"), answer.module))
+                if answer.is_broken and not problem.is_warning:
+                    self.broken.setdefault(where, str(self.problems[-1]))
 
     def _with_place(self, problem: Problem, path: KeyPath, module: Module) -> Problem:
         """Point a problem without a line of its own at what has named the module in this file."""

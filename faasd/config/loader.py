@@ -10,7 +10,7 @@ from __future__ import annotations
 import grp
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from faasd.config.assemble import Surroundings, assemble
@@ -57,6 +57,9 @@ class Loaded:
     functions: tuple[Function, ...]  # Whole ones, ordered by name.
     problems: tuple[Problem, ...]
     disabled: tuple[str, ...] = ()  # Functions with `enabled = false`.
+    left_out: Mapping[str, str] = field(default_factory=dict)  # Function → its first mistake.
+    #: Module and its directory → why it could not be imported.
+    broken: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -174,6 +177,8 @@ async def load(
         tuple(sorted(functions, key=lambda function: function.name)),
         tuple(sorted(dict.fromkeys(problems), key=_place)),
         tuple(sorted(one.function.name for one in whole if not one.is_enabled)),
+        _first_mistakes(problems, left_out - {None}),
+        drafting.broken,
     )
 
 
@@ -213,6 +218,16 @@ def _in_place(code_version: CodeVersion) -> KeepCode:
         return KeptCode(root, code_version(root, [*link, *leave_out]), root)
 
     return keep
+
+
+def _first_mistakes(problems: Sequence[Problem], names: Collection[str | None]) -> dict[str, str]:
+    """Return for each function that is left out the first mistake that names it, or any."""
+    found: dict[str, str] = {}
+    for problem in sorted(problems, key=_place):
+        if problem.function in names and not problem.is_warning:
+            found.setdefault(str(problem.function), str(problem))
+    anyhow = next((str(one) for one in problems if not one.is_warning), "")
+    return {str(name): found.get(str(name), anyhow) for name in names}
 
 
 def _absolute(path: Path) -> Path:

@@ -68,16 +68,21 @@ class DirectInvoker:
         self._freed.set()
 
     async def invoke(
-        self, event: NewEvent, on_output: Callable[[OutputLine], None] | None = None
+        self,
+        event: NewEvent,
+        on_output: Callable[[OutputLine], None] | None = None,
+        function: Function | None = None,
     ) -> tuple[str, Outcome]:
         """Run one event now and wait. Cancelling the task cancels the attempt.
+
+        `function` is the event's own with another version of its code than the one in service.
 
         Raises EventRefused, FunctionRefused, or Conflict when the function is paused or held back by its
         breaker, or when too many callers wait. A caller is told so at once: its event was promised nothing.
         """
         spine, services = self._attached()
         new = self._prepare(event)
-        function = self._function(new.function)
+        other, function = function, self._function(new.function)
         if function.name in self._refused:
             raise FunctionRefused(
                 f"function {function.name!r} is refused: {self._refused[function.name]}"
@@ -88,7 +93,8 @@ class DirectInvoker:
             )
         spine.breakers.check(function.name)
         async with self._slot(function, is_nested=event.trigger == "function"):
-            spine.breakers.check(function.name)  # Again: others have run while it waited.
+            spine.breakers.check(function.name)  # Again: others have run while it waited,
+            function = other or self._function(new.function)  # and a reload may have been.
             spine.breakers.reserve(function.name)
             try:
                 claim = await spine.store.begin(new, function.limits.timeout_s + 60.0)

@@ -207,7 +207,8 @@ class Dispatcher:
             rate.take(len(claims), self._spine.clock.monotonic())
         attempt = Attempt(
             id=new_id(),
-            function=function,
+            # Again: a reload may have been while it was claimed, and what begins now is to run the new code.
+            function=self._spine.catalog.get(function.name) or function,
             claims=claims,
             started_at=self._spine.clock.now(),
             is_batch=lane.is_batch,

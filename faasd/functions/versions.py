@@ -110,13 +110,23 @@ class VersionStore:
         found = [version for version in map(self.get, names) if version is not None]
         return sorted(found, key=lambda version: version.added_at, reverse=True)
 
-    def collect(self, keep: Collection[str], per_source: int = KEPT_PER_SOURCE) -> Sequence[str]:
-        """Remove versions that are neither in `keep` nor among the newest of their source; returns their names."""
+    def collect(
+        self,
+        keep: Collection[str],
+        per_source: int = KEPT_PER_SOURCE,
+        sources: Collection[str] | None = None,
+    ) -> Sequence[str]:
+        """Remove versions that are neither in `keep` nor among the newest of their source; returns their names.
+
+        With `sources`, all others count as one: a release directory of its own for each release would
+        else keep its versions for ever.
+        """
         seen: dict[str, int] = {}
         removed = []
         for one in self.list():
-            seen[one.source] = seen.get(one.source, 0) + 1
-            if one.version in keep or seen[one.source] <= per_source:
+            source = one.source if sources is None or one.source in sources else ""
+            seen[source] = seen.get(source, 0) + 1
+            if one.version in keep or seen[source] <= per_source:
                 continue
             # By renaming first: a version is there whole or not at all.
             aside = self.root / f"{_OLD}{one.version}-{os.getpid()}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["KeptCode"]
+__all__ = ["KeptCode", "KnownVersions", "ServedVersion"]
 
 
 @dataclass(frozen=True)
@@ -20,3 +21,26 @@ class KeptCode:
     def is_kept(self) -> bool:
         """Whether it runs from a version that never changes."""
         return self.path != self.source
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """A version of a function's code, the directory it was taken from, and since when it is in service."""
+
+    function: str
+    version: str
+    source: str
+    served_at: float
+
+
+@dataclass(frozen=True)
+class KnownVersions:
+    """Versions that were in service, the last first; pins by function; and named ones by (function, alias)."""
+
+    served: tuple[ServedVersion, ...]
+    pins: Mapping[str, ServedVersion]
+    aliases: Mapping[tuple[str, str], ServedVersion]
+
+    def served_by(self, function: str) -> tuple[ServedVersion, ...]:
+        """Return the versions that this function had in service, the last first."""
+        return tuple(one for one in self.served if one.function == function)

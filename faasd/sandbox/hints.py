@@ -23,6 +23,7 @@ from faasd.sandbox.failures import NAME_LOOKUP, Failure
 from faasd.sandbox.file_rules import Premises, file_rules
 from faasd.sandbox.missing_walls import names_of_missing_walls
 from faasd.sandbox.policy import Walls
+from faasd.sandbox.source_names import failures_at_source
 
 __all__ = ["Given", "given_to", "hint", "with_hint"]
 
@@ -95,6 +96,7 @@ async def with_hint(
     """Return the error of an attempt, with a hint if one of its failures has one."""
     if not failures:
         return error
+    failures = failures_at_source(failures, function)
     # In a thread: following links may wait for a disk.
     given = await asyncio.to_thread(given_to, function, walls, premises, private)
     given = dataclasses.replace(given, on_host=await asyncio.to_thread(_on_host, failures))

@@ -32,6 +32,7 @@ from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.hints import with_hint
 from faasd.sandbox.memory_watch import MemoryWatch
 from faasd.sandbox.missing_walls import missing_walls
+from faasd.sandbox.source_names import outcome_at_source
 from faasd.sandbox.supervise import Supervision
 from faasd.sandbox.workspaces import Workspace, Workspaces
 from faasd.sandbox.zygote_pool import ZygoteLease, ZygotePool
@@ -142,9 +143,11 @@ class ProcessSandboxes:
         assert task is not None
         self._running[task] = None
         try:
-            return await self._run(attempt, services, stop)
+            outcome = await self._run(attempt, services, stop)
+            return outcome_at_source(outcome, attempt.function)
         except ZygoteInitFailed as failure:
-            return Outcome(failure.outcome, error=await self._init_error(attempt, failure))
+            outcome = Outcome(failure.outcome, error=await self._init_error(attempt, failure))
+            return outcome_at_source(outcome, attempt.function)
         except (SandboxError, OSError) as error:
             # What the host refuses (descriptors, memory, processes) is not the handler's fault.
             return Outcome("sandbox-failed", error=ErrorRecord(type(error).__name__, str(error)))

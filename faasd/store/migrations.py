@@ -34,9 +34,27 @@ def _count_deaths_and_usage(connection: Connection) -> None:
     )
 
 
-SCHEMA_VERSION = 2
+def _know_versions_of_code(connection: Connection) -> None:
+    for statement in (
+        (
+            "CREATE TABLE served_versions (function TEXT NOT NULL, version TEXT NOT NULL, source TEXT NOT NULL,"
+            " served_at FLOAT NOT NULL, PRIMARY KEY (function, version)) WITHOUT ROWID"
+        ),
+        (
+            "CREATE TABLE pins (function TEXT NOT NULL, version TEXT NOT NULL, source TEXT NOT NULL,"
+            " since FLOAT NOT NULL, PRIMARY KEY (function)) WITHOUT ROWID"
+        ),
+        (
+            "CREATE TABLE aliases (function TEXT NOT NULL, alias TEXT NOT NULL, version TEXT NOT NULL,"
+            " source TEXT NOT NULL, PRIMARY KEY (function, alias)) WITHOUT ROWID"
+        ),
+    ):
+        connection.exec_driver_sql(statement)
+
+
+SCHEMA_VERSION = 3
 #: Version that a step leads to: the step. A step, once released, never changes.
-STEPS: Mapping[int, Step] = {2: _count_deaths_and_usage}
+STEPS: Mapping[int, Step] = {2: _count_deaths_and_usage, 3: _know_versions_of_code}
 
 #: "faas" in ASCII: tells our files from other SQLite databases, also to file(1).
 APPLICATION_ID = 0x66616173

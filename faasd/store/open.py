@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from faasd.clock import Clock
+from faasd.store.code_versions import SqliteCodeVersions
 from faasd.store.database import DATABASE_NAME, open_writer, prepare_state_dir
 from faasd.store.file_ledger import SqliteFileLedger
 from faasd.store.history import SqliteHistory
@@ -50,6 +51,7 @@ class Store:
         self.invocations = SqliteInvocationStore(self._writer, self._readers, clock, sums)
         self.history = SqliteHistory(self._readers, clock)
         self.cursors = SqliteScheduleCursors(self._writer, self._readers)
+        self.versions = SqliteCodeVersions(self._writer, self._readers)
         self.pauses = SqlitePauses(self._writer, self._readers, clock)
         self.files = SqliteFileLedger(self._writer, self._readers)
         self.logs = FileInvocationLogs(path.parent / "logs", log_budget)

@@ -28,6 +28,7 @@ __all__ = [
     "IS_FINISHED",
     "IS_OPEN",
     "READY",
+    "aliases",
     "attempts",
     "counters",
     "cursors",
@@ -37,7 +38,9 @@ __all__ = [
     "metadata",
     "origin_keys",
     "pauses",
+    "pins",
     "queues",
+    "served_versions",
     "usage",
 ]
 
@@ -260,5 +263,37 @@ usage = Table(
     Column("duration_s", Float, nullable=False),
     Column("gb_s", Float, nullable=False),
     Column("cpu_s", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Versions of code that functions had in service: for going back, and for a start that finds new code broken.
+served_versions = Table(
+    "served_versions",
+    metadata,
+    Column("function", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("served_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Functions that stay on one version, whatever is on the disk.
+pins = Table(
+    "pins",
+    metadata,
+    Column("function", Text, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("since", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("function", Text, primary_key=True),
+    Column("alias", Text, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("source", Text, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -190,7 +190,7 @@ class CronTriggers:
                 self._schedules[trigger.name] = schedule
             await asyncio.sleep(0)  # Thousands of schedules must not hold the loop.
         # A schedule that never fired must know after a restart since when it has been there.
-        await asyncio.gather(*(self._cursors.save(schedule.cursor) for schedule in fresh))
+        await self._save(fresh)
         self._agenda = []
         for schedule in self._schedules.values():
             self._put(schedule)

@@ -67,9 +67,12 @@ class FileTriggers:
             for function in functions
             for trigger in function.files
         }
+        paused: set[str] = set()
         for name, directory in list(self._directories.items()):
             if not _is_unchanged(directory, wanted.get(name)):
                 del self._directories[name]
+                if directory.is_paused:
+                    paused.add(name)
                 await directory.stop()
         for name, (function, trigger) in sorted(wanted.items()):
             current = self._directories.get(name)
@@ -79,6 +82,8 @@ class FileTriggers:
             directory = WatchedDirectory(
                 function, trigger, self._services, self._watches, silence_s=self._silence_s
             )
+            if name in paused:
+                directory.pause()
             await directory.start()
             self._directories[name] = directory
 

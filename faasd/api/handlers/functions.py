@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from faasd.api.call import Call
+from faasd.api.handlers.code import control_of
 from faasd.api.replies import LineStream, end, error_reply, json_reply, kind_of, unless_gone
 from faasd.api.views import (
     acceptance_view,
@@ -19,6 +20,7 @@ from faasd.api.views import (
 )
 from faasd.errors import FaasdError, InvalidSetting
 from faasd.model.attempt import OutputLine
+from faasd.model.function import Function
 from faasd.model.invocation import NewEvent
 from faasd.model.outcome import Outcome
 from faasd.model.queue_event import checked_id
@@ -55,6 +57,7 @@ async def invoke_function(call: Call) -> Response:
 
     `mode=async` puts it on the function's queue instead and answers 202 at once. `logs=1` answers with
     JSON lines: each captured line as it comes (`type` is `log`), then the outcome (`result`).
+    `version` runs a kept version of its code, or an alias, instead of the one in service.
     A client that goes away cancels the invocation.
     """
     function = call.function(call.segment("name"))
@@ -70,13 +73,19 @@ async def invoke_function(call: Call) -> Response:
         body=await call.json(default={}),
         id=checked_id(call.query("id"), "id"),
     )
+    wanted = call.query("version")
+    if wanted is not None and mode == "async":
+        raise InvalidSetting(
+            "an event on a queue runs with the version in service, so `version` is for sync only"
+        )
     if mode == "async":
         acceptance = await call.services.accept.accept(event)
         return json_reply(acceptance_view(acceptance), 202)
+    other = None if wanted is None else await control_of(call).function_at(function.name, wanted)
     if call.flag("logs"):
-        return await _invoke_with_logs(call, event)
+        return await _invoke_with_logs(call, event, other)
     invocation_id, outcome = await unless_gone(
-        call.request.receive, call.services.invoker.invoke(event)
+        call.request.receive, call.services.invoker.invoke(event, function=other)
     )
     return _outcome_reply(function.name, invocation_id, outcome)
 
@@ -110,6 +119,7 @@ async def _rows(call: Call) -> list[dict[str, Any]]:
             paused.get(("function", function.name)),
             services.invoker.breaker(function.name),
             services.refused.get(function.name),
+            services.code.kept.get(function.name) if services.code is not None else None,
         )
         for function in services.catalog.all()
     ]
@@ -121,9 +131,9 @@ def _outcome_reply(function: str, invocation_id: str, outcome: Outcome) -> Respo
     return json_reply(outcome_view(invocation_id, function, outcome), headers=headers)
 
 
-async def _invoke_with_logs(call: Call, event: NewEvent) -> Response:
+async def _invoke_with_logs(call: Call, event: NewEvent, other: Function | None) -> Response:
     lines: asyncio.Queue[OutputLine | None] = asyncio.Queue()
-    task = asyncio.ensure_future(call.services.invoker.invoke(event, lines.put_nowait))
+    task = asyncio.ensure_future(call.services.invoker.invoke(event, lines.put_nowait, other))
     task.add_done_callback(lambda _: lines.put_nowait(None))
     try:
         # Nothing is answered before the first line, so that a refusal still gets its own status.
