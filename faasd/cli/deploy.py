@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from faasd.cli.command import command, config_in_force, config_of, json_option
-from faasd.cli.deployed_now import Taken, take
+from faasd.cli.deployed_now import Taken, clear_away, take
 from faasd.cli.output import print_json
 from faasd.client import daemon_paths
 from faasd.errors import BundleRefused, InvalidSetting
@@ -91,7 +91,11 @@ def _deploy(
                 before = store.current(made.name)
                 is_new = store.place(stage, made)
                 store.switch(made.name, made.version)
-        taken = take(context, store, made, before)
+                old = None if before is None else before.version
+                taken = take(
+                    context, made.name, made.functions, lambda: store.switch(made.name, old)
+                )
+        clear_away(context, store)
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
         raise BundleRefused(
@@ -99,7 +103,9 @@ def _deploy(
         ) from error
     finally:
         told.end()
-    is_new = is_new and (before is None or before.version != made.version)
+    for sentence in taken.warnings:
+        print(f"faasd: {sentence}", file=sys.stderr)
+    is_new = is_new or old != made.version
     _print(made, taken, as_json=as_json, is_new=is_new)
 
 

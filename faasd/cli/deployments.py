@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from faasd.cli.command import config_in_force, config_of, json_option, noun
-from faasd.cli.deployed_now import take
+from faasd.cli.deployed_now import clear_away, take
 from faasd.cli.output import Columns, print_fields, print_json, print_rows, time_text
 from faasd.client import daemon_paths
 from faasd.errors import ConfigErrors
@@ -68,8 +68,8 @@ def remove(context: click.Context, name: str, as_json: bool) -> None:
         if problems:
             raise ConfigErrors([f"cannot remove {name}: without it", *problems])
         store.switch(name, None)
-    taken = take(context, store, None, found)
-    store.collect(keep=())
+        taken = take(context, name, (), lambda: store.switch(name, found.version))
+    clear_away(context, store, found)
     if as_json:
         print_json({**asdict(found), "daemon": taken.sentence})
     else:

@@ -190,6 +190,8 @@ class DeploymentStore:
                 if os.path.realpath(path) not in kept:
                     self._remove(path)
                     removed.append(path)
+            with contextlib.suppress(OSError):  # It still holds something.
+                (self.root / name).rmdir()
         return removed
 
     def _remove(self, path: Path) -> None:
