@@ -31,6 +31,7 @@ FaasdError
 from __future__ import annotations
 
 __all__ = [
+    "BundleRefused",
     "CodeTooLarge",
     "ConfigErrors",
     "Conflict",
@@ -106,6 +107,10 @@ class Conflict(FaasdError):
 
 class LeaseLost(FaasdError):
     """The invocation has been claimed again, or ended, since this lease was given."""
+
+
+class BundleRefused(FaasdError):
+    """An archive or a directory cannot be deployed or made a layer. Nothing has changed."""
 
 
 class StoreError(FaasdError):

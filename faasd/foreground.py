@@ -13,12 +13,14 @@ from pathlib import Path
 
 from faasd.clock import Clock
 from faasd.config.code_copies import KeepCode
-from faasd.config.loader import Loaded, load
+from faasd.config.loader import FindDeployed, Loaded, load
 from faasd.daemon import Daemon
 from faasd.errors import ConfigErrors, InvalidSetting
 from faasd.functions.code_version import code_version
+from faasd.functions.deployments import in_service
 from faasd.functions.discovery import discover
 from faasd.functions.keeper import keeper
+from faasd.functions.layer_store import LayerStore
 from faasd.functions.versions import VersionStore
 from faasd.linux import landlock
 from faasd.logs import configure, get_logger
@@ -38,7 +40,11 @@ _UNWALLED_IMPORTS = (
 )
 
 
-async def load_config(path: Path, keep_code: Callable[[Path], KeepCode] | None = None) -> Loaded:
+async def load_config(
+    path: Path,
+    keep_code: Callable[[Path], KeepCode] | None = None,
+    deployed: FindDeployed = in_service,
+) -> Loaded:
     """Read the configuration and discover the functions, with every check that a running daemon makes.
 
     Without `keep_code` nothing is copied: the functions are as they would be, and are not to be run.
@@ -48,6 +54,8 @@ async def load_config(path: Path, keep_code: Callable[[Path], KeepCode] | None =
         discover=partial(discover, read=read_by_all(), devices=DEVICES),
         code_version=code_version,
         check_schedule=_schedule_problem,
+        deployed=deployed,
+        find_layer=lambda state_dir, written: LayerStore(state_dir).resolve(written),
         check_pattern=lambda pattern: "; ".join(pattern_problems(pattern)) or None,
         keep_code=keep_code,
     )

@@ -31,7 +31,8 @@ def policy_words(function: Function, missing: Sequence[MissingWall]) -> list[str
 def _files(function: Function) -> list[str]:
     permissions = function.permissions
     watched = [trigger.path for trigger in function.files]
-    readable = dict.fromkeys([*permissions.read, *watched])
+    layers = [f"the layer {layer.name}" for layer in function.layers]
+    readable = dict.fromkeys([*layers, *permissions.read, *watched])
     code = ", ".join(function.readable_code)
     code = f"its code in {code}, " if code else ""
     size = format_size(function.limits.tmp_size_bytes)

@@ -194,6 +194,7 @@ def function_view(
         "refused": refused,
         "kept_because": kept_because,
         "code_version": function.code_version,
+        "layers": [layer.name for layer in function.layers],
         "origin": function.origin,
     }
 

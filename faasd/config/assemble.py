@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from faasd.config.command_code import code_paths
+from faasd.config.found_layers import FindLayer, resolve_layers
 from faasd.config.layers import Draft, Merged, merge
 from faasd.config.trigger_values import CheckPattern, CheckSchedule, Triggers, read_triggers
 from faasd.model.declaration import Problem
 from faasd.model.function import Destination, Function
+from faasd.model.layer import Layer
 from faasd.model.limits import Limits
 from faasd.model.permissions import Permissions
 from faasd.model.retry import RetryPolicy
@@ -30,6 +32,7 @@ class Surroundings:
     base_dir: Path
     check_schedule: CheckSchedule
     check_pattern: CheckPattern
+    find_layer: FindLayer
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def assemble(draft: Draft, code_dir: str, around: Surroundings) -> Assembled:
         command=command,
         python=_python(merged, around, problems),
         code_dir=code_dir,
+        layers=_layers(merged, around, problems),
         code_paths=code_paths(command, around.base_dir) if command else None,
         limits=Limits(**_fields(Limits, merged.values)),
         permissions=_permissions(merged, around.base_dir),
@@ -134,6 +138,12 @@ def _reuse(merged: Merged, problems: list[Problem]) -> int:
         message = "has no effect on a command, which is a process of its own for every attempt"
         problems.append(merged.problem("reuse", message))
     return 1
+
+
+def _layers(merged: Merged, around: Surroundings, problems: list[Problem]) -> tuple[Layer, ...]:
+    layers, faults = resolve_layers(merged["layers"], around.find_layer)
+    problems += [merged.problem("layers", fault, index) for index, fault in faults]
+    return tuple(layers)
 
 
 def _command(

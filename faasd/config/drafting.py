@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from faasd.config.assemble import absolute_paths, find_program
+from faasd.config.declared_problems import conflicts, name_problems, place_of, report_of
 from faasd.config.document import Document
+from faasd.config.found_layers import FindLayer, resolve_layers, with_named_layers
 from faasd.config.layers import Draft, Layer, merge
 from faasd.config.positions import KeyPath
 from faasd.config.settings import DefaultSettings, FunctionSettings
 from faasd.config.sources import Source, code_dir_of
-from faasd.config.validate import Report, dotted, validate
-from faasd.config.values import Name
-from faasd.errors import InvalidSetting
+from faasd.config.validate import validate
 from faasd.model.declaration import Declared, Discovered, Module, Problem
 from faasd.model.suggest import did_you_mean
 
@@ -47,6 +47,7 @@ class Drafting:
         sources: Sequence[Source],
         entries: tuple[str, ...],
         environ: Mapping[str, str],
+        find_layer: FindLayer,
     ) -> None:
         self.problems: list[Problem] = []
         self.left_out: set[str] = set()  # Functions that exist but got no draft.
@@ -55,6 +56,7 @@ class Drafting:
         self._sources = {(source.name, source.code_dir): source for source in sources}
         self._entries = entries
         self._environ = environ
+        self._find_layer = find_layer
         self._defaults = self._read_defaults()
         self._in_toml = self._read_toml()
         self._in_python: dict[str, _Found] = {}
@@ -64,6 +66,11 @@ class Drafting:
         """Return a draft of every function that can have one."""
         first = await discover(self._first_look())
         self._collect(first)
+        with_layers, faults = with_named_layers(first, self._find_layer)
+        for fault in faults:
+            self._fail(fault)
+        if with_layers:
+            first = self._mend(first, await discover(with_layers))
         checks, retries = self._checks(), self._retries(first)
         second = await discover([*checks, *retries]) if checks or retries else []
         self._answers |= {_key(answer.module): answer for answer in second[: len(checks)]}
@@ -115,9 +122,9 @@ class Drafting:
         for name, table in self._document.tables.get("functions", {}).items():
             report = self._document.report(("functions", name), name)
             settings, problems = validate(FunctionSettings, table, report)
-            name_problems = _name_problems(name, report)
-            self.problems += [*problems, *name_problems]
-            if settings is None or name_problems:
+            naming = name_problems(name, report)
+            self.problems += [*problems, *naming]
+            if settings is None or naming:
                 self.left_out.add(name)
             else:  # With problems too: those that show later are of interest all the same.
                 layers[name] = Layer(settings, report)
@@ -126,17 +133,14 @@ class Drafting:
     def _first_look(self) -> list[Module]:
         """Return every module, each once, with all the handlers that TOML expects of it."""
         modules: dict[_Key, Module] = {}
-        python = self._interpreter([self._defaults])
-        env = self._environment([self._defaults])
-        defaults = merge([self._defaults])
-        read = absolute_paths(defaults["read"], self._document.base_dir)
         fault = self._interpreter_fault([self._defaults])
         if fault is not None:
             self._fail(self._defaults.report(("python",), fault))
-        for source in self._sources.values() if fault is None else ():
-            where = (source.name, source.code_dir, source.origin)
-            module = Module(*where, python, (), env, defaults["init_timeout_s"], read=read)
-            modules[_key(module)] = module
+        for source in self._sources.values():
+            base = self._base(source)
+            if not self._interpreter_fault(base):
+                module = self._module(source.name, source.code_dir, source.origin, base)
+                modules[_key(module)] = module
         for name in self._in_toml:
             wanted = self._module_of_toml(name)
             if wanted is not None:
@@ -145,6 +149,7 @@ class Drafting:
                     known,
                     attributes=tuple({*known.attributes, *wanted.attributes}),
                     env=known.env | wanted.env,
+                    layers=tuple(dict.fromkeys((*known.layers, *wanted.layers))),
                     read=(*known.read, *wanted.read),
                     timeout_s=max(known.timeout_s, wanted.timeout_s),
                 )
@@ -157,37 +162,58 @@ class Drafting:
         if settings["handler"] is None or self._interpreter_fault(layers):
             return None
         module, _, attribute = settings["handler"].partition(":")
+        code_dir = code_dir_of(module, self._document, self._entries)
+        return self._module(module, code_dir, str(self._document.path), layers, (attribute,))
+
+    def _module(
+        self,
+        name: str,
+        code_dir: str,
+        origin: str,
+        layers: Sequence[Layer],
+        attributes: tuple[str, ...] = (),
+    ) -> Module:
+        """Return a module as functions with these settings would import it."""
+        settings = merge(layers)
         return Module(
-            module,
-            code_dir_of(module, self._document, self._entries),
-            str(self._document.path),
+            name,
+            code_dir,
+            origin,
             self._interpreter(layers),
-            (attribute,),
+            attributes,
             self._environment(layers),
             settings["init_timeout_s"],
             read=absolute_paths(settings["read"], self._document.base_dir),
+            layers=self._layers(layers),
         )
+
+    def _base(self, source: Source | None) -> list[Layer]:
+        """Return what holds for a module's functions before their decorators say anything."""
+        if source is None or source.python is None:
+            return [self._defaults]
+        settings = FunctionSettings(python=source.python)
+        return [self._defaults, Layer(settings, self._defaults.report, is_defaults=True)]
 
     def _collect(self, answers: Sequence[Discovered]) -> None:
         """Take what decorators declare in the modules that `functions` names."""
-        python = self._interpreter([self._defaults])
         for answer in answers:
             module = answer.module
             self._answers[_key(module)] = answer
-            if (module.name, module.code_dir) in self._sources and module.python == python:
+            source = self._sources.get((module.name, module.code_dir))
+            if source is not None and module.python == self._interpreter(self._base(source)):
                 for declared in answer.declared:
                     self._take(declared, module)
 
     def _take(self, declared: Declared, module: Module) -> None:
         """Keep one declaration, unless something is wrong with it."""
         name = declared.name
-        report = _report_of(declared)
+        report = report_of(declared)
         written = {key: value for key, value in declared.settings.items() if key not in _TOML_ONLY}
         settings, problems = validate(FunctionSettings, written, report)
         message = "can be set in TOML only; the decorator stands at its handler"
         problems += [report((key,), message) for key in _TOML_ONLY if key in declared.settings]
-        name_problems = _name_problems(name, report)
-        problems += name_problems
+        naming = name_problems(name, report)
+        problems += naming
         earlier = self._in_python.get(name)
         if earlier is not None:
             place = f"{earlier.declared.file}:{earlier.declared.line}"
@@ -196,11 +222,12 @@ class Drafting:
             )
         own_table = self._in_toml.get(name)
         if own_table is not None:
-            problems += _conflicts(own_table, declared)
+            problems += conflicts(own_table, declared)
         for problem in problems:
             self._fail(problem)
-        if settings is not None and earlier is None and not name_problems:
-            layers = [self._defaults, Layer(settings, report)]
+        if settings is not None and earlier is None and not naming:
+            source = self._sources.get((module.name, module.code_dir))
+            layers = [*self._base(source), Layer(settings, report)]
             layers += [own_table] if own_table is not None else []
             self._in_python[name] = _Found(declared, module, layers)
 
@@ -226,13 +253,18 @@ class Drafting:
             layers = [self._defaults, self._in_toml[name]]
             if self._interpreter_fault(layers):
                 continue
-            python, env = self._interpreter(layers), self._environment(layers)
-            read = absolute_paths(merge(layers)["read"], self._document.base_dir)
             for module in (answer.module for answer in first if answer.is_broken):
-                again = replace(module, python=python, env=env, read=read)
+                as_wanted = self._module(module.name, module.code_dir, module.origin, layers)
+                again = replace(as_wanted, attributes=module.attributes, timeout_s=module.timeout_s)
                 if again != module and again not in retries:
                     retries.append(again)
         return retries
+
+    def _mend(self, first: Sequence[Discovered], again: Sequence[Discovered]) -> list[Discovered]:
+        """Put the answers of a second import in the place of the first ones."""
+        later = {_key(answer.module): answer for answer in again}
+        self._collect(again)
+        return [later.get(_key(answer.module), answer) for answer in first]
 
     def _collect_late(self, answers: Sequence[Discovered]) -> set[tuple[str, str]]:
         """Take what only the second look could find; returns the modules that it has mended."""
@@ -275,7 +307,7 @@ class Drafting:
 
     def _drafts_of_python(self) -> list[Draft]:
         return [
-            Draft(name, found.layers, _place(found.declared), found.declared, found.module)
+            Draft(name, found.layers, place_of(found.declared), found.declared, found.module)
             for name, found in self._in_python.items()
         ]
 
@@ -352,6 +384,11 @@ class Drafting:
         written = merge(layers)["python"]
         return None if written is None else find_program(written, self._document.base_dir)[1]
 
+    def _layers(self, layers: Sequence[Layer]) -> tuple[str, ...]:
+        """Return the directories of a function's layers; assembling reports those that cannot be found."""
+        found, _ = resolve_layers(merge(layers)["layers"], self._find_layer)
+        return tuple(layer.path for layer in found)
+
     def _environment(self, layers: Sequence[Layer]) -> dict[str, str]:
         """Return the variables that an import of the handler would see."""
         settings = merge(layers)
@@ -364,40 +401,3 @@ class Drafting:
 
 def _key(module: Module) -> _Key:
     return module.name, module.code_dir, module.python
-
-
-def _place(declared: Declared) -> str:
-    return f"{declared.file}:{declared.line}"
-
-
-def _report_of(declared: Declared) -> Report:
-    """Return what makes problems at a decorator's line, with the setting's name as in TOML."""
-
-    def report(path: KeyPath, message: str) -> Problem:
-        setting = dotted(("functions", declared.name, *path))
-        return Problem(
-            declared.file, message, declared.line, setting=setting, function=declared.name
-        )
-
-    return report
-
-
-def _name_problems(name: str, report: Report) -> list[Problem]:
-    try:
-        Name().read(name)
-    except InvalidSetting as error:
-        return [report((), f"this cannot be the name of a function: {error}")]
-    return []
-
-
-def _conflicts(layer: Layer, declared: Declared) -> list[Problem]:
-    """A function that Python declares may not be given another handler in TOML."""
-    settings = merge([layer])
-    message = (
-        f"the function is declared in Python already, at {_place(declared)}; remove one of the two"
-    )
-    return [
-        layer.report((key,), message)
-        for key in ("handler", "command")
-        if settings[key] not in (None, declared.handler)
-    ]

@@ -19,24 +19,31 @@ from faasd.config.cross_checks import cross_check
 from faasd.config.document import Document, read_document
 from faasd.config.drafting import Discover, Drafting
 from faasd.config.forbidden_paths import forbidden_paths
+from faasd.config.found_layers import FindPublished, layer_finder
 from faasd.config.host_checks import host_check
+from faasd.config.own_places import reveal_to_function, reveal_to_module
 from faasd.config.positions import Positions
 from faasd.config.settings import DaemonSettings, explicit
-from faasd.config.sources import find_sources
+from faasd.config.sources import deployed_sources, find_sources
 from faasd.config.trigger_values import CheckPattern, CheckSchedule
 from faasd.config.validate import validate
+from faasd.errors import NotFound
 from faasd.model.code import KeptCode
 from faasd.model.declaration import Discovered, Module, Problem
+from faasd.model.deployment import Deployed
 from faasd.model.function import Function
+from faasd.model.layer import Layer
 from faasd.model.paths import places, secrets_place
 from faasd.model.suggest import did_you_mean
 
-__all__ = ["CodeVersion", "Discover", "Loaded", "load"]
+__all__ = ["CodeVersion", "Discover", "FindDeployed", "Loaded", "load"]
 
 #: The kernel's limit for the path of a Unix socket (unix(7)), without its final zero.
 SOCKET_PATH_BYTES_MAX = 107
 _PLACES = ("state_dir", "socket", "secrets_dir")
 
+#: State directory → the deployments in service.
+FindDeployed = Callable[[Path], Sequence[Deployed]]
 #: (file or directory, directories that do not count) → version.
 CodeVersion = Callable[[str, Sequence[str]], str]
 
@@ -87,6 +94,19 @@ def _hiding(discover: Discover, config_path: Path, places: list[str]) -> Discove
     return discover_apart
 
 
+def _revealing(discover: Discover, state_dir: Path) -> Discover:
+    """Let modules see of the daemon's own places what came with them, and their layers."""
+
+    async def discover_with_theirs(modules: Sequence[Module]) -> list[Discovered]:
+        return await discover([reveal_to_module(one, state_dir) for one in modules])
+
+    return discover_with_theirs
+
+
+def _no_layer(_state_dir: Path, written: str) -> Layer:
+    raise NotFound(f"there is no layer {written!r}")
+
+
 async def load(
     config_path: Path,
     *,
@@ -95,6 +115,8 @@ async def load(
     check_schedule: CheckSchedule,
     check_pattern: CheckPattern,
     keep_code: Callable[[Path], KeepCode] | None = None,
+    find_layer: FindPublished = _no_layer,
+    deployed: FindDeployed = lambda _: (),
     environ: Mapping[str, str] = os.environ,
 ) -> Loaded:
     """Read a configuration and discover its functions. Raises nothing for what people wrote.
@@ -109,8 +131,13 @@ async def load(
     daemon, daemon_problems = _daemon(document, environ)
     is_explicit = "functions" in daemon.model_fields_set
     sources, source_problems = find_sources(document, daemon.functions, is_explicit)
+    added, added_problems = deployed_sources(deployed(daemon.state_dir))
+    sources, source_problems = [*sources, *added], [*source_problems, *added_problems]
+    find = layer_finder(
+        document.base_dir, daemon.state_dir, find_layer, lambda path: code_version(path, ())
+    )
     places = [str(place) for place in (daemon.state_dir, daemon.socket, daemon.secrets_dir)]
-    around = Surroundings(document.base_dir, check_schedule, check_pattern)
+    around = Surroundings(document.base_dir, check_schedule, check_pattern, find)
     in_place = _in_place(code_version)
     copies = CodeCopies(
         in_place if keep_code is None else keep_code(daemon.state_dir),
@@ -118,9 +145,10 @@ async def load(
         link=[str(config_path)],
         leave_out=places,
     )
+    revealed = _revealing(discover, daemon.state_dir)
     while True:
-        drafting = Drafting(document, sources, daemon.functions, environ)
-        drafts = await drafting.run(_hiding(copies.discovering(discover), config_path, places))
+        drafting = Drafting(document, sources, daemon.functions, environ, find)
+        drafts = await drafting.run(_hiding(copies.discovering(revealed), config_path, places))
         assembled = [assemble(draft, drafting.code_dir(draft), around) for draft in drafts]
         if not copies.learn(assembled):
             break
@@ -136,7 +164,10 @@ async def load(
     names = {one.function.name for one in whole}
     roots = {draft.name: drafting.code_root(draft) for draft in drafts if draft.name in names}
     functions = [
-        await copies.settle(one.function, roots[one.function.name], document.base_dir)
+        reveal_to_function(
+            await copies.settle(one.function, roots[one.function.name], document.base_dir),
+            daemon.state_dir,
+        )
         for one in whole
         if one.is_enabled
     ]

@@ -223,6 +223,13 @@ class DefaultSettings(Settings):
         example="/srv/thumbs/.venv/bin/python",
         default_text="the daemon's own",
     )
+    layers: Annotated[tuple[str, ...], Names("a layer")] = setting(
+        (),
+        "Shared directories of modules, programs and libraries, as in Lambda; later ones win: a published layer, "
+        "its newest version or the one named, or a directory, relative to this file.",
+        example=["numpy", "fonts:3", "/srv/layers/ours"],
+        default_text="none",
+    )
     timeout_s: Annotated[float, Duration(at_least_s=0.05, at_most_s=7 * 86400)] = setting(
         _LIMITS.timeout_s,
         "How long one attempt may run; then its whole process tree is killed.",

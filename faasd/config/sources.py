@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from faasd.config.document import Document
 from faasd.model.declaration import Problem
+from faasd.model.deployment import Deployed
 
-__all__ = ["Source", "code_dir_of", "find_sources"]
+__all__ = ["Source", "code_dir_of", "deployed_sources", "find_sources"]
 
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 #: Files beside functions that are not functions.
@@ -24,6 +26,7 @@ class Source:
     name: str
     code_dir: str
     origin: str
+    python: str | None = None  # The interpreter that it was deployed for.
 
 
 def find_sources(
@@ -47,6 +50,25 @@ def find_sources(
             else:
                 sources.setdefault((source.name, source.code_dir), source)
     return list(sources.values()), problems
+
+
+def deployed_sources(deployed: Iterable[Deployed]) -> tuple[list[Source], list[Problem]]:
+    """Return the modules of deployments in service, and what is wrong with these."""
+    sources, problems = [], []
+    for one in deployed:
+        for module in one.modules:
+            file = Path(one.code_dir, *module.split("."))
+            package = file / "__init__.py"
+            origin = package if package.is_file() else file.with_suffix(".py")
+            source = Source(module, one.code_dir, str(origin), one.python)
+            fault = _name_fault(source)
+            if fault is None:
+                sources.append(source)
+            else:
+                problems.append(Problem(source.origin, fault))
+        if one.problem is not None:
+            problems.append(Problem(one.code_dir, one.problem, is_warning=True))
+    return sources, problems
 
 
 def code_dir_of(module: str, document: Document, entries: tuple[str, ...]) -> str:

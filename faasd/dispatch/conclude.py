@@ -83,7 +83,7 @@ def _record(
         number=claim.number,
         attempt_id=attempt.id,
         function=attempt.function.name,
-        code_version=attempt.function.code_version,
+        code_version=attempt.function.version_with_layers,
         outcome=outcome.word,
         started_at=attempt.started_at,
         ended_at=now,

@@ -28,7 +28,8 @@ def read_report(module: Module, data: bytes, output: str) -> Discovered:
     declared = tuple(function for part in parts for function in part.declared)
     attributes = {name: fault for part in parts for name, fault in part.attributes.items()}
     problems = tuple(problem for part in parts for problem in part.problems)
-    return Discovered(module, declared, attributes, problems, parts[0].file)
+    named = tuple(name for part in parts for name in part.layers_named)
+    return Discovered(module, declared, attributes, problems, parts[0].file, named)
 
 
 def _read_one(module: Module, report: dict[str, Any]) -> Discovered:
@@ -51,6 +52,7 @@ def _read_one(module: Module, report: dict[str, Any]) -> Discovered:
         ),
         # Never shown, so it stays as it is: a path may hold any byte.
         file[:TEXT_MAX] if isinstance(file, str) and file.startswith("/") else None,
+        tuple(_text(name) for name in _as(list, report.get("layers_named", []))[:100]),
     )
 
 

@@ -39,6 +39,7 @@ class Module:
     env: dict[str, str] = field(default_factory=dict)
     timeout_s: float = 30.0
     hidden: tuple[str, ...] = ()  # Out of its reach while it is imported.
+    layers: tuple[str, ...] = ()  # Directories, as in Function.
     read: tuple[str, ...] = ()  # What the configuration file lets its functions read.
     shown: tuple[str, ...] = ()  # Within its reach although it is in what is hidden.
 
@@ -67,6 +68,7 @@ class Discovered:
     attributes: dict[str, str | None] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     file: str | None = None  # Where the module was found.
+    layers_named: tuple[str, ...] = ()  # By the text of a module that could not be imported.
 
     @property
     def is_broken(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from faasd.model.layer import Layer, digest_of_layers
 from faasd.model.limits import Limits
 from faasd.model.permissions import Permissions
 from faasd.model.retry import RetryPolicy
@@ -52,6 +53,10 @@ class Function:
     #: What it may read as its code: of a command only what it names there. None: all of `code_dir`.
     code_paths: tuple[str, ...] | None = None
     code_version: str = ""
+    layers: tuple[Layer, ...] = ()  # Later ones win, as in Lambda.
+    bundle_dir: str = (
+        ""  # The version of the deployment that it came with; "" where it came otherwise.
+    )
     #: The kept version that it runs from, and the directory or file that this was taken from; "" in place.
     copy_dir: str = ""
     source_dir: str = ""
@@ -82,6 +87,11 @@ class Function:
         # The source too: what a version does not hold is linked there, as data and environments are.
         more = [path for path in (self.copy_dir, self.source_dir) if path]
         return tuple(dict.fromkeys((*own, *more)))
+
+    @property
+    def version_with_layers(self) -> str:
+        """The version of its code, and after a plus sign that of its layers."""
+        return self.code_version + ("+" + digest_of_layers(self.layers) if self.layers else "")
 
     def lanes(self) -> tuple[Lane, ...]:
         """Return the lanes that feed this function, its own first."""

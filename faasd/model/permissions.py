@@ -20,6 +20,7 @@ RESERVED_VARIABLES = frozenset(
         "FAASD_DEADLINE",
         "FAASD_FUNCTION",
         "FAASD_INVOCATION_ID",
+        "FAASD_LAYERS",
         "FAASD_PATH",
         "FAASD_SANDBOX_OF",
         "FAASD_SCHEDULED_FOR",

@@ -16,6 +16,7 @@ from typing import Any
 from faasd import declare
 from faasd.model.suggest import did_you_mean
 from faasd.runtime import left_open
+from faasd.runtime.module_path import module_path
 
 __all__ = ["examine"]
 
@@ -29,8 +30,7 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
     name, code_dir, timeout_s = request["module"], request["code_dir"], request["timeout_s"]
     own_path = list(sys.path)
     ours = left_open.descriptors()
-    if code_dir:
-        sys.path.insert(0, code_dir)
+    sys.path[:0] = module_path(code_dir, request["layers"])
 
     def time_is_up(*_: object) -> None:
         raise _TimeIsUp
@@ -43,7 +43,10 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
     except BaseException as error:  # noqa: BLE001 - Whatever the module raises is the answer.
         signal.setitimer(signal.ITIMER_REAL, 0)
         sys.path[:] = own_path
-        return {"problems": [_import_problem(error, request)]}
+        return {
+            "problems": [_import_problem(error, request)],
+            "layers_named": _layers_named(name, code_dir),
+        }
     # What is imported from here on is the standard library's, whatever stands beside the module.
     sys.path[:] = own_path
     problems: list[dict[str, Any]] = []
@@ -199,6 +202,12 @@ def _call_fault(found: Any, path: str) -> str | None:
     except TypeError:
         return f"{path}{signature} cannot be called as handler(event, context)"
     return None
+
+
+def _layers_named(name: str, code_dir: str) -> list[str]:
+    from faasd.runtime.named_layers import named_layers
+
+    return named_layers(name, code_dir)
 
 
 def _import_problem(error: BaseException, request: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from faasd import wire
 from faasd.linux import clone, proc_tree, process
 from faasd.runtime import containment, handler_loader, left_open, report, sandbox_init, snapshot
 from faasd.runtime.log_capture import capture_logging
+from faasd.runtime.module_path import module_path
 from faasd.runtime.slots import Slots
 
 __all__ = ["Zygote", "receive_with_fds", "run"]
@@ -85,7 +86,7 @@ def _begin(policy: dict[str, Any], stdout: int, stderr: int, lifeline: int) -> N
     os.environ.clear()
     os.environ.update(policy["env"])
     containment.contain_zygote(policy)
-    sys.path.insert(0, policy["code_dir"])
+    sys.path[:0] = module_path(policy["code_dir"], policy["layers"])
     capture_logging()
 
 

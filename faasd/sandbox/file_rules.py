@@ -66,6 +66,8 @@ def file_rules(
     watched = {*WATCHED, *premises.hidden, *given_paths(function)}
     read = [*read_by_all()]
     read += [path for path in (*function.readable_code, *python_paths) if path != "/"]
+    read += [layer.path for layer in function.layers]
+    read += [function.bundle_dir] if function.bundle_dir else []
     read += [*given.read, *(trigger.path for trigger in function.files)]
     if function.command is not None and function.command[0].startswith("/"):
         read.append(function.command[0])
@@ -77,18 +79,24 @@ def file_rules(
         "write": sorted({*given.write}),
         "devices": list(DEVICES),
         "hidden": sorted({premises.state_dir, *premises.hidden}),
-        # Out of what is hidden, this alone is there: the version that the function runs from.
-        "shown": [function.copy_dir] if function.copy_dir else [],
+        # Out of what is hidden, this alone is there: the version that the function runs from, and what came with it.
+        "shown": _shown(function),
         # Nothing is done with it, but another one means another zygote.
         "identities": {p: list(premises.identities.get(p, ())) for p in sorted(watched)},
     }
+
+
+def _shown(function: Function) -> list[str]:
+    published = [layer.path for layer in function.layers if layer.is_published]
+    return [path for path in (function.copy_dir, function.bundle_dir, *published) if path]
 
 
 def given_paths(function: Function) -> set[str]:
     """Return what the function was given by name: code, lists, watched directories."""
     given = function.permissions
     watched = (trigger.path for trigger in function.files)
-    return {*function.readable_code, *given.read, *given.write, *watched}
+    layers = (layer.path for layer in function.layers)
+    return {*function.readable_code, *layers, *given.read, *given.write, *watched}
 
 
 def tmp_at(function: Function, premises: Premises) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from faasd.clock import to_iso
 from faasd.model.attempt import Attempt
 from faasd.model.function import Function
+from faasd.model.layer import layer_directories
 from faasd.sandbox.file_rules import Premises, file_rules, tmp_at
 from faasd.sandbox.identity import Identity
 
@@ -104,6 +105,9 @@ def zygote_policy(
         "processes": None if module is None else limits.processes,
         "code_dir": function.code_dir,
         "code_version": function.code_version,
+        "layers": [layer.path for layer in function.layers],
+        # Nothing is done with it, but another content means another zygote.
+        "layer_digests": [layer.digest for layer in function.layers],
         "module": module,
         "attribute": attribute,
         # A command gets its environment with each attempt, so that commands can share a zygote.
@@ -201,6 +205,7 @@ def environment(
     given = function.permissions
     env.update({name: environ[name] for name in given.pass_env if name in environ})
     env.update(given.env)
+    _add_layers(env, function)
     env.update(
         AWS_EXECUTION_ENV="faasd",
         AWS_LAMBDA_FUNCTION_MEMORY_SIZE=str(function.limits.memory_bytes // 2**20),
@@ -214,6 +219,17 @@ def environment(
     if function.handler is not None:
         env["_HANDLER"] = function.handler
     return env
+
+
+def _add_layers(env: dict[str, str], function: Function) -> None:
+    """Add what a deployment and layers bring to the variables that lead to programs and libraries, after all else."""
+    if function.bundle_dir:  # The programs that came with its dependencies.
+        env["PATH"] += f":{function.bundle_dir}/packages/bin"
+    for layer in reversed(function.layers):  # Later ones win, so they come first.
+        for name, directory in layer_directories(layer.path).items():
+            env[name] = ":".join(filter(None, (env.get(name), directory)))
+    if function.layers:
+        env["FAASD_LAYERS"] = ":".join(layer.path for layer in function.layers)
 
 
 def attempt_environment(

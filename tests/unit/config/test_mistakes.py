@@ -30,7 +30,7 @@ CASES = [
     ("[daemon]\nslot = 3\n", r'2:1: daemon.slot: unknown setting; did you mean "slots"\?'),
     ("[daemon]\ntimeout = '3s'\n", r"2:1: daemon.timeout: unknown setting; it is a setting of \[defaults\] and of functions"),
     (function("pattern = '*'"), r'3:1: functions.f.pattern: unknown setting; it is a setting of triggers of type "files"'),
-    (function("layers = 3"), r"3:1: functions.f.layers: unknown setting$"),
+    (function("zzz = 3"), r"3:1: functions.f.zzz: unknown setting$"),
     (function("retry = { attemps = 3 }"), r'3:11: functions.f.retry.attemps: unknown setting; did you mean "attempts"\?'),
     ('[functions."a/b"]\ncommand = ["true"]\n', r"1:12: functions.a/b: this cannot be the name of a function: expected at most 100"),
     # Kinds
