@@ -117,7 +117,10 @@ def run_with_kills(directory: Path, orders: int, files: int, kills: int) -> None
     daemon.wait_until_ready()
     for thread in threads:
         thread.join(300)
-    wait_for(lambda: is_idle(daemon, feed), "everything to be processed", 180)
+    least = what_is_left(daemon, feed)
+    while least:  # However long it takes on a busy host, as long as it gets on.
+        what = f"any of what is left to be processed: {least}"
+        least = wait_for(lambda least=least: fewer(daemon, feed, least), what, 90)[0]
     ended_at = time.time()
     assert daemon.stop() == 0
     assert not daemon.leftovers()
@@ -125,11 +128,17 @@ def run_with_kills(directory: Path, orders: int, files: int, kills: int) -> None
     assert sorted(path.name for path in (inbox.parent / "done").iterdir()) == sorted(feed.dropped)
 
 
-def is_idle(daemon: DaemonProcess, feed: Feed) -> bool:
-    """Whether nothing waits, nothing runs, and the inbox is empty."""
+def what_is_left(daemon: DaemonProcess, feed: Feed) -> int:
+    """Return how many events wait or run, and how many files are in the inbox."""
     counts = [one for one in daemon.client.queues() if one["queue"] != "tick"]
     busy = sum(one["waiting"] + one["delayed"] + one["in_flight"] for one in counts)
-    return busy == 0 and not any(feed.inbox.iterdir())
+    return int(busy) + len(list(feed.inbox.iterdir()))
+
+
+def fewer(daemon: DaemonProcess, feed: Feed, than: int) -> tuple[int] | None:
+    """Return how much is left, once that is less."""
+    left = what_is_left(daemon, feed)
+    return (left,) if left < than else None
 
 
 def account_for_everything(
