@@ -125,7 +125,19 @@ def run_with_kills(directory: Path, orders: int, files: int, kills: int) -> None
     assert daemon.stop() == 0
     assert not daemon.leftovers()
     account_for_everything(daemon.state_dir, runs, feed, (started_at, ended_at))
-    assert sorted(path.name for path in (inbox.parent / "done").iterdir()) == sorted(feed.dropped)
+    done = {path.name for path in (inbox.parent / "done").iterdir()}
+    # On a host so busy that no daemon lives long enough for the first in line, five kills put it aside, with that reason.
+    assert set(feed.dropped) - done == quarantined(daemon.state_dir, "picture")
+    assert done <= set(feed.dropped)
+
+
+def quarantined(state_dir: Path, function: str) -> set[str]:
+    """Return the names of the files that were put aside because the daemon died under each of them five times."""
+    query = """
+        SELECT json_extract(event_json, '$.name') FROM invocations
+        WHERE function = ? AND state = 'dead' AND outcome = 'lost' AND reason LIKE 'quarantined:%5 times'
+        """
+    return {name for (name,) in rows(state_dir, query, function)}
 
 
 def what_is_left(daemon: DaemonProcess, feed: Feed) -> int:
