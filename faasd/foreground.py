@@ -35,8 +35,8 @@ __all__ = ["load_config", "main"]
 
 _log = get_logger("daemon")
 _UNWALLED_IMPORTS = (
-    "modules were imported to see what they declare, with no wall around the host's files: this kernel has no Landlock, or it "
-    "is switched off; use Linux 5.13 or newer and start it with landlock among `lsm=`"
+    "modules are imported to see what they declare, and can read there whatever the daemon's user may: this kernel has no "
+    "Landlock, or it is switched off; use Linux 5.13 or newer and start it with landlock among `lsm=`"
 )
 
 

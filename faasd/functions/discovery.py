@@ -99,6 +99,9 @@ def _request(module: Module, files: dict[str, list[str]], tmp_dir: str) -> dict[
             "read": [*files["read"], *module.read, *code, *module.layers],
             "devices": files["devices"],
             "tmp_dir": tmp_dir,
+            # Both are others where the import has a view of its own.
+            "own": [tmp_dir],
+            "has_view": False,
         },
         "module": module.name,
         "code_dir": module.code_dir,

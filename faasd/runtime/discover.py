@@ -24,7 +24,7 @@ import time
 from typing import Any, NoReturn
 
 from faasd.linux import clone, namespaces, process, seccomp
-from faasd.runtime import discover_walls, system_call_filter
+from faasd.runtime import discover_view, discover_walls, system_call_filter
 from faasd.runtime.discover_module import examine
 
 __all__ = ["main"]
@@ -38,7 +38,7 @@ _FILE_BYTES_MAX = 2**30
 #: The module gets this long to react to the alarm before it is killed.
 _ALARM_MARGIN_S = 1.0
 _APART = clone.NEWPID | clone.NEWIPC | clone.NEWUTS
-#: How the keeper says that it has no namespaces after all.
+#: How the keeper says that it could not have these namespaces, or not make of them what they are for.
 _NOT_APART = 75
 
 
@@ -47,8 +47,11 @@ def main(arguments: list[str]) -> None:
     report_fd, request = int(arguments[0]), json.loads(arguments[1])
     os.set_inheritable(report_fd, False)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    own = {sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path, _PACKAGE_DIR} - {"/", ""}
+    request["files"]["read"] += own
     # With a user namespace first, as root too: then no capability is worth anything outside.
-    for flags in (_APART | clone.NEWUSER, *([_APART] if os.geteuid() == 0 else [])):
+    users = (clone.NEWUSER, 0) if os.geteuid() == 0 else (clone.NEWUSER,)
+    for flags in [_APART | user | view for user in users for view in (clone.NEWNS, 0)]:
         code = _keep_apart(report_fd, request, flags)
         if code != _NOT_APART:
             os._exit(code)
@@ -66,6 +69,8 @@ def _keep_apart(report_fd: int, request: dict[str, Any], flags: int) -> int:
         try:
             if flags & clone.NEWUSER:
                 namespaces.map_ourselves(uid, gid)
+            if flags & clone.NEWNS:
+                discover_view.build(request["files"], request["code_dir"])
         except OSError:
             os._exit(_NOT_APART)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -119,9 +124,7 @@ def _close_in(files: dict[str, Any]) -> None:
     """Take from the module what its functions will not have either, as far as that needs no settings of theirs."""
     process.forbid_new_privileges()
     process.drop_capabilities()
-    own = {sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path, _PACKAGE_DIR} - {"/", ""}
-    files["read"] = [*files["read"], *own]
-    files["is_walled"] = discover_walls.close_in(files)
+    files["is_walled"] = discover_walls.close_in(files) or files["has_view"]
     if seccomp.is_available():
         system_call_filter.for_zygote(True, has_own_network=False).load()
         system_call_filter.for_attempt().load()

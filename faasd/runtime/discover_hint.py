@@ -12,6 +12,8 @@ from faasd.runtime.private_view import is_in
 __all__ = ["import_hint"]
 
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_PRIVATE = ("/run", "/tmp", "/dev/shm")
+_IN_FILE = "in `read` in the configuration file, under [defaults] or the function's own table (a decorator's list is not known yet)"
 
 
 def import_hint(error: BaseException, files: dict[str, Any]) -> str | None:
@@ -19,26 +21,46 @@ def import_hint(error: BaseException, files: dict[str, Any]) -> str | None:
 
     `files` is what that wall was made of, with `is_walled`: whether it stands.
     """
-    if not files["is_walled"]:
-        return None
-    for record in os_errors(error):
+    for record in os_errors(error) if files["is_walled"] else ():
         for path in record["paths"]:
-            said = _hint(path, files) if record["errno"] in _REFUSED else None
+            said = None
+            if record["errno"] in _REFUSED:
+                said = _hint(path, files)
+            elif record["errno"] == errno.ENOENT:
+                said = _missing(path, files)
             if said is not None:
                 return said
+        is_connect = not record["paths"] and "connect" in (*record["frames"], record["line"])
+        if record["errno"] == errno.ENOENT and (is_connect or ".connect(" in record["line"]):
+            return _not_given("a Unix socket that it wanted to connect to", files)
     return None
+
+
+def _missing(path: str, files: dict[str, Any]) -> str | None:
+    if _is_in_any(path, files["hidden"]):
+        return _hint(path, files)
+    is_private = any(is_in(path, place) for place in _PRIVATE)
+    return _not_given(repr(path), files) if is_private else None
+
+
+def _not_given(what: str, files: dict[str, Any]) -> str | None:
+    if not files["has_view"]:
+        return None
+    return (
+        "of the host's /run, /tmp and /dev/shm a module that is being looked at sees only what it was given; if "
+        f"{what} is there, name it {_IN_FILE}, or use it in the handler"
+    )
 
 
 def _hint(path: str, files: dict[str, Any]) -> str | None:
     if _is_in_any(path, files["hidden"]):
         return f"{path!r} belongs to faasd itself (wall 'files'); nothing opens it to a module or a function"
-    if is_in(path, os.path.realpath(files["tmp_dir"])):
+    if not files["has_view"] and _is_in_any(path, files["own"]):
         return None
     if _is_in_any(path, files["closed"]) and not _is_in_any(path, files["read"]):
         return (
-            f"the wall 'files' is in the way: {path!r} is closed to a module that is being looked at; name it in `read` in "
-            "the configuration file, under [defaults] or the function's own table (a decorator's list is not known yet), "
-            "or open it in the handler"
+            f"the wall 'files' is in the way: {path!r} is closed to a module that is being looked at; name it "
+            f"{_IN_FILE}, or open it in the handler"
         )
     # What can be read, or is not there yet, was to be written.
     if os.access(path, os.R_OK) or not os.path.lexists(path):

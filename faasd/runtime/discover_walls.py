@@ -22,7 +22,8 @@ def close_in(files: dict[str, Any]) -> bool:
     """Lay the wall upon this process and its descendants; False where the kernel has no Landlock.
 
     `files` holds `closed` (directories of which nothing is read but what `read` names), `hidden` (out of reach
-    whatever `read` says, but for what `shown` names), `read`, `devices` and `tmp_dir`. Raises OSError when the kernel refuses the wall.
+    whatever `read` says, but for what `shown` names), `read`, `devices`, and `own` (private directories). Raises
+    OSError when the kernel refuses the wall.
     """
     version = landlock.abi()
     if not version:
@@ -40,7 +41,10 @@ def close_in(files: dict[str, Any]) -> bool:
             ruleset.allow_path(path, _DEVICE)
         for name in ("self", *PROC_OF_HOST):
             ruleset.allow_path("/proc/" + name, landlock.READ)
-        ruleset.allow_path(files["tmp_dir"], landlock.WRITE)
+        for path in files["own"]:
+            ruleset.allow_path(path, landlock.WRITE)
+        if files["has_view"]:
+            ruleset.allow_path("/proc", landlock.READ)  # Its own.
         ruleset.restrict()
     finally:
         ruleset.close()

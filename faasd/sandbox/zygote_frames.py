@@ -17,7 +17,10 @@ _BYTES_MAX = 2**56
 def ready_frame(frame: dict[str, Any]) -> dict[str, Any]:
     """Return `ready` or `init-error` with nothing in it but what is expected. Raises WireError."""
     if frame["op"] == "init-error":
-        return {"op": "init-error", "error": error_from(frame.get("error")).to_json()}
+        error = frame.get("error")
+        # What the kernel refused goes on as it is: failures_in_report looks at every field of it, for the hint.
+        refused = error.get("os_errors") if isinstance(error, dict) else None
+        return {"op": "init-error", "error": {**error_from(error).to_json(), "os_errors": refused}}
     return {
         "op": "ready",
         "init_s": number(frame, "init_s", _SECONDS_MAX),

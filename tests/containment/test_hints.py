@@ -19,7 +19,7 @@ from tests.containment.test_commands import a_command
 
 
 def hint_of(outcome: Outcome) -> str:
-    assert outcome.word in ("error", "crashed"), outcome
+    assert outcome.word in ("error", "crashed", "init-error"), outcome
     assert outcome.error is not None
     return outcome.error.hint or ""
 
@@ -54,6 +54,33 @@ async def test_a_new_file_names_the_directory_it_would_be_in(bench: Bench, place
     given = Permissions(write=(str(place),))
     event = {"path": str(place / "new")}
     assert (await bench.run("refused:write", event, permissions=given)).word == "ok"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "open({path!r})",
+        "import snapshot_restore_py as s; s.register_before_snapshot(open, {path!r})",
+        "import snapshot_restore_py as s; s.register_after_restore(open, {path!r})",
+    ],
+    ids=["import", "hook-before", "hook-after"],
+)
+async def test_a_refused_import_or_hook_names_path_and_setting(
+    bench: Bench, place: Path, tmp_path: Path, source: str
+) -> None:
+    """The module runs in the zygote, behind the same wall. The control: with that setting it is imported."""
+    code = tmp_path / "code"
+    code.mkdir()
+    path = str(place / "x")
+    (code / "loading.py").write_text(
+        f"{source.format(path=path)}\ndef handler(event, context): ...\n"
+    )
+    bench.code_dir = str(code)
+    outcome = await bench.run("loading:handler")
+    assert outcome.word == ("error" if "after" in source else "init-error")
+    assert f'set read = ["{path}"]' in hint_of(outcome)
+    given = Permissions(read=(path,))
+    assert (await bench.run("loading:handler", permissions=given)).word == "ok"
 
 
 async def test_the_cause_of_an_exception_of_the_handlers_own_is_found(

@@ -117,19 +117,40 @@ def run_with_kills(directory: Path, orders: int, files: int, kills: int) -> None
     daemon.wait_until_ready()
     for thread in threads:
         thread.join(300)
-    wait_for(lambda: is_idle(daemon, feed), "everything to be processed", 180)
+    least = what_is_left(daemon, feed)
+    while least:  # However long it takes on a busy host, as long as it gets on.
+        what = f"any of what is left to be processed: {least}"
+        least = wait_for(lambda least=least: fewer(daemon, feed, least), what, 90)[0]
     ended_at = time.time()
     assert daemon.stop() == 0
     assert not daemon.leftovers()
     account_for_everything(daemon.state_dir, runs, feed, (started_at, ended_at))
-    assert sorted(path.name for path in (inbox.parent / "done").iterdir()) == sorted(feed.dropped)
+    done = {path.name for path in (inbox.parent / "done").iterdir()}
+    # On a host so busy that no daemon lives long enough for the first in line, five kills put it aside, with that reason.
+    assert set(feed.dropped) - done == quarantined(daemon.state_dir, "picture")
+    assert done <= set(feed.dropped)
 
 
-def is_idle(daemon: DaemonProcess, feed: Feed) -> bool:
-    """Whether nothing waits, nothing runs, and the inbox is empty."""
+def quarantined(state_dir: Path, function: str) -> set[str]:
+    """Return the names of the files that were put aside because the daemon died under each of them five times."""
+    query = """
+        SELECT json_extract(event_json, '$.name') FROM invocations
+        WHERE function = ? AND state = 'dead' AND outcome = 'lost' AND reason LIKE 'quarantined:%5 times'
+        """
+    return {name for (name,) in rows(state_dir, query, function)}
+
+
+def what_is_left(daemon: DaemonProcess, feed: Feed) -> int:
+    """Return how many events wait or run, and how many files are in the inbox."""
     counts = [one for one in daemon.client.queues() if one["queue"] != "tick"]
     busy = sum(one["waiting"] + one["delayed"] + one["in_flight"] for one in counts)
-    return busy == 0 and not any(feed.inbox.iterdir())
+    return int(busy) + len(list(feed.inbox.iterdir()))
+
+
+def fewer(daemon: DaemonProcess, feed: Feed, than: int) -> tuple[int] | None:
+    """Return how much is left, once that is less."""
+    left = what_is_left(daemon, feed)
+    return (left,) if left < than else None
 
 
 def account_for_everything(

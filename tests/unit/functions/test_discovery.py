@@ -454,11 +454,11 @@ async def test_an_import_reaches_no_hidden_place_and_writes_only_its_private_dir
             file.write("x")
         try:
             open({str(tmp_path / "written")!r}, "w")
-        except PermissionError:
+        except OSError:
             pass
         open({str(tmp_path / "state" / "db")!r}).read()
     """
     assert (await ask(module(source))).problems == ()
     answer = await ask(module(source, hidden=(str(tmp_path / "state"),)))
-    assert "PermissionError" in answer.problems[0].message
+    assert re.search("PermissionError|FileNotFoundError", answer.problems[0].message)
     assert not (tmp_path / "written").exists()

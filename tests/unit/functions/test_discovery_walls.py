@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from faasd.runtime.containment import probe_namespaces
 from tests.containment.bench import processes_with
 
 needs_landlock = pytest.mark.skipif(not landlock.abi(), reason="no Landlock on this host")
+needs_namespaces = pytest.mark.skipif(
+    not probe_namespaces(), reason="this host gives us no namespaces"
+)
 needs_filter = pytest.mark.skipif(
     not seccomp.is_available(), reason="no system-call filter can take something away here"
 )
@@ -26,11 +30,11 @@ needs_filter = pytest.mark.skipif(
 
 @pytest.fixture
 def python_without(tmp_path: Path) -> Callable[[str], str]:
-    """Make an interpreter for which this host has no Landlock, or no namespaces."""
+    """Make an interpreter for which this host has no Landlock, no namespaces, or neither."""
 
     def make(what: str) -> str:
-        rules = "[seccomp.Rule('clone3', errno=38)]" if what == "namespaces" else "[]"
-        newest = 443 if what == "landlock" else None
+        rules = "[seccomp.Rule('clone3', errno=38)]" if what in ("namespaces", "both") else "[]"
+        newest = 443 if what in ("landlock", "both") else None  # Landlock's calls begin with 444.
         path = tmp_path / f"python-without-{what}"
         code = f"""\
             #!{sys.executable}
@@ -85,23 +89,53 @@ async def test_a_refusal_that_no_wall_made_is_not_blamed_on_one(tmp_path: Path) 
 async def test_what_the_configuration_lets_functions_read_an_import_reads(tmp_path: Path) -> None:
     """Else the one setting that the hint names would change nothing."""
     given = (str(Path("/etc/fstab")),)
-    assert await said_of(tmp_path, "open('/etc/fstab')", read=given) == ""
-    text = await said_of(tmp_path, "open('/etc/fstab')", read=given, hidden=given)
-    assert "belongs to faasd itself" in text
+    source = "raise RuntimeError('it says ' + repr(open('/etc/fstab').read()[:1]))"
+    said = "RuntimeError: it says '"
+    found = (await said_of(tmp_path, source, read=given)).partition(said)[2]
+    assert found not in ("", "'")
+    # Covered by nothing, or refused.
+    text = await said_of(tmp_path, source, read=given, hidden=given)
+    assert said + "'" in text or "belongs to faasd itself" in text
 
 
 @needs_landlock
 @needs_filter
-async def test_without_landlock_a_module_reads_more_and_hears_of_no_wall(
+async def test_without_the_walls_a_module_writes_and_hears_of_none(
     tmp_path: Path, python_without: Callable[[str], str]
 ) -> None:
-    """The control of the tests above; `faasd check` warns of it."""
+    """The control of the tests above; where only one of them is missing, the other says no."""
     source = f"open({str(tmp_path / 'new')!r}, 'w')"
-    assert await said_of(tmp_path, source, python=python_without("landlock")) == ""
+    for missing in ("landlock", "namespaces"):
+        if missing == "landlock" and not probe_namespaces():
+            continue
+        text = await said_of(tmp_path, source, python=python_without(missing))
+        assert "is being looked at" in text
+    assert await said_of(tmp_path, source, python=python_without("both")) == ""
     assert (tmp_path / "new").exists()
 
 
-@pytest.mark.skipif(not probe_namespaces(), reason="this host gives us no PID namespace")
+@needs_namespaces
+@needs_filter
+async def test_a_unix_socket_of_the_hosts_answers_no_import_unless_it_was_given(
+    tmp_path: Path, python_without: Callable[[str], str]
+) -> None:
+    """Docker's, in a daemon that runs as root, is the host. No other wall keeps anybody from a socket."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        path = f"/tmp/faasd-test-{os.getpid()}"
+        listener.bind(path)
+        try:
+            listener.listen()
+            source = f"import socket\nsocket.socket(socket.AF_UNIX).connect({path!r})"
+            text = await said_of(tmp_path, source)
+            assert "FileNotFoundError" in text
+            assert "a Unix socket that it wanted to connect to" in text
+            assert await said_of(tmp_path, source, read=(path,)) == ""
+            assert await said_of(tmp_path, source, python=python_without("namespaces")) == ""
+        finally:
+            os.unlink(path)
+
+
+@needs_namespaces
 @needs_filter
 @pytest.mark.parametrize("is_apart", [True, False], ids=["wall", "control"])
 async def test_a_module_sees_no_process_outside_by_number(
@@ -143,4 +177,4 @@ def test_check_warns_where_no_wall_stands_around_imports(
     command = [python, "-m", "faasd", "check", "--config", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert ("with no wall around the host's files" in done.stderr) is not has_landlock
+    assert ("can read there whatever the daemon's user may" in done.stderr) is not has_landlock
