@@ -243,6 +243,12 @@ class ScheduleCursors(Protocol):
     async def save(self, cursor: ScheduleCursor) -> None:
         """Write one cursor."""
 
+    async def newest_keys(self, spans: Sequence[tuple[str, str]]) -> list[str | None]:
+        """Return, for each span, the greatest origin key that was accepted in it, the first end left out.
+
+        A crash may come after the ticks were accepted and before their cursor was saved: the keys know.
+        """
+
 
 class Pauses(Protocol):
     """What people have paused, across restarts. `kind` is function, queue or trigger."""

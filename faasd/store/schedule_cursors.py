@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from collections.abc import Sequence
+
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from faasd.interfaces import ScheduleCursor
 from faasd.store.readers import Readers
-from faasd.store.tables import cursors
+from faasd.store.tables import cursors, origin_keys
 from faasd.store.writer import Writer
 
 __all__ = ["SqliteScheduleCursors"]
+
+_NEWEST_KEY = select(func.max(origin_keys.c.origin_key)).where(
+    origin_keys.c.origin_key > bindparam("after"), origin_keys.c.origin_key <= bindparam("until")
+)
 
 
 class SqliteScheduleCursors:
@@ -41,3 +47,12 @@ class SqliteScheduleCursors:
             "paused": int(cursor.paused),
         }
         await self._writer.submit(lambda c: c.execute(statement, values))
+
+    async def newest_keys(self, spans: Sequence[tuple[str, str]]) -> list[str | None]:
+        """Return, for each span, the greatest origin key that was accepted in it, the first end left out."""
+        return await self._readers.read(
+            lambda c: [
+                c.execute(_NEWEST_KEY, {"after": after, "until": until}).scalar()
+                for after, until in spans
+            ]
+        )

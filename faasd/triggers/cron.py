@@ -190,6 +190,7 @@ class CronTriggers:
         now = self._clock.now()
         before, self._schedules = self._schedules, {}
         fresh: list[Schedule] = []
+        taken_up: list[Schedule] = []
         for function in functions:
             for trigger in function.schedules:
                 schedule = before.get(trigger.name)
@@ -197,17 +198,24 @@ class CronTriggers:
                     schedule.adopt(function, trigger)
                 else:
                     schedule = Schedule(function, trigger, known.get(trigger.name), now)
-                    if schedule.is_new:
-                        fresh.append(schedule)
+                    (fresh if schedule.is_new else taken_up).append(schedule)
                     if trigger.name in before:
                         schedule.inherit(before[trigger.name])
                 self._schedules[trigger.name] = schedule
             await asyncio.sleep(0)  # Thousands of schedules must not hold the loop.
+        await self._skip_accepted(taken_up, now)
         # A schedule that never fired must know after a restart since when it has been there.
         await self._save(fresh)
         self._agenda = []
         for schedule in self._schedules.values():
             self._put(schedule)
+
+    async def _skip_accepted(self, schedules: list[Schedule], now: float) -> None:
+        """Move cursors behind what was accepted before a crash kept them from being saved."""
+        spans = [schedule.key_spans(now) for schedule in schedules]
+        keys = iter(await self._cursors.newest_keys([one for each in spans for one in each]))
+        for schedule, each in zip(schedules, spans, strict=True):
+            schedule.skip_accepted([next(keys) for _ in each])
 
     async def _walk(self) -> None:
         now = self._clock.now()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from faasd.clock import to_iso
+from faasd.clock import from_iso, to_iso
 from faasd.interfaces import ScheduleCursor, ScheduleStatus
 from faasd.model.event import event_body
 from faasd.model.function import Function
@@ -21,6 +22,9 @@ __all__ = ["Schedule", "fingerprint_of"]
 _AHEAD_MAX_S = 1.0
 _RETRY_FIRST_S = 1.0
 _RETRY_MAX_S = 30.0
+#: How origin keys begin. They end with a fire time; of a summary, with its last one.
+_KEYS = ("tick", "missed")
+_ISO_LENGTH = len("2026-01-01T00:00:00.000Z")
 
 
 def fingerprint_of(trigger: ScheduleTrigger) -> str:
@@ -97,6 +101,22 @@ class Schedule:
             name = self.function.name
             self._offered = ([replace(event, function=name, queue=name) for event in events], until)
             self._retry_at = before._retry_at
+
+    def key_spans(self, now: float) -> list[tuple[str, str]]:
+        """Return between which origin keys those are that were accepted after the cursor was saved last."""
+        after, until = to_iso(self.seen_until), to_iso(now)
+        return [(f"{kind}:{self.name}:{after}", f"{kind}:{self.name}:{until}") for kind in _KEYS]
+
+    def skip_accepted(self, keys: Sequence[str | None]) -> None:
+        """Move behind what these keys were given to: a predecessor died before it saved its cursor.
+
+        Fire times are handed over oldest first, all that are due in one transaction, so those before the
+        newest accepted one are dealt with. The keys alone would not do: a summary of missed fire times
+        has one of its own, and would tell of a tick that ran that it was missed.
+        """
+        ends = [from_iso(key[-_ISO_LENGTH:]) for key in keys if key is not None]
+        if ends and max(ends) > self.seen_until:
+            self.skip_to(max(ends))
 
     def follow_clock(self, now: float) -> None:
         """Mend what a clock that was set back, to `now`, has left ahead of it.

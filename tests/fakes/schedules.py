@@ -19,7 +19,7 @@ class RecordingAccept:
         self.refused_functions: set[str] = set()
         self.calls = 0
         self.grown = asyncio.Event()
-        self._origins: dict[str, str] = {}
+        self.origins: dict[str, str] = {}
 
     async def accept(self, event: NewEvent) -> Acceptance:
         [acceptance] = await self.accept_many([event])
@@ -36,11 +36,11 @@ class RecordingAccept:
 
     def _take(self, event: NewEvent) -> Acceptance:
         assert event.id is not None
-        if event.origin_key is not None and event.origin_key in self._origins:
+        if event.origin_key is not None and event.origin_key in self.origins:
             self.duplicates.append(event)
-            return Acceptance(self._origins[event.origin_key], "duplicate")
+            return Acceptance(self.origins[event.origin_key], "duplicate")
         if event.origin_key is not None:
-            self._origins[event.origin_key] = event.id
+            self.origins[event.origin_key] = event.id
         self.events.append(event)
         self.grown.set()
         return Acceptance(event.id, "waiting" if event.skip_reason is None else "skipped")
@@ -64,9 +64,10 @@ class RecordingAccept:
 
 
 class MemoryCursors:
-    """Cursors that survive as long as this object."""
+    """Cursors that survive as long as this object, beside the store that takes the ticks."""
 
-    def __init__(self) -> None:
+    def __init__(self, accept: RecordingAccept) -> None:
+        self._accept = accept
         self.saved: dict[str, ScheduleCursor] = {}
         self.error: Exception | None = None
 
@@ -78,3 +79,9 @@ class MemoryCursors:
         if self.error is not None:
             raise self.error
         self.saved[cursor.name] = cursor
+
+    async def newest_keys(self, spans: Sequence[tuple[str, str]]) -> list[str | None]:
+        return [
+            max((key for key in self._accept.origins if after < key <= until), default=None)
+            for after, until in spans
+        ]

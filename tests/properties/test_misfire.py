@@ -177,7 +177,8 @@ class Daemon:
         self.name = trigger.name
         self.clock = FakeClock(SPRING + 0.5)
         self.earliest = self.clock.now()
-        self.accept, self.cursors = RecordingAccept(), MemoryCursors()
+        self.accept = RecordingAccept()
+        self.cursors = MemoryCursors(self.accept)
 
     async def start(self) -> None:
         self.schedules = CronTriggers(self.accept, self.cursors, self.clock)

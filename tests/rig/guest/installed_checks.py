@@ -31,7 +31,7 @@ from tests.rig.guest.installation import (
     state_of,
     wait_until,
 )
-from tests.rig.guest.service import FAASD, wait_for
+from tests.rig.guest.service import FAASD, PATIENCE_S, wait_for
 
 FUNCTIONS = """
     import os, time
@@ -282,8 +282,10 @@ def test_a_drain_longer_than_the_units_stop_timeout_is_given_its_time(drop_in: A
     assert [one["outcome"] for one in wait_until(id_, "done")["attempt_records"]] == ["ok"]
 
 
-def test_a_restart_refuses_nobody() -> None:
+def test_a_restart_refuses_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """The socket is systemd's; who connects meanwhile waits for the next daemon."""
+    # A client gives up after 20 s of silence, which is less than a start may take on an emulated machine.
+    monkeypatch.setattr("faasd.client._ENQUEUE_ANSWER_S", PATIENCE_S)
     ids: list[str] = []
     stop = threading.Event()
     failures: list[FaasdError] = []
@@ -307,6 +309,32 @@ def test_a_restart_refuses_nobody() -> None:
     sender.join()
     assert failures == []
     assert {wait_until(id_, "done")["outcome"] for id_ in ids} == {"ok"}
+
+
+def test_a_reload_by_systemd_changes_functions_without_a_restart() -> None:
+    """`systemctl reload`: what runs goes on, what comes is new, and what is broken changes nothing."""
+    if "ExecReload=" not in UNIT.read_text():
+        pytest.skip("the unit has no ExecReload=: this faasd cannot reload")
+    pid = daemon_pid()
+    code = CONFIG.parent / "functions" / "app.py"
+    before = code.read_text()
+    id_ = client().enqueue("naps", 20)
+    wait_until(id_, "running")
+    code.write_text(before.replace("return event\n", "return [event]\n", 1))
+    run("systemctl", "reload", "faasd")
+    wait_for(lambda: client().invoke("echo", 5)["result"] == [5], "the new code to be in force")
+    wait_for(lambda: show("ActiveState") == "active", "the reload to be over")
+    code.write_text("this is no Python\n")
+    run("systemctl", "reload", "faasd", code=None)
+    wait_for(lambda: show("ActiveState") == "active", "the second reload to be over")
+    assert client().invoke("echo", 6)["result"] == [6]
+    code.write_text(before)
+    run("systemctl", "reload", "faasd")
+    wait_for(lambda: client().invoke("echo", 7)["result"] == 7, "the old code to be in force again")
+    found = wait_until(id_, "done")
+    assert [one["outcome"] for one in found["attempt_records"]] == ["ok"]
+    wait_for(lambda: show("StatusText").startswith("ready: "), "the status to say ready")
+    assert daemon_pid() == pid
 
 
 def test_a_wrong_configuration_is_told_and_not_tried_again() -> None:

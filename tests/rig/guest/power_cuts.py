@@ -47,7 +47,7 @@ CUTS = ("flow", "start", "flow", "recovery", "flow", "start", "flow", "recovery"
 #: Every so many orders, one that fails.
 POISON_EVERY = 20
 #: Seconds between the fire times of each schedule.
-SCHEDULES = {"tick-all": 2, "tick-latest": 3, "tick-skip": 5}
+SCHEDULES = {"tick-all": 5, "tick-latest": 2, "tick-skip": 7}
 
 FUNCTIONS = """
     import json, os, time
@@ -83,15 +83,15 @@ FUNCTIONS = """
     def picture(event, context):
         note(context, name=event["name"])
 
-    @function(triggers=[every("2s", catch_up="all", overlap="allow", name="tick-all")])
+    @function(triggers=[every("5s", catch_up="all", overlap="allow", name="tick-all")])
     def tick_all(event, context):
         note(context)
 
-    @function(triggers=[every("3s", catch_up="latest", name="tick-latest")])
+    @function(triggers=[every("2s", catch_up="latest", name="tick-latest")])
     def tick_latest(event, context):
         note(context)
 
-    @function(triggers=[every("5s", catch_up="skip", name="tick-skip")])
+    @function(triggers=[every("7s", catch_up="skip", name="tick-skip")])
     def tick_skip(event, context):
         note(context)
 """
@@ -276,7 +276,7 @@ def flow() -> None:
         ready_s = round(time.monotonic() - begun, 1)
         enough: Callable[[], bool] = lambda: flowing.acknowledged >= 10 and flowing.dropped >= 2  # noqa: E731
         wait_for(enough, "events to flow")
-    time.sleep(random.uniform(0, 8))  # The random moment is the subject.
+    time.sleep(random.uniform(0, 12))  # The random moment is the subject.
     if kind == "recovery":
         os.kill(int(show("MainPID")), signal.SIGKILL)
         time.sleep(random.uniform(0, 12))

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from faasd.client import Client
 from faasd.errors import FaasdError
 
-__all__ = ["UNPRIVILEGED", "Service", "run_once", "wait_for"]
+__all__ = ["PATIENCE_S", "UNPRIVILEGED", "Service", "run_once", "wait_for"]
 
 T = TypeVar("T")
 FAASD = "/opt/faasd/bin/faasd"

@@ -8,7 +8,7 @@ from pathlib import Path
 from faasd.clock import FakeClock
 from faasd.interfaces import FileRow, ScheduleCursor
 from faasd.store.open import Store, open_store
-from tests.conformance.making import START
+from tests.conformance.making import START, an_invocation
 
 
 async def test_cursors_pauses_and_files_outlive_a_restart(
@@ -28,6 +28,19 @@ async def test_cursors_pauses_and_files_outlive_a_restart(
     assert await store.pauses.load() == {("function", "send"): START}
     assert await store.files.load("inbox") == [row]
     await store.close()
+
+
+async def test_the_newest_key_of_a_span_tells_how_far_a_schedule_was_accepted(store: Store) -> None:
+    """The first end is left out, the second one is not, and other schedules' keys are not looked at."""
+    keys = ["tick:a:2026-01-01", "tick:a:2026-01-02", "tick:a:2026-01-03", "tick:b:2026-01-09"]
+    await store.invocations.enqueue([an_invocation(origin_key=key) for key in keys])
+    spans = [
+        ("tick:a:2026-01-01", "tick:a:2026-01-02"),
+        ("tick:a:2026-01-01", "tick:a:2027-01-01"),
+        ("tick:a:2026-01-03", "tick:a:2027-01-01"),
+    ]
+    assert await store.cursors.newest_keys(spans) == [keys[1], keys[2], None]
+    assert await store.cursors.newest_keys([]) == []
 
 
 async def test_pausing_twice_changes_nothing_the_second_time(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -35,7 +36,7 @@ class World:
     def __init__(self) -> None:
         self.clock = FakeClock(MIDNIGHT + 1)
         self.accept = RecordingAccept()
-        self.cursors = MemoryCursors()
+        self.cursors = MemoryCursors(self.accept)
 
     @asynccontextmanager
     async def daemon(self, *triggers: ScheduleTrigger) -> AsyncIterator[CronTriggers]:
@@ -142,8 +143,38 @@ async def test_a_crash_between_accepting_and_remembering_repeats_nothing(world: 
     async with world.daemon(hourly()):
         pass
     assert world.hours(world.accept.runs) == [1]
-    assert world.hours(world.accept.duplicates) == [1]
     assert world.accept.records == []
+
+
+@pytest.mark.parametrize("catch_up", ["latest", "skip", "all"])
+async def test_a_tick_that_ran_before_a_crash_is_in_no_summary_of_missed_ones(
+    world: World, catch_up: str
+) -> None:
+    """Nor is one of a summary in another summary: each has a key of its own, which tells nothing apart."""
+    trigger = hourly(catch_up=catch_up, catch_up_window_s=10 * HOUR)
+    async with world.daemon(trigger) as schedules:
+        world.cursors.error = StoreFull("no room")
+        await world.advance(schedules, HOUR)
+    for _ in range(2):  # Two starts, each of them cut off before a cursor is saved.
+        world.clock.advance(40 * HOUR)
+        async with world.daemon(trigger):
+            pass
+    assert world.accept.duplicates == []
+    counts = Counter(world.hours(world.accept.runs))
+    for record in world.accept.records:
+        last = round((record.scheduled_for - MIDNIGHT) / HOUR)
+        counts.update(range(last - record.body["missed"], last + 1))
+    assert counts == dict.fromkeys(range(1, 82), 1)
+
+
+async def test_what_was_accepted_while_the_clock_was_ahead_silences_nothing(world: World) -> None:
+    """The keys of a future that was taken back count only up to now."""
+    async with world.daemon(hourly()) as schedules:
+        await world.advance(schedules, 5 * HOUR)
+    world.clock.step(MIDNIGHT + 1.5 * HOUR - world.clock.now())
+    async with world.daemon(hourly()) as schedules:
+        await world.advance(schedules, 5 * HOUR)
+    assert 6 in world.hours(world.accept.runs)
 
 
 async def test_a_tick_that_cannot_be_accepted_is_kept_and_not_judged_by_its_wait(
