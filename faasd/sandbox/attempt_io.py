@@ -118,16 +118,16 @@ class AttemptIo:
         For after the tree is gone: what it wrote is in the pipes' buffers, and a stray holder of their
         other ends cannot delay us.
         """
-        self._drain()
+        self._drain(self._io.readable())
         self._finish_channel()
         self.output.finish()
         if self._frames.is_within_frame or self._awaits_result:
             self.broken_protocol = self.broken_protocol or "its last frame is incomplete"
         return self._io.status()
 
-    def finish_warm(self) -> None:
+    def finish_warm(self, readable: Sequence[int]) -> None:
         """Take what was printed before the report; the sandbox lives on."""
-        self._drain()
+        self._drain(readable)
         self.output.finish()
 
     async def close(self) -> None:
@@ -168,8 +168,8 @@ class AttemptIo:
             self._check_output()
         return True
 
-    def _drain(self) -> None:
-        for fd in self._io.readable_pipes():
+    def _drain(self, readable: Sequence[int]) -> None:
+        for fd in readable:
             while fd in self._io.pipes and self.read_pipe(fd):
                 pass
 

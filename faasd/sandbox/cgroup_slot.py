@@ -65,9 +65,6 @@ class CgroupSlot(Protocol):
     def processes(self) -> int:
         """How many processes are in the group."""
 
-    def is_out_of_memory(self) -> bool:
-        """Whether it ran out of memory, and yet somebody in it may live."""
-
     def is_empty(self) -> bool:
         """Whether no process is in the group."""
 
@@ -211,9 +208,6 @@ class _SlotV1:
             return len(self._memory.pids())
         return 0
 
-    def is_out_of_memory(self) -> bool:
-        return self.oom_fd is not None and _is_readable(self.oom_fd)
-
     def kill(self) -> bool:
         pids_group = self._groups.get("pids")
         with contextlib.suppress(OSError):
@@ -348,9 +342,6 @@ class _SlotV2:
         with contextlib.suppress(OSError):
             return len(self._group.pids())
         return 0
-
-    def is_out_of_memory(self) -> bool:
-        return False  # Who runs out of memory here is killed with all that is in the group.
 
     def kill(self) -> bool:
         with contextlib.suppress(OSError):

@@ -84,9 +84,7 @@ class Output:
         self._masker = masker
         self._clock = clock
         self._sink = sink
-        self._cutters = {
-            name: LineCutter(limits.line_limit_bytes, masker) for name in ("stdout", "stderr")
-        }
+        self._cutters: dict[str, LineCutter] = {}  # By stream, once something is printed there.
         self._bytes = 0
         self._lines = 0
         self._lines_max = max(LINES_LEAST, limits.output_limit_bytes // LINE_BYTES)
@@ -107,9 +105,11 @@ class Output:
         kept = self._admit(data)
         if kept:
             now = self._clock.now()
-            self._hand_on(
-                [OutputLine(now, stream, text) for text in self._cutters[stream].feed(kept)]
-            )
+            cutter = self._cutters.get(stream)
+            if cutter is None:
+                cutter = LineCutter(self._limits.line_limit_bytes, self._masker)
+                self._cutters[stream] = cutter
+            self._hand_on([OutputLine(now, stream, text) for text in cutter.feed(kept)])
         self._count(len(data), data.count(b"\n"))
 
     def record(self, at: float, level: str, text: str) -> None:
@@ -128,8 +128,8 @@ class Output:
 
     def finish(self) -> None:
         """Hand on last lines that did not end with a newline."""
-        now = self._clock.now()
         for stream, cutter in self._cutters.items():
+            now = self._clock.now()
             self._hand_on([OutputLine(now, stream, text) for text in cutter.finish()])
 
     def _admit(self, data: bytes) -> bytes:

@@ -54,8 +54,10 @@ class Sandbox:
         self.secrets: Mapping[str, bytes] | None = None  # Those that it was sent; None before that.
         self.ended_by_itself = False  # And not because we, or the kernel, ended it.
         self._on_closed = on_closed
-        self._on_lost: Callable[[], None] | None = None
+        self._on_lost: Callable[[Sandbox], None] | None = None
+        self.waits_since = 0.0
         self.has_waited = False
+        self.on_oom: Callable[[], None] | None = None  # The attempt's, while one runs.
         self._number = number
         self._workspace = workspace
         self._workspaces = workspaces
@@ -103,6 +105,9 @@ class Sandbox:
         else:
             self._ended.add_done_callback(self._on_swept)
         self.io.listen()
+        if self.slot is not None and self.slot.oom_fd is not None:
+            self.io.look_at(self.slot.oom_fd)
+            self._loop.add_reader(self.slot.oom_fd, self._on_oom_event, self.slot.oom_fd)
 
     def has_ended(self) -> bool:
         """Whether its first process has ended, heard of or not."""
@@ -167,7 +172,7 @@ class Sandbox:
             proc_tree.memory_bytes({pid} | proc_tree.descendants([pid])) if pid is not None else 0
         )
 
-    def wait(self, on_lost: Callable[[], None]) -> None:
+    def wait(self, on_lost: Callable[[Sandbox], None]) -> None:
         """Wait for a request from here on; `on_lost` hears when it is of no use any more."""
         self._on_lost = on_lost
         self.has_waited = True
@@ -192,6 +197,8 @@ class Sandbox:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = -1
+        if self.slot is not None and self.slot.oom_fd is not None:
+            self._loop.remove_reader(self.slot.oom_fd)
         self.io.close()
         try:
             by_itself = self.ended_by_itself
@@ -204,6 +211,14 @@ class Sandbox:
         if not self.gone.done():
             self.gone.set_result(None)
         self._lose()  # Nobody else would notice.
+
+    def _on_oom_event(self, fd: int) -> None:
+        """Version 1 of cgroups kills one process of the tree; the rest is for us."""
+        self._loop.remove_reader(fd)
+        if self.on_oom is not None:
+            self.on_oom()
+        else:
+            self._lose()
 
     def _on_swept(self, end: asyncio.Future[dict[str, Any] | None]) -> None:
         """Without a PID namespace: the zygote has swept; if it died instead, the root zygote does so."""
@@ -220,4 +235,4 @@ class Sandbox:
     def _lose(self) -> None:
         on_lost, self._on_lost = self._on_lost, None
         if on_lost is not None:
-            on_lost()
+            on_lost(self)

@@ -89,9 +89,13 @@ class SandboxIo:
             self._is_reading = False
             self._loop.remove_reader(self.channel.fileno())
 
-    def readable_pipes(self) -> list[int]:
-        """Return which output pipes hold something, or have ended, at this moment."""
+    def readable(self) -> list[int]:
+        """Return which output pipes, and which other descriptor, hold something at this moment."""
         return [fd for fd, _ in self._readable.poll(0)]
+
+    def look_at(self, fd: int) -> None:
+        """Have `readable` look at one more descriptor, which stays its owner's."""
+        self._readable.register(fd, select.POLLIN)
 
     def write(self, data: bytes) -> bool:
         """Send, now or as soon as the sandbox reads; False when it has gone."""

@@ -15,6 +15,7 @@ __all__ = ["SandboxPool"]
 
 #: How long a warm sandbox waits for another attempt.
 _IDLE_S = 300.0
+_SWEEP_S = 30.0
 
 
 @dataclass
@@ -31,7 +32,7 @@ class SandboxPool:
 
     def __init__(self) -> None:
         self._shelves: dict[int, _Shelf] = {}  # By the function's identity.
-        self._evictions: dict[Sandbox, asyncio.TimerHandle] = {}
+        self._sweep: asyncio.TimerHandle | None = None
         self._closings: set[asyncio.Task[Any]] = set()
         self._is_closed = False
 
@@ -47,7 +48,6 @@ class SandboxPool:
             return None
         while shelf.sandboxes:
             sandbox = shelf.sandboxes.pop()
-            self._keep_no_longer(sandbox)
             # Secrets that have changed are no longer in a sandbox that was sent them before.
             if sandbox.may_serve and sandbox.secrets in (None, secrets):
                 return sandbox
@@ -61,19 +61,21 @@ class SandboxPool:
             self.end(sandbox)
             return
         shelf = self._shelves.get(id(function))
+        if shelf is not None and shelf.zygote is not zygote:
+            self._clear(shelf)
+            shelf = None
         if shelf is None:
             shelf = self._shelves[id(function)] = _Shelf(function, zygote)
-        elif shelf.zygote is not zygote:
-            self._clear(shelf)
-            shelf.zygote = zygote
         if sandbox.served:
             shelf.sandboxes.append(sandbox)
             # A spare goes when its function is in use no more, a warm one by itself.
             loop = asyncio.get_running_loop()
-            self._evictions[sandbox] = loop.call_later(_IDLE_S, self._lose, shelf, sandbox)
+            sandbox.waits_since = loop.time()
+            if self._sweep is None:  # One timer, and none for each attempt.
+                self._sweep = loop.call_later(_SWEEP_S, self._end_idle)
         else:
             shelf.sandboxes.insert(0, sandbox)  # Warm ones first.
-        sandbox.wait(lambda: self._lose(shelf, sandbox))
+        sandbox.wait(self._lose)
 
     def end(self, sandbox: Sandbox) -> asyncio.Task[None]:
         """End a sandbox that nobody uses; `close` waits until nothing of it is left."""
@@ -99,7 +101,7 @@ class SandboxPool:
         """End one sandbox of a zygote, which waits while an attempt has no place."""
         for shelf in self._shelves.values():
             if shelf.zygote is zygote and shelf.sandboxes:
-                self._lose(shelf, shelf.sandboxes[0])
+                self._lose(shelf.sandboxes[0])
                 return
 
     def spares(self, function: Function) -> int:
@@ -112,34 +114,38 @@ class SandboxPool:
         shelf = self._shelves.get(id(function))
         if shelf is not None:
             for sandbox in [one for one in shelf.sandboxes if not one.served][:count]:
-                self._lose(shelf, sandbox)
+                self._lose(sandbox)
 
     async def close(self) -> None:
         """End all that wait; returns when nothing of them is left."""
         self._is_closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
         for shelf in list(self._shelves.values()):
             self._clear(shelf)
         while self._closings:
             await asyncio.wait(set(self._closings))
 
-    def _keep_no_longer(self, sandbox: Sandbox) -> None:
-        eviction = self._evictions.pop(sandbox, None)
-        if eviction is not None:
-            eviction.cancel()
+    def _end_idle(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._sweep = None
+        warm = [one for s in self._shelves.values() for one in s.sandboxes if one.served]
+        idle = [one for one in warm if loop.time() - one.waits_since >= _IDLE_S]
+        for sandbox in idle:
+            self._lose(sandbox)
+        if len(idle) < len(warm):
+            self._sweep = loop.call_later(_SWEEP_S, self._end_idle)
 
-    def _lose(self, shelf: _Shelf, sandbox: Sandbox) -> None:
-        if sandbox in shelf.sandboxes:
+    def _lose(self, sandbox: Sandbox) -> None:
+        shelf = self._shelves.get(id(sandbox.function))
+        if shelf is not None and sandbox in shelf.sandboxes:
             shelf.sandboxes.remove(sandbox)
-            self._keep_no_longer(sandbox)
             self.end(sandbox)
-        if not shelf.sandboxes and self._shelves.get(id(shelf.function)) is shelf:
-            del self._shelves[id(shelf.function)]
+            if not shelf.sandboxes:
+                del self._shelves[id(shelf.function)]
 
     def _clear(self, shelf: _Shelf) -> list[asyncio.Task[None]]:
-        closings = []
-        for sandbox in shelf.sandboxes:
-            self._keep_no_longer(sandbox)
-            closings.append(self.end(sandbox))
+        closings = [self.end(sandbox) for sandbox in shelf.sandboxes]
         shelf.sandboxes.clear()
         if self._shelves.get(id(shelf.function)) is shelf:
             del self._shelves[id(shelf.function)]

@@ -186,9 +186,8 @@ class Supervision:
         if not is_sent and sandbox.has_waited:
             return False
         sandbox.gone.add_done_callback(self._on_gone)
-        if self._slot is not None and self._slot.oom_fd is not None:
-            self._loop.add_reader(self._slot.oom_fd, self._on_oom_event)
-        elif self._slot is None:
+        sandbox.on_oom = self._on_oom
+        if self._slot is None:
             pid = sandbox.pid or -1
             self._tree = WatchedTree(pid, limits.memory_bytes, lambda: self.end("oom"))
             if pid > 0:
@@ -208,11 +207,8 @@ class Supervision:
             used_s = cpu_s_of_tree(pid) if pid is not None else 0.0
         return used_s - self._sandbox.cpu_s_before
 
-    def _on_oom_event(self) -> None:
-        assert self._slot is not None
-        assert self._slot.oom_fd is not None
-        self._loop.remove_reader(self._slot.oom_fd)
-        self.end("oom")  # cgroup v1 kills one process of the tree; the rest is for us.
+    def _on_oom(self) -> None:
+        self.end("oom")
 
     async def _until_over(self, stop: asyncio.Future[str]) -> None:
         """Wait until it has ended, or nothing is left because its time was over or somebody wanted so."""
@@ -238,9 +234,10 @@ class Supervision:
 
     def _see_whether_it_stays(self) -> None:
         """Look at what the attempt, which has reported, has left in its sandbox."""
-        self._io.finish_warm()
-        if self._slot is not None and self._slot.is_out_of_memory():
+        readable = self._sandbox.io.readable()  # Also when memory ran out, which is a hard word.
+        if self._slot is not None and self._slot.oom_fd in readable:
             self.end("oom")
+        self._io.finish_warm(readable)
         recycle_bytes = self._sandbox.function.recycle_memory_bytes
         is_too_large = recycle_bytes is not None and self._sandbox.memory_bytes() > recycle_bytes
         self.keeps_sandbox = (
@@ -259,15 +256,14 @@ class Supervision:
             peak = self._slot.account.peak_bytes()
         else:
             peak = self._tree.peak_bytes if self._tree is not None else None
+        usage = Usage(wall_s, used_s, peak)
+        report = self._io.report
+        if report is not None and report["op"] == "result":
+            return await self._outcome(Verdict("ok", self._io.result_json), usage)
         facts = Facts(
-            limits=self._limits,
-            status=0,
-            report=self._io.report,
-            result_json=self._io.result_json,
-            memory_peak_bytes=peak,
-            has_data_limit=self._slot is None,
+            limits=self._limits, status=0, report=report, has_data_limit=self._slot is None
         )
-        return await self._outcome(classify(facts), Usage(wall_s, used_s, peak))
+        return await self._outcome(classify(facts), usage)
 
     async def _judge(self, wall_s: float) -> Outcome:
         """Judge an attempt whose sandbox is gone."""
@@ -356,8 +352,7 @@ class Supervision:
                 watch.stop()
         if self._tree is not None:
             self._memory_watch.remove(self._tree)
-        if self._slot is not None and self._slot.oom_fd is not None:
-            self._loop.remove_reader(self._slot.oom_fd)
+        self._sandbox.on_oom = None
         self._sandbox.gone.remove_done_callback(self._on_gone)
         if not self.keeps_sandbox:
             await self._sandbox.kill_until_gone()

@@ -54,6 +54,7 @@ class _Asked:
     root: RootZygote
     premises: Premises
     key: str
+    walls: Walls
 
 
 @dataclass
@@ -108,7 +109,7 @@ class ZygotePool:
         self._roots: dict[str, asyncio.Task[RootZygote]] = {}
         self._entries: dict[str, _Entry] = {}
         self._endings: set[asyncio.Task[None]] = set()
-        self._evictions: dict[str, asyncio.TimerHandle] = {}
+        self._evictions: dict[Zygote, asyncio.TimerHandle] = {}
         self._asked: dict[int, _Asked] = {}  # By the function's identity.
         self._identities: dict[int, tuple[Function, Identity | None]] = {}  # Likewise.
 
@@ -158,7 +159,7 @@ class ZygotePool:
             return None
         if entry.task.exception() or not entry.task.result().is_alive or not root.is_alive:
             return None
-        return self._lease(entry.task.result(), self._walls(root, function), is_cold=False)
+        return self._lease(entry.task.result(), asked.walls, is_cold=False)
 
     def take_init_lines(self, function: Function) -> list[OutputLine]:
         """Return what the function's import printed, to the first who asks."""
@@ -178,11 +179,8 @@ class ZygotePool:
         if zygote.is_retired or not is_current:
             self._end_later(zygote)
             return
-        if zygote.is_kept:
-            return
-        loop = asyncio.get_running_loop()
-        handle = loop.call_later(self._idle_s, self._evict, zygote)
-        self._evictions[zygote.key] = handle
+        zygote.last_used = asyncio.get_running_loop().time()
+        self._evict_later(zygote, self._idle_s)
 
     async def retire(self, keep: Sequence[Function]) -> None:
         """End every zygote that no function in `keep` uses, each after its last attempt."""
@@ -199,9 +197,6 @@ class ZygotePool:
                     wanted.add(self._key(function, self._walls(root, function), root)[0])
         for key in set(self._entries) - wanted:
             entry = self._entries.pop(key)
-            eviction = self._evictions.pop(key, None)
-            if eviction is not None:
-                eviction.cancel()
             entry.task.add_done_callback(self._retire_one)
 
     async def stop(self) -> None:
@@ -238,9 +233,6 @@ class ZygotePool:
 
     def _lease(self, zygote: Zygote, walls: Walls, *, is_cold: bool) -> ZygoteLease:
         zygote.active += 1
-        eviction = self._evictions.pop(zygote.key, None)
-        if eviction is not None:
-            eviction.cancel()
         return ZygoteLease(zygote, walls, is_cold, self)
 
     def _walls(self, root: RootZygote, function: Function) -> Walls:
@@ -284,7 +276,7 @@ class ZygotePool:
         asked["private_dir"] = os.path.join(premises.tmp_root, key[:16])
         if len(self._asked) >= _ASKED_MAX:
             self._asked.clear()
-        self._asked[id(function)] = _Asked(function, root, premises, key)
+        self._asked[id(function)] = _Asked(function, root, premises, key, walls)
         return key, asked
 
     def _is_spent(self, entry: _Entry) -> bool:
@@ -339,12 +331,23 @@ class ZygotePool:
         root.close()
         await asyncio.to_thread(leftovers.end_marked, root.mark)
 
+    def _evict_later(self, zygote: Zygote, delay_s: float) -> None:
+        """Look later whether it is idle still: one timer for each zygote, and none for each attempt."""
+        if not zygote.is_kept and zygote not in self._evictions:
+            loop = asyncio.get_running_loop()
+            self._evictions[zygote] = loop.call_later(delay_s, self._evict, zygote)
+
     def _evict(self, zygote: Zygote) -> None:
+        del self._evictions[zygote]
         entry = self._entries.get(zygote.key)
-        if not zygote.active and entry is not None and _is_of(entry, zygote):
-            del self._entries[zygote.key]
-            self._evictions.pop(zygote.key, None)
-            self._end_later(zygote)
+        if zygote.active or entry is None or not _is_of(entry, zygote):
+            return  # In use, and then looked at again when it is given back; or a predecessor.
+        idle_s = asyncio.get_running_loop().time() - zygote.last_used
+        if idle_s < self._idle_s:
+            self._evict_later(zygote, self._idle_s - idle_s)
+            return
+        del self._entries[zygote.key]
+        self._end_later(zygote)
 
     def _retire_one(self, task: asyncio.Task[Zygote]) -> None:
         if task.cancelled() or task.exception() is not None:
@@ -356,6 +359,9 @@ class ZygotePool:
                 self._end_later(zygote)
 
     def _end_later(self, zygote: Zygote) -> None:
+        eviction = self._evictions.pop(zygote, None)
+        if eviction is not None:
+            eviction.cancel()
         ending = asyncio.create_task(_end(zygote, self._end_waiting(zygote)))
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)
