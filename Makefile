@@ -85,7 +85,7 @@ bench: setup $(BENCH)/.installed ## faasd beside its peers in one run; for examp
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: bench-growth
-bench-growth: setup ## how cost grows with payload, imports, functions, queue depth (minutes; no peers)
+bench-growth: setup $(BENCH)/.installed ## how cost grows with payload, imports, functions, queue depth (minutes; no peers)
 	@$(BIN)/python -m benchmarks.growth $(ARGS)
 
 .PHONY: bench-soak

@@ -1,6 +1,6 @@
 """`python -m benchmarks.growth`: how cost grows with concurrency, payload, imports, functions and queue depth.
 
-Ours alone: what counts here is the shape. Prints JSON; with --plots writes an SVG for each into a directory.
+Ours alone: what counts here is the shape. Prints JSON; with --page keeps a plot and a table of each in docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.daemon import MeasuredDaemon, running, write_project
+from benchmarks.__main__ import PEERS_PYTHON
+from benchmarks.daemon import ROOT, MeasuredDaemon, running, write_project
 from benchmarks.load import latencies_s, request_bytes
 from benchmarks.machine import machine
+from benchmarks.model import CouldNotMeasure
+from benchmarks.page import PAGE, replaced_between
 from benchmarks.peering import ask
 from benchmarks.plot import Line, plot
 from benchmarks.usage import memory_bytes
 
-__all__ = ["CURVES", "main", "parse"]
+__all__ = ["BEGIN", "CURVES", "END", "drawn", "main", "parse", "section"]
 
 PLAIN = """
     from faasd import function
@@ -32,15 +35,20 @@ PLAIN = """
     def noop(event, context):
         pass
 """
+#: numpy and pandas are in the peers' environment, whose interpreter the handlers are given.
 IMPORTS = {
     "nothing": "",
     "asyncio, http, sqlite3": "import asyncio, http.client, sqlite3, decimal, email",
-    "pydantic": "import pydantic",
-    "SQLAlchemy": "import sqlalchemy, sqlalchemy.orm",
+    "numpy": "import numpy",
+    "pandas": "import pandas",
 }
 PAYLOADS = {"1 KB": 10**3, "10 KB": 10**4, "100 KB": 10**5, "1 MB": 10**6, "5 MB": 5 * 10**6}
+HISTORY = {"1,000": 1000, "100,000": 10**5, "1,000,000": 10**6}
 DEPTHS = {"1,000": 1000, "10,000": 10**4, "100,000": 10**5, "1,000,000": 10**6}
 ROUNDS = 3
+DATA = ROOT / "docs" / "benchmarks" / "growth.json"
+BEGIN = "<!-- Growth: written by `python -m benchmarks.growth --page`. -->"
+END = "<!-- End of the growth. -->"
 Point = dict[str, Any]
 
 
@@ -69,9 +77,15 @@ def payload(scratch: Path, scale: float) -> list[Point]:
 def imports(scratch: Path, scale: float) -> list[Point]:
     """The first invoke and every later one, for handlers that import more and more."""
     found = []
+    if not PEERS_PYTHON.exists():
+        raise CouldNotMeasure(
+            "numpy and pandas are not installed; `make bench-growth` installs them"
+        )
+    toml = f'[functions.noop]\nhandler = "app:noop"\npython = "{PEERS_PYTHON}"\nmemory = "1GiB"\n'
+    toml += f'read = ["{PEERS_PYTHON.parents[1]}"]\n'
     for number, (label, line) in enumerate(IMPORTS.items()):
-        text = f"{line}\nfrom faasd import function\n\n@function()\ndef noop(event, context):\n    pass\n"
-        with running(scratch / str(number), text) as daemon:
+        text = f"{line}\n\ndef noop(event, context):\n    pass\n"
+        with running(scratch / str(number), text, toml) as daemon:
             cold = _invoked_ms(daemon, b"{}", 1)
             fresh = _invoked_ms(daemon, b"{}", max(10, round(100 * scale)))
             found.append(
@@ -86,7 +100,7 @@ def imports(scratch: Path, scale: float) -> list[Point]:
 
 
 def functions(scratch: Path, scale: float) -> list[Point]:
-    """Start, memory and throughput with so many functions, each in a module of its own, all of them used."""
+    """Memory, start and throughput with so many functions, each in a module of its own, all of them used."""
     found = []
     for count in (1, 10, 200):
         project = scratch / str(count)
@@ -99,16 +113,21 @@ def functions(scratch: Path, scale: float) -> list[Point]:
         try:
             idle = memory_bytes({daemon.pid}) / 2**20
             jobs = max(count, round(400 * scale))
-            with daemon.attempts_awaited(jobs):
-                for number in range(count):
-                    share = jobs // count + (number < jobs % count)
-                    if share:
-                        daemon.fill(f"f{number}", share)
+            _spread(daemon, count, jobs)  # Each function's zygote starts.
+            began = time.monotonic()
+            _spread(daemon, count, jobs)
+            rate = jobs / (time.monotonic() - began)
             used = memory_bytes({daemon.pid}) / 2**20
         finally:
             daemon.stop()
         found.append(
-            {"label": str(count), "start s": start_s, "idle MiB": idle, "all used MiB": used}
+            {
+                "label": str(count),
+                "idle MiB": idle,
+                "all used MiB": used,
+                "start s": start_s,
+                "attempts/s": rate,
+            }
         )
     return found
 
@@ -123,6 +142,22 @@ def depth(scratch: Path, scale: float) -> list[Point]:
     ]
 
 
+def history(scratch: Path, scale: float) -> list[Point]:
+    """A claim with its commit beside so many finished invocations, and while retention deletes some of them."""
+    counts = [number for number in HISTORY.values() if number <= max(1000, 10**6 * scale)]
+    answer = ask(sys.executable, "own_history", scratch / "state", *counts)
+    return [
+        {
+            "label": label,
+            "claim ms": one["claim_ms"],
+            # Where there is too little to delete, retention ends before it can be in the way.
+            "during retention ms": one.get("retention_ms", one["claim_ms"]),
+            "deleted/s": one.get("deleted_a_second"),
+        }
+        for label, one in zip(HISTORY, answer["sizes"], strict=False)
+    ]
+
+
 #: By name: what to run, the plot's title, the name of x, and which values share the plot.
 CURVES: dict[str, tuple[Callable[[Path, float], list[Point]], str, str, tuple[str, ...]]] = {
     "concurrency": (concurrency, "Fresh attempts a second", "slots", ("attempts/s",)),
@@ -130,6 +165,7 @@ CURVES: dict[str, tuple[Callable[[Path, float], list[Point]], str, str, tuple[st
     "imports": (imports, "Invoke by imports", "imported", ("first ms", "later p50 ms")),
     "functions": (functions, "Memory by functions", "functions", ("idle MiB", "all used MiB")),
     "depth": (depth, "Claim and enqueue, p50", "waiting", ("claim ms", "enqueue ms")),
+    "history": (history, "Claim, p50", "finished", ("claim ms", "during retention ms")),
 }
 
 
@@ -140,42 +176,91 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="0.1 for a tenth of the work")
     parser.add_argument("--directory", default=tempfile.gettempdir())
     parser.add_argument(
-        "--plots", type=Path, metavar="DIR", help="write growth.json and the SVGs here"
+        "--page",
+        action="store_true",
+        help="keep plots and tables in docs/benchmarks and benchmarks.md",
     )
     return parser.parse_args(arguments)
 
 
 def main() -> int:
-    """Measure, print, and plot where asked to."""
+    """Measure, print, and keep where asked to."""
     options = parse(sys.argv[1:])
     # As Ctrl-C does: what was started is stopped, and scratch states are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    report: dict[str, Any] = {"machine": machine(options.directory), "curves": {}}
     for name in options.only or CURVES:
-        measure, title, x_name, y_names = CURVES[name]
+        measure = CURVES[name][0]
         with tempfile.TemporaryDirectory(prefix="faasd-growth-", dir=options.directory) as scratch:
             points = measure(Path(scratch), options.scale)
-        print(f"{name}: {points}", file=sys.stderr, flush=True)
-        report["curves"][name] = points
-        if options.plots:
-            options.plots.mkdir(parents=True, exist_ok=True)
-            lines = [
-                Line(y_name, [(place, point[y_name]) for place, point in enumerate(points)])
-                for y_name in y_names
-            ]
-            labels = [point["label"] for point in points]
-            unit = y_names[0].split()[-1]
-            svg = plot(title, x_name, unit, lines, labels)
-            (options.plots / f"growth-{name}.svg").write_text(svg, encoding="utf-8")
-    text = json.dumps(report, indent=1)
-    if options.plots:
-        (options.plots / "growth.json").write_text(text + "\n", encoding="utf-8")
-    print(text)
+        if options.page:
+            keep(name, {"machine": machine(options.directory), "points": points})
+        print(json.dumps({name: points}), flush=True)
     return 0
 
 
-def _drained(daemon: MeasuredDaemon, count: int) -> float:
+def keep(name: str, measured: dict[str, Any]) -> None:
+    """Put one curve in the place of the earlier one: its plot, its data, and its section on the page."""
+    known = json.loads(DATA.read_text(encoding="utf-8")) if DATA.exists() else {}
+    known[name] = measured
+    known = {each: known[each] for each in CURVES if each in known}
+    DATA.parent.mkdir(exist_ok=True)
+    DATA.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    plot_path(name).write_text(drawn(name, measured["points"]), encoding="utf-8")
+    text = "\n".join(section(each, known[each]) for each in known)
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(replaced_between(page, BEGIN, END, text), encoding="utf-8")
 
+
+def plot_path(name: str) -> Path:
+    """Return where a curve's plot is kept."""
+    return DATA.parent / f"growth-{name}.svg"
+
+
+def drawn(name: str, points: list[Point]) -> str:
+    """Return a curve as SVG."""
+    _, title, x_name, y_names = CURVES[name]
+    lines = [
+        Line(y_name, [(place, point[y_name]) for place, point in enumerate(points)])
+        for y_name in y_names
+    ]
+    labels = [point["label"] for point in points]
+    return plot(title, x_name, y_names[0].split()[-1], lines, labels)
+
+
+def section(name: str, measured: dict[str, Any]) -> str:
+    """Return one curve's part of the page: what it is, its plot, its numbers."""
+    measure, _, x_name, _ = CURVES[name]
+    host, points = measured["machine"], measured["points"]
+    names = [each for each in points[0] if each != "label"]
+    rows = [
+        f"| {point['label']} | {' | '.join(_number(point[each]) for each in names)} |"
+        for point in points
+    ]
+    sentence = (measure.__doc__ or "").strip()
+    return (
+        f"**{sentence}** Taken {host['measured_at']} (commit {host['commit']}), load average "
+        f"{host['load'][0]:g}, on {host['file_system']}.\n\n"
+        f"![{CURVES[name][1]}](benchmarks/{plot_path(name).name})\n\n"
+        f"| {x_name} | {' | '.join(names)} |\n|---|{'---:|' * len(names)}\n"
+        + "\n".join(rows)
+        + "\n"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _spread(daemon: MeasuredDaemon, functions: int, jobs: int) -> None:
+    """Run so many events, the same number for each function, to their end."""
+    with daemon.attempts_awaited(jobs):
+        for number in range(functions):
+            share = jobs // functions + (number < jobs % functions)
+            if share:
+                daemon.fill(f"f{number}", share)
+
+
+def _drained(daemon: MeasuredDaemon, count: int) -> float:
     daemon.client.invoke("noop")
     daemon.pause("noop")
     daemon.fill("noop", count)

@@ -95,6 +95,7 @@ class Finish:
     verdict: Done | RetryAt | DeadLetter
     follow_ups: tuple[NewInvocation, ...] = ()
     memory_limit_bytes: int = 0  # What the attempt could have used; for the record of usage.
+    invocation: Invocation | None = None  # As it was claimed; who knows it lets it be found sooner.
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,15 @@ class InvocationStore(Protocol):
         Never hands out one that another lease holds; of a group never more than `key_concurrency`,
         and with a `key_concurrency` of 1 only in order (a batch may hold several of one group, in order).
         Expired ones are set to `skipped` instead, with reason `expired`.
+        """
+
+    async def claim_due(
+        self, lane: Lane, count_max: int, lease_s: float
+    ) -> tuple[list[Claim], float | None]:
+        """Claim, and return also when to ask again if nobody wakes us.
+
+        That is when the next one that is not due yet will be; None when none waits so, or when as many as
+        were asked for came, since there may be more.
         """
 
     async def waiting_since(self, queue: str) -> tuple[int, float | None, float | None]:

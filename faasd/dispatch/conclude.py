@@ -37,6 +37,7 @@ def conclude(
         verdict=verdict,
         follow_ups=_follow_ups(attempt.function, claim, outcome, verdict, consumers, now),
         memory_limit_bytes=attempt.function.limits.memory_bytes,
+        invocation=claim.invocation,
     )
 
 

@@ -166,12 +166,10 @@ class Dispatcher:
         if lane.is_batch:
             return await self._feed_batch(lane, function, 1 if is_trial else lane.batch_size)
         room = 1 if is_trial else room
-        claims = await self._spine.store.claim(lane, room, lane.visibility_timeout_s)
+        claims, next_at = await self._spine.store.claim_due(lane, room, lane.visibility_timeout_s)
         for claim in claims:
             self._start(lane, function, (claim,))
-        if len(claims) == room:
-            return self._spine.clock.now()
-        return await self._next_due_at(lane)
+        return self._spine.clock.now() if len(claims) == room else next_at
 
     async def _feed_batch(self, lane: Lane, function: Function, count: int) -> float | None:
         due_count, oldest_at, next_at = await self._spine.store.waiting_since(lane.queue)
@@ -187,10 +185,6 @@ class Dispatcher:
         if claims:
             self._start(lane, function, tuple(claims))
             return now
-        return next_at
-
-    async def _next_due_at(self, lane: Lane) -> float | None:
-        _, _, next_at = await self._spine.store.waiting_since(lane.queue)
         return next_at
 
     def _rate_frees_at(self, lane: Lane) -> float | None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from sqlalchemy import Connection, bindparam, or_, select, text, update
+from sqlalchemy import Connection, bindparam, func, or_, select, text, update
 
 from faasd.model.attempt import Claim
 from faasd.model.function import Lane
 from faasd.store.groups import GroupGate, block, unblock
 from faasd.store.leases import claims_of, next_token
 from faasd.store.rows import INVOCATION_COLUMNS, moves
-from faasd.store.statements import Hot
+from faasd.store.statements import Hot, storable
 from faasd.store.tables import DELAYED, READY, invocations
 
-__all__ = ["CANDIDATES", "TAKE", "Expired", "claim", "expire"]
+__all__ = ["CANDIDATES", "TAKE", "Expired", "claim", "expire", "next_due_at"]
 
 #: Function and trigger of one that has expired.
 Expired = tuple[str, str]
@@ -42,7 +42,7 @@ _EXPIRE = Hot(
         ended_at=bindparam("now"),
     )
 )
-_DUE = (
+_DUE = Hot(
     select(_i.seq)
     .where(text("state = 'waiting'"), _i.queue == bindparam("q"), _i.readiness == DELAYED)
     .where(_i.due_at <= bindparam("now"))
@@ -50,7 +50,18 @@ _DUE = (
     .limit(PROMOTE_MAX)
 )
 _PROMOTE = Hot(
-    update(invocations).where(_i.seq.in_(_DUE), text("state = 'waiting'")).values(readiness=READY)
+    update(invocations)
+    .where(text("seq IN (SELECT value FROM json_each(:seqs))"), text("state = 'waiting'"))
+    .values(readiness=READY)
+)
+# By readiness, each is one step into the index; together it would walk over all that wait.
+_NEXT_DUE = Hot(
+    select(func.min(_i.due_at)).where(
+        text("state = 'waiting'"),
+        _i.queue == bindparam("q"),
+        _i.readiness == bindparam("how"),
+        _i.due_at > bindparam("now"),
+    )
 )
 # The plus keeps SQLite from another index that has `due_at` and would have it sort the whole queue.
 _IS_DUE = text("+due_at <= :now")
@@ -94,7 +105,7 @@ def claim(
     expire(connection, EXPIRE_MAX, now, expired)
     chosen: list[int] = []
     while len(chosen) < count_max:
-        promoted = _PROMOTE.run(connection, q=lane.queue, now=now)
+        promoted = _promote(connection, lane.queue, now)
         chosen = _choose(connection, lane, count_max, now)
         if promoted < PROMOTE_MAX:
             break
@@ -107,6 +118,19 @@ def claim(
     rows = TAKE.rows(connection, seqs=str(chosen), now=now, token=token, until=until)
     claims = {each.invocation.seq: each for each in claims_of(rows, token, until)}
     return [claims[seq] for seq in chosen]  # RETURNING promises no order.
+
+
+def _promote(connection: Connection, queue: str, now: float) -> int:
+    """Make those ready that have become due. To ask first costs a twentieth of an update that finds none."""
+    due = [seq for (seq,) in _DUE.rows(connection, q=queue, now=now)]
+    return _PROMOTE.run(connection, seqs=str(due)) if due else 0
+
+
+def next_due_at(connection: Connection, queue: str, now: float) -> float | None:
+    """Return when the next one becomes due that is not, and that no group holds back."""
+    q = storable(queue)
+    times = [_NEXT_DUE.row(connection, q=q, how=how, now=now)[0] for how in (DELAYED, READY)]
+    return min((at for at in times if at is not None), default=None)
 
 
 def _apart(chosen: list[int], suspects: set[int]) -> list[int]:

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 from faasd.interfaces import Finish, Settled
 from faasd.model.retry import DeadLetter, RetryAt, Spent
 from faasd.store.enqueueing import enqueue
+from faasd.store.finishing_many import PORTIONS, finish_portion, is_plain
 from faasd.store.groups import unblock
 from faasd.store.rows import ATTEMPT_COLUMNS, attempt_values, moves
 from faasd.store.statements import Hot, storable
@@ -57,7 +58,7 @@ def finish(
     connection: Connection, finishes: Sequence[Finish], now: float, sums: UsageSums
 ) -> list[Settled]:
     """Record the ends of attempts, each by itself: a lost lease stops none of the others."""
-    settled = [_finish_one(connection, one, now) for one in finishes]
+    settled = _settle(connection, finishes, now)
     ran = [
         one
         for one, its in zip(finishes, settled, strict=True)
@@ -67,25 +68,68 @@ def finish(
     return settled
 
 
+def _settle(connection: Connection, finishes: Sequence[Finish], now: float) -> list[Settled]:
+    plain = [place for place, one in enumerate(finishes) if is_plain(one)]
+    found: dict[int, Settled] = {}
+    for size in PORTIONS:
+        while len(plain) >= size:
+            portion, plain = plain[:size], plain[size:]
+            some = [finishes[place] for place in portion]
+            changes = [_changes(one, now) for one in some]
+            if not finish_portion(connection, some, changes, _ADD_ATTEMPT):
+                continue  # One of them has lost its lease; below each is looked at by itself.
+            for place, one, its in zip(portion, some, changes, strict=True):
+                found[place] = Settled(one.lease.invocation_id, its["state"])
+    return [
+        found[place] if place in found else _finish_one(connection, one, now)
+        for place, one in enumerate(finishes)
+    ]
+
+
+def _changes(one: Finish, now: float) -> dict[str, Any]:
+    """Return what a finish writes into its row, by the names of the columns."""
+    state, after = _after(one, now)
+    plus = _PLUS.get(one.outcome.word) or _PLUS.setdefault(
+        one.outcome.word, vars(Spent().plus(one.outcome.word))
+    )
+    error = one.outcome.error
+    return {
+        "state": state,
+        "readiness": after["to_readiness"],
+        "retry_at": after["retry_at"],
+        "outcome": one.outcome.word,
+        "reason": after["why"],
+        "started_at": one.record.started_at,
+        "ended_at": after["over_at"],
+        "error_json": None if error is None else json.dumps(error.to_json()),
+        "result_json": storable(one.outcome.result_json),
+        "plus_attempts": plus["attempts"],
+        "plus_lost": plus["lost"],
+        "plus_sandbox_failed": plus["sandbox_failed"],
+        "plus_drained": plus["drained"],
+        "plus_died": plus["died"],
+    }
+
+
+#: What each outcome adds to what an invocation has spent.
+_PLUS: dict[str, dict[str, int]] = {}
+
+
 def _finish_one(connection: Connection, one: Finish, now: float) -> Settled:
-    state, changes = _after(one, now)
-    outcome = one.outcome
-    plus = Spent().plus(outcome.word)
+    its = _changes(one, now)
     row = _FINISH.row(
         connection,
         its_id=one.lease.invocation_id,
         token=one.lease.token,
-        to_state=state,
-        **changes,
-        word=outcome.word,
-        began_at=one.record.started_at,
-        error=None if outcome.error is None else json.dumps(outcome.error.to_json()),
-        result=storable(outcome.result_json),
-        plus_attempts=plus.attempts,
-        plus_lost=plus.lost,
-        plus_sandbox_failed=plus.sandbox_failed,
-        plus_drained=plus.drained,
-        plus_died=plus.died,
+        to_state=its["state"],
+        to_readiness=its["readiness"],
+        word=its["outcome"],
+        why=its["reason"],
+        began_at=its["started_at"],
+        over_at=its["ended_at"],
+        error=its["error_json"],
+        result=its["result_json"],
+        **its,
     )
     if row is None:
         return _lost(connection, one)
@@ -94,7 +138,7 @@ def _finish_one(connection: Connection, one: Finish, now: float) -> Settled:
     unblock(connection, queue, group_key)
     if one.follow_ups:
         enqueue(connection, one.follow_ups, now)
-    return Settled(one.lease.invocation_id, state)
+    return Settled(one.lease.invocation_id, its["state"])
 
 
 def _after(one: Finish, now: float) -> tuple[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, bindparam, func, select, text
 from sqlalchemy.dialects.sqlite import insert
@@ -14,7 +15,7 @@ from faasd.model.attempt import Claim, Lease
 from faasd.model.function import Lane
 from faasd.model.invocation import Acceptance, NewInvocation
 from faasd.store.cancelling import cancel
-from faasd.store.claiming import Expired, claim, expire
+from faasd.store.claiming import Expired, claim, expire, next_due_at
 from faasd.store.enqueueing import begin, enqueue
 from faasd.store.filters import drop, redrive
 from faasd.store.finishing import finish
@@ -22,11 +23,13 @@ from faasd.store.groups import unblock_all
 from faasd.store.leases import last_token, renew, take_over
 from faasd.store.readers import Readers
 from faasd.store.statements import Hot, storable
-from faasd.store.tables import BLOCKED, DELAYED, IS_OPEN, READY, invocations, queues
+from faasd.store.tables import DELAYED, IS_OPEN, READY, invocations, queues
 from faasd.store.usage import UsageSums
-from faasd.store.writer import Writer
+from faasd.store.writer import Together, Writer
 
 __all__ = ["SqliteInvocationStore"]
+
+T = TypeVar("T")
 
 _i = invocations.c
 
@@ -50,11 +53,6 @@ _OLDEST_DUE = Hot(
         *_WAITING, _i.readiness == bindparam("how"), _i.due_at <= bindparam("now")
     )
 )
-_NEXT_DUE = Hot(
-    select(func.min(_i.due_at)).where(
-        *_WAITING, _i.readiness != BLOCKED, _i.due_at > bindparam("now")
-    )
-)
 _UNFINISHED = Hot(
     select(func.count()).select_from(invocations).where(_i.source == bindparam("s"), text(IS_OPEN))
 )
@@ -72,12 +70,14 @@ class SqliteInvocationStore:
         #: Hears, after the commit, function and trigger of each invocation that has expired.
         self.on_expired: Callable[[Sequence[Expired]], None] | None = None
         self._queues_known: set[str] = set()  # Noted on disk already.
+        # Bound once: the writer knows by the object which works may go together.
+        self._enqueue_all: Together[Sequence[NewInvocation], list[Acceptance]] = self._enqueue_many
+        self._finish_all: Together[Sequence[Finish], list[Settled]] = self._finish_many
 
     async def enqueue(self, new: Sequence[NewInvocation]) -> list[Acceptance]:
         """Commit invocations in order, all or none."""
-        known = self._queues_known
-        accepted = await self._writer.submit(lambda c: enqueue(c, new, self._clock.now(), known))
-        known.update(one.queue for one in new)
+        accepted = await self._writer.submit_together(self._enqueue_all, new)
+        self._queues_known.update(one.queue for one in new)
         return accepted
 
     async def begin(self, new: NewInvocation, lease_s: float) -> Claim:
@@ -96,6 +96,22 @@ class SqliteInvocationStore:
         )
         self._tell_expired(expired)
         return claims
+
+    async def claim_due(
+        self, lane: Lane, count_max: int, lease_s: float
+    ) -> tuple[list[Claim], float | None]:
+        """Claim, and return also when the next one will be due, unless as many as were asked for came."""
+        expired: list[Expired] = []
+
+        def work(connection: Connection) -> tuple[list[Claim], float | None]:
+            now = self._clock.now()
+            claims = claim(connection, lane, count_max, lease_s, now, expired)
+            is_all = len(claims) < count_max
+            return claims, next_due_at(connection, lane.queue, now) if is_all else None
+
+        found = await self._writer.submit(work)
+        self._tell_expired(expired)
+        return found
 
     async def expire_due(self, count_max: int = 500) -> list[str]:
         """Skip up to `count_max` waiting invocations that have expired; returns their ids.
@@ -123,9 +139,7 @@ class SqliteInvocationStore:
 
         The attempt of a cancelled invocation is recorded too, although its lease is lost.
         """
-        return await self._writer.submit(
-            lambda c: finish(c, finishes, self._clock.now(), self._sums)
-        )
+        return await self._writer.submit_together(self._finish_all, finishes)
 
     async def return_unheld(self, record: Callable[[Claim], Finish]) -> list[Settled]:
         """Settle every invocation in state `running`; each is first leased to us, which fences its holder."""
@@ -156,6 +170,18 @@ class SqliteInvocationStore:
         """Publish which queues have a consumer; those published before and not named now have none."""
         await self._writer.submit(lambda c: _publish(c, queues))
 
+    def _enqueue_many(
+        self, connection: Connection, parts: Sequence[Sequence[NewInvocation]]
+    ) -> list[list[Acceptance]]:
+        new = [one for part in parts for one in part]
+        return _apart(parts, enqueue(connection, new, self._clock.now(), self._queues_known))
+
+    def _finish_many(
+        self, connection: Connection, parts: Sequence[Sequence[Finish]]
+    ) -> list[list[Settled]]:
+        finishes = [one for part in parts for one in part]
+        return _apart(parts, finish(connection, finishes, self._clock.now(), self._sums))
+
     def _tell_expired(self, expired: Sequence[Expired]) -> None:
         if expired and self.on_expired is not None:
             self.on_expired(expired)
@@ -171,6 +197,15 @@ class SqliteInvocationStore:
             if not claims:
                 return settled
             settled += await self.finish([record(each) for each in claims])
+
+
+def _apart(parts: Sequence[Sequence[Any]], results: Sequence[T]) -> list[list[T]]:
+    """Give each part its own of all the results, which are in the parts' order."""
+    given, begin = [], 0
+    for part in parts:
+        given.append(list(results[begin : begin + len(part)]))
+        begin += len(part)
+    return given
 
 
 def _take_over(
@@ -198,7 +233,7 @@ def _waiting_since(
         for how in (DELAYED, READY)
         if (at := _OLDEST_DUE.row(connection, q=q, how=how, now=now)[0]) is not None
     ]
-    return count, min(oldest, default=None), _NEXT_DUE.row(connection, q=q, now=now)[0]
+    return count, min(oldest, default=None), next_due_at(connection, queue, now)
 
 
 def _publish(connection: Connection, published: Sequence[tuple[str, str]]) -> None:

@@ -53,9 +53,22 @@ def _know_versions_of_code(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
-SCHEMA_VERSION = 3
+def _index_what_is_finished_by_or(connection: Connection) -> None:
+    connection.exec_driver_sql("DROP INDEX finished")
+    connection.exec_driver_sql(
+        "CREATE INDEX finished ON invocations (ended_at) WHERE"
+        " (state = 'done' OR state = 'cancelled' OR state = 'skipped' OR state = 'dropped')"
+    )
+    connection.exec_driver_sql("CREATE INDEX origin_age ON origin_keys (accepted_at)")
+
+
+SCHEMA_VERSION = 4
 #: Version that a step leads to: the step. A step, once released, never changes.
-STEPS: Mapping[int, Step] = {2: _count_deaths_and_usage, 3: _know_versions_of_code}
+STEPS: Mapping[int, Step] = {
+    2: _count_deaths_and_usage,
+    3: _know_versions_of_code,
+    4: _index_what_is_finished_by_or,
+}
 
 #: "faas" in ASCII: tells our files from other SQLite databases, also to file(1).
 APPLICATION_ID = 0x66616173

@@ -200,7 +200,7 @@ def attempt_values(record: AttemptRecord, invocation_seq: int) -> dict[str, Any]
         "init_s": record.init_s,
         "batch_size": record.batch_size,
         "output_truncated": int(record.output_truncated),
-        "degraded_json": json.dumps(record.degraded),
+        "degraded_json": json.dumps(record.degraded) if record.degraded else "[]",
         "error_json": storable(record.error_json),
         "log_tail": storable(record.log_tail),
     }

@@ -13,7 +13,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,11 @@ from sqlalchemy import Connection
 from faasd.errors import StoreError, StoreFull
 from faasd.store.database import WAL_KEPT_BYTES, driver_of, explain, is_about_the_database
 
-__all__ = ["AtEnd", "Work", "Writer"]
+__all__ = ["AtEnd", "Together", "Work", "Writer"]
 
+P = TypeVar("P")
 T = TypeVar("T")
+_ALONE = object()
 #: Runs inside a transaction that it neither begins nor ends. It may be run twice, so it must change
 #: nothing but the database.
 Work = Callable[[Connection], T]
@@ -37,9 +39,15 @@ CHECKPOINT_EVERY_WORKS = 1000
 CHECKPOINT_EVERY_BYTES = 4 * 2**20
 
 
+#: One work for what many callers hand over: returns what it comes to for each. It may be run again
+#: for each of them alone.
+Together = Callable[[Connection, Sequence[P]], Sequence[T]]
+
+
 @dataclass(slots=True, eq=False)
 class _Item:
-    work: Work[Any]
+    work: Work[Any] | Together[Any, Any]
+    part: Any  # What a work for many is run with; _ALONE for a work of its own.
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     result: Any = None
@@ -93,15 +101,23 @@ class Writer:
         when the database failed. Waits while the inbox is full. A caller that is cancelled while
         it waits for the answer does not know whether the work was done.
         """
+        result: T = await self._submit(work, _ALONE)
+        return result
+
+    async def submit_together(self, work: Together[P, T], part: P) -> T:
+        """Run a work that is run once for all who submit the same one at the same time; else as `submit`."""
+        result: T = await self._submit(work, part)
+        return result
+
+    async def _submit(self, work: Work[Any] | Together[Any, Any], part: Any) -> Any:
         await self._room.acquire()
         if self._closing:
             self._room.release()
             raise StoreError(f"cannot use {self._path}: the store is closed")
         loop = asyncio.get_running_loop()
-        item = _Item(work, loop, loop.create_future())
+        item = _Item(work, part, loop, loop.create_future())
         self._inbox.put(item)
-        result: T = await item.future
-        return result
+        return await item.future
 
     async def close(self) -> None:
         """Finish what was submitted, fold the WAL into the database file, and close the connection."""
@@ -148,8 +164,8 @@ class Writer:
         """Run and commit a group. Savepoints would double its cost, so they come only after a failure."""
         try:
             self._begin()
-            for item in group:
-                item.result = item.work(self._connection)
+            for items in _runs(group):
+                self._run_together(items)
             self._at_end.write(self._connection)
             self._end()
             return
@@ -173,11 +189,21 @@ class Writer:
         else:
             driver_of(self._connection).execute("COMMIT")
 
+    def _run_together(self, items: list[_Item]) -> None:
+        """Run the one work of these items, which are more than one only where it is the same for all."""
+        work: Any = items[0].work
+        if items[0].part is _ALONE:
+            items[0].result = work(self._connection)
+            return
+        results = work(self._connection, [item.part for item in items])
+        for item, result in zip(items, results, strict=True):
+            item.result = result
+
     def _run_apart(self, item: _Item) -> None:
         item.result = None
         savepoint = self._connection.begin_nested()
         try:
-            item.result = item.work(self._connection)
+            self._run_together([item])
             self._at_end.write(self._connection)
         except Exception as error:
             self._at_end.forget()
@@ -256,3 +282,15 @@ class Writer:
         self._checkpoint("TRUNCATE")
         self._connection.close()
         self._connection.engine.dispose()
+
+
+def _runs(group: list[_Item]) -> Iterator[list[_Item]]:
+    """Yield a group in its order: what follows each other with the same work for many, together."""
+    run: list[_Item] = []
+    for item in group:
+        if run and (item.part is _ALONE or item.work is not run[0].work):
+            yield run
+            run = []
+        run.append(item)
+    if run:
+        yield run

@@ -200,16 +200,16 @@ def test_a_file_that_is_no_database_is_refused_in_words(tmp_path: Path) -> None:
         open_writer(path)
 
 
-def test_version_2_counts_deaths_from_nothing(path: Path) -> None:
+def test_version_2_counts_deaths_from_nothing(tmp_path: Path) -> None:
     """What waits in a database of version 1 goes on, and has killed no sandbox that we know of."""
+    path = tmp_path / "faasd.db"
     connection = sqlite3.connect(path)
-    connection.execute("ALTER TABLE invocations DROP COLUMN spent_died")
+    connection.executescript((SCHEMAS / "v1.sql").read_text())
+    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(
         "INSERT INTO invocations (id, function, queue, trigger, source, state, readiness, priority,"
         " created_at, due_at, event_json) VALUES ('i', 'f', 'f', 'queue', 'f', 'waiting', 1, 0, 0, 0, '1')"
     )
-    connection.execute("DROP TABLE usage")
-    connection.execute("PRAGMA user_version = 1")
     connection.commit()
     connection.close()
     writer = open_writer(path)
@@ -220,16 +220,22 @@ def test_version_2_counts_deaths_from_nothing(path: Path) -> None:
 
 
 def schema_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """Return the columns of every table and index, however their SQL is laid out."""
+    """Return the columns of every table and index, and what an index is for, however its SQL is laid out."""
     connection = sqlite3.connect(path)
     names = connection.execute("SELECT type, name FROM sqlite_master").fetchall()
+    conditions = {
+        f"{name} where": [tuple((sql or "").partition(" WHERE ")[2].split())]
+        for name, sql in connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index'"
+        )
+    }
     pragma = {"table": "table_xinfo", "index": "index_xinfo"}
     found = {
         name: connection.execute(f"SELECT * FROM pragma_{pragma[kind]}(?)", (name,)).fetchall()
         for kind, name in names
     }
     connection.close()
-    return found
+    return found | conditions
 
 
 @pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))

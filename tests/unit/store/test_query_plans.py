@@ -45,7 +45,6 @@ MAY_SCAN = (
     "SCAN json_each VIRTUAL TABLE",
     "SCAN (subquery",
     "SCAN anon_1",
-    "SCAN origin_keys",  # In portions, when the retention asks for it.
 )
 
 
