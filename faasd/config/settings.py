@@ -161,6 +161,13 @@ class DaemonSettings(Settings):
         "How long what functions print is kept; looked at every hour.",
         key="keep_logs",
     )
+    state_bytes_max: Annotated[int, Size(at_least_bytes=16 * 2**20)] | None = setting(
+        None,
+        "How much the state directory may hold. Beyond it the oldest logs and finished invocations go, then "
+        "new events are refused.",
+        example="10GiB",
+        default_text="as much as the disk holds",
+    )
     copy_before_upgrade: bool = setting(
         True,
         "Whether the database is copied beside itself before a new release changes its schema.",

@@ -37,6 +37,9 @@ async def why(call: Call) -> Response:
     if subject is None:
         raise InvalidSetting("say what to explain: subject=ID, FUNCTION, QUEUE, SCHEDULE or PATH")
     kind, sentences = await _explain(call, subject)
+    reason = call.services.no_room()
+    if reason is not None:
+        sentences = [*sentences, f"New events are refused at the moment: {reason}."]
     return json_reply({"subject": subject, "kind": kind, "sentences": sentences})
 
 
