@@ -130,7 +130,9 @@ async def test_the_oldest_goes_before_anything_new_is_refused(
                         await asyncio.sleep(0.01)
             await finish_some(tight, 50)
             highest = max(highest, held_bytes(state_dir))
-    assert highest < BUDGET + 8 * MIB  # The write-ahead log, and what ran when the door closed.
+    # The write-ahead log is on top for a while, as long as readers keep it from being folded in.
+    assert (state_dir / "faasd.db").stat().st_size < BUDGET + 4 * MIB
+    assert highest < 2 * BUDGET
     left = await tight.history.invocations(InvocationFilter(limit=None))
     assert waiting.id in {one.id for one in left}
     assert 50 < len(left) < 1000
