@@ -131,7 +131,8 @@ class DaemonSettings(Settings):
     )
     log_format: Literal["auto", "json", "console"] = setting(
         "auto",
-        "How the daemon logs: `json`, `console`, or `auto`, which is `console` on a terminal.",
+        "How the daemon logs: `json`, `console`, or `auto`, which is `console` on a terminal, fields of the "
+        "journal's under systemd, and `json` elsewhere.",
     )
     keep_finished_s: Annotated[float, Duration(at_least_s=60, at_most_s=3660 * 86400.0)] = setting(
         7 * 86400.0,
