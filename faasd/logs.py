@@ -84,6 +84,8 @@ class LogStream(io.TextIOBase):
 
 #: syslog's numbers, which the journal filters by: `journalctl -p warning`.
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+#: What our own code hands to the standard library's loggers beside the event.
+_EXTRA = ("method", "path")
 _MESSAGE_ONLY = frozenset({"event", "level", "timestamp", "exception"})
 
 
@@ -165,6 +167,7 @@ class _JournalHandler(logging.Handler):
             "event": record.getMessage(),
             "level": record.levelname.lower(),
             "logger": record.name,
+            **{name: str(vars(record)[name]) for name in _EXTRA if name in vars(record)},
         }
         if record.exc_info:
             fields["exception"] = logging.Formatter().formatException(record.exc_info)
@@ -242,7 +245,11 @@ def _adopt_library_logs(
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[
+                *shared,
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.ExtraAdder(allow=_EXTRA),
+            ],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
     )
