@@ -26,7 +26,7 @@ from faasd.dispatch.run_attempt import Spine
 from faasd.dispatch.running import Ended, Running
 from faasd.dispatch.services import SandboxServices
 from faasd.dispatch.slots import Slots
-from faasd.errors import FaasdError, StoreError
+from faasd.errors import FaasdError
 from faasd.functions.registry import Registry
 from faasd.functions.versions import VersionStore
 from faasd.intake import Intake
@@ -39,6 +39,7 @@ from faasd.sandbox.sandboxes import ProcessSandboxes
 from faasd.store.log_files import LogBudget
 from faasd.store.open import Store, open_store
 from faasd.store.retention import Retention
+from faasd.store.upkeep import Upkeep
 from faasd.supervision import Counts, Supervision
 from faasd.triggers.cron import CronTriggers
 from faasd.triggers.file_drop import FileTriggers
@@ -49,8 +50,6 @@ __all__ = ["Daemon"]
 _log = get_logger("daemon")
 #: An enqueue without a daemon holds the state directory for a moment.
 LOCK_WAIT_S = 2.0
-RETENTION_INTERVAL_S = 300.0
-EXPIRY_INTERVAL_S = 60.0
 
 
 class Daemon:
@@ -71,6 +70,7 @@ class Daemon:
         self._stop_now = asyncio.Event()
         self._failure: BaseException | None = None
         self._tidying: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._lag: asyncio.Task[None] | None = None
         self._metrics = Metrics()
         self._measures = Measures(self._metrics, clock)
@@ -177,6 +177,7 @@ class Daemon:
             self._log_budget(),
             lock_wait_s=LOCK_WAIT_S,
             copy_before_upgrade=self._settings.copy_before_upgrade,
+            budget_bytes=self._settings.state_bytes_max,
         )
         stack.push_async_callback(store.close)
         if store.migrated_from is not None:
@@ -222,6 +223,16 @@ class Daemon:
             self._clock,
             self._events_accepted,
             self._measures.accepted,
+            store.space.check,
+        )
+
+    def _upkeep(self) -> Upkeep:
+        return Upkeep(
+            self._store,
+            lambda: _retention(self._reloading.settings),
+            self._clock,
+            self._dispatcher.wake,
+            self._room_changed,
         )
 
     async def _start(self) -> None:
@@ -236,7 +247,7 @@ class Daemon:
         await self._files.start(functions)
         self._keep_vital(self._ahead.start())
         await self._api.start()
-        self._tidying = asyncio.create_task(self._tidy())
+        self._tidying = asyncio.create_task(self._upkeep().run())
         self._keep_vital(self._tidying)
         self._lag = asyncio.create_task(watch_loop_lag(self._metrics))
         self._dispatcher.wake()  # For what an enqueue without us left in the store until now.
@@ -287,22 +298,9 @@ class Daemon:
             self._running.stop_all("drained")
             await self._running.wait_until_none(30.0)
 
-    async def _tidy(self) -> None:
-        """End what has expired every minute; forget what need not be kept, now and every few minutes."""
-        tidied_at: float | None = None
-        while True:
-            try:
-                # Claims expire in passing; this is for what nobody claims, such as a paused function's.
-                await self._store.invocations.expire_due()
-                self._dispatcher.wake()  # What waited behind them in a group may be due.
-                now = self._clock.monotonic()
-                if tidied_at is None or now - tidied_at >= RETENTION_INTERVAL_S:
-                    tidied_at = now
-                    count = await self._store.retain(_retention(self._reloading.settings))
-                    _log.debug("history_retained", deleted=count)
-            except StoreError as error:
-                _log.error("retention_failed", error=str(error))
-            await asyncio.sleep(EXPIRY_INTERVAL_S)
+    def _room_changed(self) -> None:
+        self._dispatcher.wake()
+        self._telling = asyncio.create_task(self._supervision.changed())
 
     def _events_accepted(self, queues: set[str], replaced: tuple[str, ...]) -> None:
         self._running.stop(replaced, "cancelled")
@@ -364,6 +362,7 @@ class Daemon:
             metrics=self._metrics,
             measure=self._measure,
             memory_now=self._sandboxes.memory_now,
+            no_room=lambda: self._store.space.problem,
         )
 
     def _measure(self, metrics: Metrics) -> None:
@@ -371,6 +370,7 @@ class Daemon:
         schedules = [one.name for one in self._schedules.statuses()]
         self._measures.look(metrics, self._registry.all(), schedules)
         metrics.add("faasd_log_lines_dropped_total", amount=self._store.logs.dropped)
+        self._store.space.measure(metrics)
 
     async def _counts(self) -> Counts:
         queues = await self._store.history.queue_counts()
@@ -379,6 +379,7 @@ class Daemon:
             running=len(self._running.attempts()),
             waiting=sum(one.waiting for one in queues),
             dead=sum(one.dead for one in queues),
+            problem="no space left, new events are refused" if self._store.space.problem else "",
         )
 
     def _status(self) -> Mapping[str, Any]:
@@ -390,6 +391,7 @@ class Daemon:
             "problems": [
                 *self._reloading.problems_now(),
                 *[f"function {name!r} is refused: {why}" for name, why in self._refused.items()],
+                *[text for text in (self._store.space.problem,) if text is not None],
             ],
             "walls": self._sandboxes.walls(),
         }

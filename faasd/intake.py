@@ -22,7 +22,8 @@ class Intake:
     """Implements the seam `Accept`.
 
     `on_accepted` hears, after each commit, which queues have new work and which running
-    invocations an overlap rule has replaced. `count` hears what became of each event.
+    invocations an overlap rule has replaced. `count` hears what became of each event. `check_room`
+    raises StoreFull while there is room left only for what was accepted before.
     """
 
     def __init__(
@@ -32,12 +33,14 @@ class Intake:
         clock: Clock,
         on_accepted: Callable[[set[str], tuple[str, ...]], None],
         count: Callable[[Sequence[NewInvocation], Sequence[Acceptance]], None] | None = None,
+        check_room: Callable[[], None] | None = None,
     ) -> None:
         self._catalog = catalog
         self._store = store
         self._clock = clock
         self._on_accepted = on_accepted
         self._count = count
+        self._check_room = check_room
         self._closed = False
 
     def close(self) -> None:
@@ -97,7 +100,12 @@ class Intake:
         return acceptances
 
     def prepare(self, event: NewEvent) -> NewInvocation:
-        """Check one event and give it its identity and times. Raises EventRefused; stores nothing."""
+        """Check one event and give it its identity and times. Stores nothing.
+
+        Raises EventRefused, and StoreFull where `check_room` does.
+        """
+        if self._check_room is not None:
+            self._check_room()
         function = self._function_for(event)
         now = self._clock.now()
         due_at = now if event.due_at is None else event.due_at

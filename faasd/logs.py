@@ -1,4 +1,4 @@
-"""The daemon's own log: one JSON object a line, or readable lines on a terminal.
+"""The daemon's own log: one JSON object a line, readable lines on a terminal, or entries of the journal.
 
 Event names are `snake_case`, past tense; values are fields with units.
 """
@@ -12,11 +12,15 @@ import os
 import select
 import sys
 import threading
+from collections import deque
+from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
 
 import structlog
 
-__all__ = ["LogStream", "configure", "get_logger"]
+from faasd.linux.journal import JournalSender, encode, is_journal_stream
+
+__all__ = ["JournalLog", "LogStream", "configure", "get_logger", "journal_fields"]
 
 _KEPT_BYTES_MAX = 2**20
 #: What a pipe takes whole and without blocking once it says that it takes anything (PIPE_BUF).
@@ -78,6 +82,108 @@ class LogStream(io.TextIOBase):
             self._kept = self._kept[written:]
 
 
+#: syslog's numbers, which the journal filters by: `journalctl -p warning`.
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+#: What our own code hands to the standard library's loggers beside the event.
+_EXTRA = ("method", "path")
+_MESSAGE_ONLY = frozenset({"event", "level", "timestamp", "exception"})
+
+
+def journal_fields(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return one record as fields of the journal.
+
+    MESSAGE is for people: the event and its values. Each value is also a field of its own,
+    FAASD_FUNCTION, FAASD_INVOCATION and so on, by which journalctl finds it.
+    """
+    event, level = str(record.get("event", "")), str(record.get("level", "info"))
+    values = {name: value for name, value in record.items() if name not in _MESSAGE_ONLY}
+    texts = {
+        name: value if isinstance(value, str) else _encode(value) for name, value in values.items()
+    }
+    told = [f"{name}={_quoted(text)}" for name, text in texts.items() if name != "room"]
+    message = " ".join([event, *told])
+    exception = record.get("exception")
+    return {
+        "MESSAGE": f"{message}\n{exception}" if exception else message,
+        "PRIORITY": str(_PRIORITIES.get(level, 6)),
+        "SYSLOG_IDENTIFIER": "faasd",
+        "FAASD_EVENT": event,
+        **{f"FAASD_{name}": text for name, text in texts.items()},
+    }
+
+
+def _quoted(text: str) -> str:
+    return _encode(text) if not text or any(one in text for one in ' "=\n\r\t') else text
+
+
+class JournalLog:
+    """Hands records to the journal, and keeps what it does not take now. May be used by any thread."""
+
+    def __init__(self, sender: JournalSender) -> None:
+        self._sender = sender
+        self._lock = threading.Lock()
+        self._kept: deque[bytes] = deque()
+        self._kept_bytes = 0
+        self._dropped_count = 0
+
+    def __call__(self, _logger: Any, _method: str, record: MutableMapping[str, Any]) -> str:
+        """Be the last of structlog's processors: nothing is left to be written elsewhere."""
+        self.write(record)
+        raise structlog.DropEvent
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Send one record, now or with a later one. Never blocks and never raises."""
+        with self._lock:
+            if self._dropped_count and not self._kept:
+                note = {"event": "log_lines_dropped", "count": self._dropped_count}
+                self._dropped_count = 0
+                self._keep({**note, "level": "warning"})
+            self._keep(record)
+            while self._kept:
+                try:
+                    self._sender.send(self._kept[0])
+                except OSError:  # It is busy, or just starting anew.
+                    return
+                self._kept_bytes -= len(self._kept.popleft())
+
+    def _keep(self, record: Mapping[str, Any]) -> None:
+        entry = encode(journal_fields(record))
+        if self._kept and self._kept_bytes + len(entry) > _KEPT_BYTES_MAX:
+            self._dropped_count += 1
+            return
+        self._kept.append(entry)
+        self._kept_bytes += len(entry)
+
+
+class _JournalHandler(logging.Handler):
+    """The way of the libraries' logs to the journal."""
+
+    def __init__(self, journal: JournalLog) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            **{name: str(vars(record)[name]) for name in _EXTRA if name in vars(record)},
+        }
+        if record.exc_info:
+            fields["exception"] = logging.Formatter().formatException(record.exc_info)
+        self._journal.write(fields)
+
+
+def _journal_of(fd: int) -> JournalLog | None:
+    """Return the journal that standard error leads to; None where it leads elsewhere, or none listens."""
+    if not is_journal_stream(os.environ.get("JOURNAL_STREAM", ""), fd):
+        return None
+    try:
+        return JournalLog(JournalSender())
+    except OSError:
+        return None  # Lines of JSON reach it by standard error.
+
+
 #: `json.dumps` with options would build an encoder for every line.
 _encode = json.JSONEncoder(default=repr, ensure_ascii=True).encode
 
@@ -85,8 +191,14 @@ _encode = json.JSONEncoder(default=repr, ensure_ascii=True).encode
 def configure(log_format: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
     """Send faasd's log, and that of every library, to `stream` (standard error).
 
-    `log_format` is json, console, or auto: console on a terminal.
+    `log_format` is json, console, or auto: console on a terminal, entries with fields of their own where
+    standard error is the journal.
     """
+    if stream is None and log_format == "auto":
+        journal = _journal_of(sys.stderr.fileno())
+        if journal is not None:
+            _configure_journal(journal, level)
+            return
     out: Any = stream if stream is not None else LogStream(sys.stderr.fileno())
     is_console = log_format == "console" or (log_format == "auto" and out.isatty())
     shared: list[Any] = [
@@ -109,6 +221,23 @@ def configure(log_format: str = "auto", level: str = "info", stream: TextIO | No
     _adopt_library_logs(out, shared, renderer, level_number)
 
 
+def _configure_journal(journal: JournalLog, level: str) -> None:
+    level_number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            journal,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level_number),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [_JournalHandler(journal)]
+    root.setLevel(max(level_number, logging.WARNING))
+
+
 def _adopt_library_logs(
     out: TextIO, shared: list[Any], renderer: list[Any], level_number: int
 ) -> None:
@@ -116,7 +245,11 @@ def _adopt_library_logs(
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[
+                *shared,
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.ExtraAdder(allow=_EXTRA),
+            ],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
     )

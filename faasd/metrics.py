@@ -143,6 +143,17 @@ METRICS: dict[str, Metric] = {
     ),
     "faasd_store_bytes": Metric("gauge", "Size of the database and of its log.", ("file",)),
     "faasd_state_dir_free_bytes": Metric("gauge", "Free space where the state directory lies."),
+    "faasd_state_dir_bytes": Metric(
+        "gauge",
+        "What the state directory holds, to the minute; only with `state_bytes_max`.",
+    ),
+    "faasd_state_dir_bytes_max": Metric("gauge", "What it may hold; only with `state_bytes_max`."),
+    "faasd_accepting_events": Metric(
+        "gauge", "0 while new events are refused because there is no room for them, else 1."
+    ),
+    "faasd_no_room_refusals_total": Metric(
+        "counter", "Events refused because there was no room for them."
+    ),
     "faasd_log_lines_dropped_total": Metric(
         "counter", "Lines that functions printed and that could not be written."
     ),

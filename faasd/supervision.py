@@ -40,6 +40,7 @@ class Counts:
     running: int = 0
     waiting: int = 0
     dead: int = 0
+    problem: str = ""  # In a few words.
 
 
 def status_text(state: str, counts: Counts) -> str:
@@ -50,7 +51,8 @@ def status_text(state: str, counts: Counts) -> str:
         f"{counts.waiting} waiting",
         _count(counts.dead, "dead letter"),
     ]
-    return f"{state}: {', '.join(parts)}"
+    problem = f"; {counts.problem}" if counts.problem else ""
+    return f"{state}: {', '.join(parts)}{problem}"
 
 
 def _count(count: int, noun: str) -> str:
@@ -109,6 +111,10 @@ class Supervision:
         self._state = "ready"
         # In one message: systemd must not show an active unit that still says that it starts.
         self._tell("READY=1", "STATUS=ready")
+        await self._tell_status()
+
+    async def changed(self) -> None:
+        """Tell the status now rather than with the next beat."""
         await self._tell_status()
 
     def begin_reload(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from faasd.clock import to_iso
 from faasd.interfaces import BreakerStatus, QueueCounts, ScheduleStatus
 from faasd.model.attempt import AttemptRecord
-from faasd.model.function import Function
+from faasd.model.function import Function, Lane
 from faasd.model.invocation import Invocation
 from faasd.model.outcome import OUTCOME_MEANINGS, REASON_MEANINGS
 from faasd.model.units import format_duration
@@ -35,6 +35,10 @@ class InvocationFacts:
     attempts: Sequence[AttemptRecord] = ()
     function: Function | None = None
     running: int = 0  # Attempts of the function that run now.
+    lane: Lane | None = None  # How its queue is claimed.
+    running_of_queue: int = 0
+    running_of_all: int = 0
+    slots: int | None = None
     function_paused_since: float | None = None
     function_refused: str | None = None  # Why it may not run on this host.
     queue_paused_since: float | None = None
@@ -177,9 +181,10 @@ def _waiting(facts: InvocationFacts) -> list[str]:
         if invocation.attempts:
             return [*said, f"Attempt {number} of {function.retry.attempts} is due at {until}."]
         return [*said, f"It is delayed until {until}."]
-    reasons = _held_back(facts, function)
+    reasons = _held_back(facts, function) + _crowded_out(facts)
     if not reasons:
         reasons = ["It is due and waits for its turn: a free slot, or what came before it."]
+        reasons += _turns(facts.lane)
     return [*said, *reasons]
 
 
@@ -209,6 +214,35 @@ def _held_back(facts: InvocationFacts, function: Function) -> list[str]:
             f"It waits for what came before it in its group {invocation.group_key!r}: {len(facts.ahead)} "
             f"ahead, the first of them {first.id}, which is {first.state}."
         )
+    return said
+
+
+def _crowded_out(facts: InvocationFacts) -> list[str]:
+    """Say which bound is reached by what runs now."""
+    said = []
+    most = facts.lane.concurrency if facts.lane is not None else None
+    if most is not None and facts.running_of_queue >= most:
+        said.append(
+            f"It waits because the concurrency of queue {facts.invocation.queue!r} is {most}, and so many "
+            "attempts from it are running."
+        )
+    if facts.slots is not None and facts.running_of_all >= facts.slots:
+        said.append(
+            f"It waits for a free slot: all {facts.slots} are taken; `slots` in [daemon] says how many "
+            "attempts may run at once, and `faasd top` shows which do."
+        )
+    return said
+
+
+def _turns(lane: Lane | None) -> list[str]:
+    """Say what else a queue's settings make its invocations wait for."""
+    said = []
+    if lane is not None and lane.rate is not None:
+        count, seconds = lane.rate
+        said.append(f"Its queue has a rate of {count} in {format_duration(seconds)}.")
+    if lane is not None and lane.is_batch and lane.batch_window_s:
+        window = format_duration(lane.batch_window_s)
+        said.append(f"Its queue gathers batches of {lane.batch_size} for up to {window}.")
     return said
 
 

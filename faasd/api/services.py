@@ -92,3 +92,5 @@ class ApiServices:
     measure: Callable[[Registry], None] = lambda _: None
     #: Returns the memory of each running attempt in bytes, by attempt id, as far as it is known.
     memory_now: Callable[[], Awaitable[dict[str, int]]] = _no_memory
+    #: Says why new events are refused at the moment; None while they are taken.
+    no_room: Callable[[], str | None] = lambda: None

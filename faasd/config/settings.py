@@ -140,7 +140,8 @@ class DaemonSettings(Settings):
     )
     log_format: Literal["auto", "json", "console"] = setting(
         "auto",
-        "How the daemon logs: `json`, `console`, or `auto`, which is `console` on a terminal.",
+        "How the daemon logs: `json`, `console`, or `auto`, which is `console` on a terminal, fields of the "
+        "journal's under systemd, and `json` elsewhere.",
     )
     keep_finished_s: Annotated[float, Duration(at_least_s=60, at_most_s=3660 * 86400.0)] = setting(
         7 * 86400.0,
@@ -169,6 +170,13 @@ class DaemonSettings(Settings):
         30 * 86400.0,
         "How long what functions print is kept; looked at every hour.",
         key="keep_logs",
+    )
+    state_bytes_max: Annotated[int, Size(at_least_bytes=16 * 2**20)] | None = setting(
+        None,
+        "How much the state directory may hold. Beyond it the oldest logs and finished invocations go, then "
+        "new events are refused.",
+        example="10GiB",
+        default_text="as much as the disk holds",
     )
     copy_before_upgrade: bool = setting(
         True,

@@ -27,6 +27,7 @@ __all__ = [
     "open_readers",
     "open_writer",
     "prepare_state_dir",
+    "size_of",
 ]
 
 DATABASE_NAME = "faasd.db"
@@ -111,6 +112,15 @@ def driver_of(connection: Connection) -> sqlite3.Connection:
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
     return driver
+
+
+def size_of(driver: sqlite3.Connection) -> tuple[int, int]:
+    """Return how many bytes a database has, its write-ahead log folded in, and how many of them are free."""
+    names = ("page_count", "freelist_count", "page_size")
+    pages, free_pages, page_bytes = (
+        driver.execute(f"PRAGMA {name}").fetchone()[0] for name in names
+    )
+    return pages * page_bytes, free_pages * page_bytes
 
 
 def is_about_the_database(error: BaseException) -> bool:

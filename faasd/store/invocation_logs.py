@@ -16,7 +16,13 @@ from faasd.interfaces import LogLine
 from faasd.logs import get_logger
 from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.event import encode_json
-from faasd.store.log_files import FunctionLog, LogBudget, directory_name, functions_logged
+from faasd.store.log_files import (
+    FunctionLog,
+    LogBudget,
+    directory_name,
+    functions_logged,
+    rotated_files,
+)
 from faasd.store.log_reading import LogQuery, read_lines
 
 __all__ = ["FileInvocationLogs"]
@@ -128,6 +134,28 @@ class FileInvocationLogs:
                 log.expire(now - self._budget.kept_s, now)
             except OSError as error:
                 _log.warning("log_expiry_failed", function=name, error=str(error))
+
+    def free(self, count_bytes: int) -> int:
+        """Remove the oldest numbered files, of whatever function; returns how many bytes that freed.
+
+        The file that a function writes to stays. Never raises for a disk.
+        """
+        if count_bytes <= 0:
+            return 0
+        freed = 0
+        try:
+            oldest = sorted(
+                (path.stat().st_mtime, path, name)
+                for name in functions_logged(self._directory)
+                for path in rotated_files(self._directory / directory_name(name))
+            )
+            for _, path, name in oldest:
+                if freed >= count_bytes:
+                    break
+                freed += (self._functions.get(name) or self._new_log(name)).remove(path)
+        except OSError as error:
+            _log.warning("log_expiry_failed", path=str(self._directory), error=str(error))
+        return freed
 
     def close(self) -> None:
         """Close the files."""

@@ -89,6 +89,13 @@ class FunctionLog:
             os.close(self._descriptor)
             self._descriptor = None
 
+    def remove(self, path: Path) -> int:
+        """Remove one of its numbered files; returns how many bytes that frees."""
+        size = path.stat().st_size
+        path.unlink()
+        self._lines_of.pop(path.name, None)
+        return size
+
     def expire(self, before: float, now: float) -> None:
         """Remove files whose last line is from before that time, and end a current one that is old."""
         for path in rotated_files(self._directory):

@@ -20,8 +20,9 @@ from faasd.store.migrations import migrate
 from faasd.store.pauses import SqlitePauses
 from faasd.store.readers import Readers
 from faasd.store.restore import finish_interrupted_restore
-from faasd.store.retention import Retention, retain
+from faasd.store.retention import Retention, forget_oldest, retain
 from faasd.store.schedule_cursors import SqliteScheduleCursors
+from faasd.store.space import Space
 from faasd.store.state_lock import StateLock
 from faasd.store.usage import UsageSums
 from faasd.store.writer import Writer
@@ -41,6 +42,7 @@ class Store:
         clock: Clock,
         log_budget: LogBudget,
         migrated_from: Path | None,
+        budget_bytes: int | None = None,
     ) -> None:
         self._lock = lock
         sums = UsageSums()
@@ -57,15 +59,25 @@ class Store:
         self.files = SqliteFileLedger(self._writer, self._readers)
         self.logs = FileInvocationLogs(path.parent / "logs", log_budget)
         self._clock = clock
+        self.space = Space(path.parent, self._readers, clock, budget_bytes, self._is_full)
+        if budget_bytes is not None:
+            self._writer.on_size = self.space.hear_size
 
     def hear_commits(self, heard: Callable[[float, int, bool], None]) -> None:
         """Call `heard` after each group of changes, on the writer's thread: seconds, how many, whether it failed."""
         self._writer.on_group = heard
 
+    def _is_full(self) -> bool:
+        return self._writer.is_full
+
     async def retain(self, retention: Retention) -> int:
         """Delete what need not be kept any longer, a little at a time; returns how many invocations."""
         self.logs.expire(self._clock.now())
         return await retain(self._writer, self._readers, retention, self._clock.now())
+
+    async def forget_oldest(self) -> int:
+        """Delete some of the finished invocations that ended first; returns how many."""
+        return await forget_oldest(self._writer)
 
     async def close(self) -> None:
         """Finish what was begun, fold everything into the database file, let go of the directory."""
@@ -83,6 +95,7 @@ async def open_store(
     lock_wait_s: float = 0.0,
     *,
     copy_before_upgrade: bool = True,
+    budget_bytes: int | None = None,
 ) -> Store:
     """Open the store of a state directory, making or upgrading it as needed, and own it until close.
 
@@ -113,4 +126,5 @@ async def open_store(
         clock=clock,
         log_budget=log_budget or LogBudget(),
         migrated_from=migrated_from,
+        budget_bytes=budget_bytes,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, select, text
@@ -11,7 +12,7 @@ from faasd.store.statements import Hot
 from faasd.store.tables import IS_FINISHED, attempts, dedup_keys, invocations, origin_keys
 from faasd.store.writer import Writer
 
-__all__ = ["Retention", "retain"]
+__all__ = ["Retention", "forget_oldest", "retain"]
 
 DAY_S = 86400.0
 #: About a millisecond of the writer's time; claims and enqueues come in between.
@@ -84,6 +85,11 @@ async def retain(writer: Writer, readers: Readers, retention: Retention, now: fl
         while await writer.submit(lambda c: _DELETE_ORIGIN.run(c, before=limit, portion=PORTION)):
             pass
     return count
+
+
+async def forget_oldest(writer: Writer) -> int:
+    """Delete some finished invocations that ended first, however young; returns how many."""
+    return await writer.submit(lambda c: _delete_portion(c, _OLD_FINISHED, math.inf))
 
 
 async def _finished_before(readers: Readers, retention: Retention, now: float) -> float | None:

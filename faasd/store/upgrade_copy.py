@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from faasd.errors import StoreFull
 from faasd.model.units import format_size
-from faasd.store.database import driver_of, explain
+from faasd.store.database import driver_of, explain, size_of
 
 __all__ = ["COPIES_KEPT", "copy_aside"]
 
@@ -46,11 +46,8 @@ def copy_aside(connection: Connection, path: Path, version: int) -> Path:
 
 
 def _check_room(connection: Connection, path: Path, version: int) -> None:
-    pragmas = ("page_count", "freelist_count", "page_size")
-    pages, free_pages, page_bytes = (
-        driver_of(connection).execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas
-    )
-    needed = (pages - free_pages) * page_bytes + _SPARE_BYTES
+    size_bytes, free_bytes = size_of(driver_of(connection))
+    needed = size_bytes - free_bytes + _SPARE_BYTES
     free = shutil.disk_usage(path.parent).free
     if needed > free:
         raise StoreFull(

@@ -22,7 +22,13 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import Connection
 
 from faasd.errors import StoreError, StoreFull
-from faasd.store.database import WAL_KEPT_BYTES, driver_of, explain, is_about_the_database
+from faasd.store.database import (
+    WAL_KEPT_BYTES,
+    driver_of,
+    explain,
+    is_about_the_database,
+    size_of,
+)
 
 __all__ = ["AtEnd", "Together", "Work", "Writer"]
 
@@ -89,8 +95,12 @@ class Writer:
         self._closing = False
         self._works_since_checkpoint = 0
         self._wal_bytes_at_checkpoint = 0
+        #: Whether the last group of changes found no room on the disk.
+        self.is_full = False
         #: Hears, on the writer's thread, how long a group took, how many works it had, and whether it failed.
         self.on_group: Callable[[float, int, bool], None] | None = None
+        #: Hears, on the writer's thread, after each group: bytes in the database, and how many of them are free.
+        self.on_size: Callable[[int, int], None] | None = None
         self._thread = threading.Thread(target=self._run, name="faasd-store-writer", daemon=True)
         self._thread.start()
 
@@ -136,6 +146,7 @@ class Writer:
             failed = False
             try:
                 self._commit(group)
+                self.is_full = False
             except Exception as error:  # noqa: BLE001 - The loop of a long-lived thread.
                 failed = True
                 self._fail(group, error)
@@ -143,8 +154,14 @@ class Writer:
             self._answer(group)
             if self.on_group is not None:  # After the answer, which somebody waits for.
                 self.on_group(took_s, len(group), failed)
+            if self.on_size is not None:
+                self._tell_size(self.on_size)
             self._checkpoint_if_due(len(group))
         self._close_connection()
+
+    def _tell_size(self, hear: Callable[[int, int], None]) -> None:
+        with suppress(sqlite3.Error):  # The next group tells it.
+            hear(*size_of(driver_of(self._connection)))
 
     def _next_group(self) -> tuple[list[_Item], bool]:
         """Wait for work, then take all there is. False with it: nothing more will come."""
@@ -218,7 +235,8 @@ class Writer:
         """Nothing of the group was committed, so nobody in it may hear otherwise."""
         self._roll_back()
         told = explain(error, self._path)
-        if isinstance(told, StoreFull):
+        self.is_full = isinstance(told, StoreFull)
+        if self.is_full:
             self._checkpoint("PASSIVE")  # The WAL can then be written again from its start.
         for item in group:
             # One exception object for many tasks would collect the traces of all of them.

@@ -41,6 +41,7 @@ from faasd.model.retry import Spent
 from faasd.model.suggest import did_you_mean
 from faasd.model.trigger import FilesTrigger, QueueTrigger, ScheduleTrigger
 from faasd.model.usage import Usage as MonthUsage
+from faasd.model.walls import MissingWall
 
 ECHO = Function(name="echo", handler="app:echo", origin="faasd.toml:3")
 RESIZE = Function(
@@ -431,6 +432,7 @@ class FakeLogs:
     def __init__(self) -> None:
         self.lines: list[LogLine] = []
         self.sinks: list[Callable[[LogLine], None]] = []
+        self.read_of: list[tuple[str | None, str | None]] = []
 
     def add(self, text: str, at: float, function: str = "echo", invocation_id: str = "1") -> None:
         line = LogLine(at, function, invocation_id, 1, "stdout", text)
@@ -445,6 +447,7 @@ class FakeLogs:
         since: float | None = None,
         limit: int | None = None,
     ) -> list[LogLine]:
+        self.read_of.append((function, invocation_id))
         found = [line for line in self.lines if since is None or line.at >= since]
         return found if limit is None else found[-limit:]
 
@@ -475,6 +478,8 @@ class FakeDaemon:
         self.logs = FakeLogs()
         self.state = "ready"
         self.problems: list[str] = []
+        self.missing_walls: dict[str, tuple[MissingWall, ...]] = {}
+        self.no_room: str | None = None
         self.wakes = 0
         self.peers_are_sandboxed = False
 
@@ -503,6 +508,8 @@ class FakeDaemon:
             wake=self.wake,
             state_dir=state_dir,
             config_path=None,
+            missing_walls=self.missing_walls,
+            no_room=lambda: self.no_room,
             clock=self.clock,
         )
 

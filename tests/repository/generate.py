@@ -12,7 +12,14 @@ from pathlib import Path
 
 from faasd.api.reference import render_api_reference
 from faasd.cli.reference import render_cli_reference
-from tests.repository import lifecycle, metrics_page, packaging, settings_pages, system_calls_page
+from tests.repository import (
+    lifecycle,
+    log_events_page,
+    metrics_page,
+    packaging,
+    settings_pages,
+    system_calls_page,
+)
 
 __all__ = ["GENERATORS", "main"]
 
@@ -23,6 +30,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "docs/cli.md": render_cli_reference,
     "docs/configuration.md": settings_pages.configuration_page,
     "docs/http-api.md": render_api_reference,
+    "docs/log-events.md": log_events_page.render_log_events,
     "docs/metrics.md": metrics_page.render_metrics,
     "docs/invocation-lifecycle.md": lifecycle.render_lifecycle,
     "docs/system-calls.md": system_calls_page.render_system_calls,

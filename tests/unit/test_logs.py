@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
-from faasd.logs import LogStream
+import pytest
+
+from faasd.linux.journal import JournalSender
+from faasd.logs import JournalLog, LogStream, journal_fields
+from tests.unit.linux.test_journal import Journal
 
 
 def test_lines_beyond_what_is_kept_are_dropped_and_counted_and_the_rest_is_whole() -> None:
@@ -28,3 +38,128 @@ def test_lines_beyond_what_is_kept_are_dropped_and_counted_and_the_rest_is_whole
     os.close(reading)
     stream.write("nobody hears this\n")
     os.close(writing)
+
+
+# ---- the journal
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    made = Journal(tmp_path / "journal")
+    yield made
+    made.socket.close()
+
+
+@pytest.mark.parametrize(
+    ("level", "priority"),
+    [("debug", 7), ("info", 6), ("warning", 4), ("error", 3), ("critical", 2), ("odd", 6)],
+)
+def test_each_level_is_a_priority_of_syslog(level: str, priority: int) -> None:
+    """`journalctl -p warning` shows what went wrong, and nothing else."""
+    assert journal_fields({"event": "x", "level": level})["PRIORITY"] == str(priority)
+
+
+def test_each_value_is_a_field_and_the_message_is_for_people() -> None:
+    """`journalctl FAASD_FUNCTION=resize` finds what concerns one function."""
+    record = {
+        "event": "attempt_finished",
+        "level": "info",
+        "timestamp": "now",
+        "room": "dispatch",
+        "function": "resize",
+        "duration_ms": 21.5,
+        "error": 'no such "file"',
+        "paths": ["a", "b"],
+        "gone": None,
+    }
+    assert journal_fields(record) == {
+        "MESSAGE": "attempt_finished function=resize duration_ms=21.5 "
+        r'error="no such \"file\"" paths="[\"a\", \"b\"]" gone=null',
+        "PRIORITY": "6",
+        "SYSLOG_IDENTIFIER": "faasd",
+        "FAASD_EVENT": "attempt_finished",
+        "FAASD_room": "dispatch",
+        "FAASD_function": "resize",
+        "FAASD_duration_ms": "21.5",
+        "FAASD_error": 'no such "file"',
+        "FAASD_paths": '["a", "b"]',
+        "FAASD_gone": "null",
+    }
+
+
+def test_what_a_busy_journal_does_not_take_comes_later_and_the_rest_is_counted(
+    journal: Journal,
+) -> None:
+    """As with lines: a bounded memory, and nobody waits."""
+    sender = JournalSender(str(journal.path))
+    log = JournalLog(sender)
+    for number in range(300):
+        log.write({"event": "said", "number": number, "text": "x" * 9000})
+    heard: list[dict[str, str]] = []
+    journal.socket.setblocking(False)
+    while not any("FAASD_COUNT" in one for one in heard):
+        with suppress(BlockingIOError):
+            while True:
+                heard.append(journal.entry())
+        log.write({"event": "pushed"})
+    sender.close()
+    said = [int(one["FAASD_NUMBER"]) for one in heard if one["FAASD_EVENT"] == "said"]
+    [note] = [one for one in heard if "FAASD_COUNT" in one]
+    assert 50 < len(said) < 200
+    assert said == list(range(len(said)))
+    assert (note["FAASD_EVENT"], note["FAASD_COUNT"]) == ("log_lines_dropped", str(300 - len(said)))
+
+
+_UNDER_SYSTEMD = """
+    import logging, os, sys
+    from faasd import logs
+    from faasd.linux import journal
+
+    found = os.fstat(2)
+    os.environ["JOURNAL_STREAM"] = f"{found.st_dev}:{found.st_ino + int(sys.argv[2])}"
+    logs.JournalSender = lambda: journal.JournalSender(sys.argv[1])
+    logs.configure(sys.argv[3])
+    log = logs.get_logger("daemon")
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        log.error("daemon_broke", function="f", exc_info=True)
+        logging.getLogger("some.library").exception("it says")
+    log.debug("unheard")
+"""
+
+
+def run_under_systemd(*arguments: str) -> str:
+    command = [sys.executable, "-c", textwrap.dedent(_UNDER_SYSTEMD), *arguments]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=True)
+    return done.stderr
+
+
+def test_where_standard_error_is_the_journal_records_go_there_with_their_fields(
+    journal: Journal,
+) -> None:
+    """Those of libraries too, with their tracebacks; and nothing is said twice."""
+    assert run_under_systemd(str(journal.path), "0", "auto") == ""
+    first, second = journal.entry(), journal.entry()
+    assert first["FAASD_EVENT"] == "daemon_broke"
+    assert (first["FAASD_FUNCTION"], first["PRIORITY"]) == ("f", "3")
+    assert first["MESSAGE"].startswith("daemon_broke function=f\nTraceback")
+    assert (second["FAASD_EVENT"], second["FAASD_LOGGER"]) == ("it says", "some.library")
+    assert "ZeroDivisionError" in second["MESSAGE"]
+    journal.socket.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        journal.entry()
+
+
+@pytest.mark.parametrize(
+    ("path", "off_by", "log_format"),
+    [("there", "1", "auto"), ("there", "0", "json"), ("away", "0", "auto")],
+    ids=["redirected", "json-asked-for", "no-journal"],
+)
+def test_elsewhere_records_are_lines_of_json(
+    journal: Journal, path: str, off_by: str, log_format: str
+) -> None:
+    """Standard error leads elsewhere, somebody asked for lines, or nobody listens."""
+    where = str(journal.path) if path == "there" else "/nonexistent/journal"
+    lines = run_under_systemd(where, off_by, log_format).splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["daemon_broke", "it says"]

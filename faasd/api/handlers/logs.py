@@ -35,7 +35,8 @@ async def read_logs(call: Call) -> Response:
     for name in functions:
         call.function(name)
     only = functions[0] if len(functions) == 1 else None
-    invocation_id = await _invocation_id(call)
+    invocation_id, its_function = await _invocation(call)
+    only = only or its_function
     wanted = _matcher(call, functions, invocation_id)
     since, limit = call.moment("since"), call.integer("limit", 1000, _LINES_MAX)
     follow = call.flag("follow")
@@ -47,7 +48,8 @@ async def read_logs(call: Call) -> Response:
         unsubscribe = _subscribe(call, wanted, backlog, dropped) if follow else None
         try:
             known = await call.services.logs.read(only, invocation_id, since)
-            known = [line for line in known if wanted(line)][-limit:]
+            # In a thread, since the loop must turn while a pattern looks through many lines.
+            known = (await asyncio.to_thread(lambda: list(filter(wanted, known))))[-limit:]
             for line in known:
                 yield log_view(line)
             if follow:
@@ -60,14 +62,14 @@ async def read_logs(call: Call) -> Response:
     return LineStream(lines())
 
 
-async def _invocation_id(call: Call) -> str | None:
+async def _invocation(call: Call) -> tuple[str | None, str | None]:
+    """Return the id that is meant, and whose logs have its lines, where that is known."""
     given = call.query("invocation")
     if given is None:
-        return None
+        return None, None
     found = await call.services.history.invocation(given)
-    return (
-        found.id if found else given
-    )  # Logs may outlive the record, so an unknown id is no error.
+    # Logs may outlive the record, so an unknown id is no error.
+    return (given, None) if found is None else (found.id, found.function)
 
 
 def _matcher(

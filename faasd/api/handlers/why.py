@@ -37,6 +37,9 @@ async def why(call: Call) -> Response:
     if subject is None:
         raise InvalidSetting("say what to explain: subject=ID, FUNCTION, QUEUE, SCHEDULE or PATH")
     kind, sentences = await _explain(call, subject)
+    reason = call.services.no_room()
+    if reason is not None:
+        sentences = [*sentences, f"New events are refused at the moment: {reason}."]
     return json_reply({"subject": subject, "kind": kind, "sentences": sentences})
 
 
@@ -82,6 +85,10 @@ async def _why_function(call: Call, name: str) -> list[str]:
         schedules=[one for one in services.schedules.statuses() if one.name in names],
         last=await _facts(call, latest[0]) if latest else None,
     )
+    missing = () if name in services.refused else services.missing_walls.get(name, ())
+    sentences += [
+        f"On this host it runs without the wall {one.wall!r}: {one.reason}." for one in missing
+    ]
     watched = [one for one in services.files.statuses() if one.function == name and one.problem]
     return [*sentences, *[f"Its directory {one.path}: {one.problem}" for one in watched]]
 
@@ -160,6 +167,7 @@ async def _facts(call: Call, invocation: Invocation) -> InvocationFacts:
         attempts=await services.history.attempts(invocation.id),
         function=services.catalog.get(invocation.function),
         running=_running(call, invocation.function),
+        **_lane_facts(call, invocation),
         function_paused_since=paused.get(("function", invocation.function)),
         function_refused=services.refused.get(invocation.function),
         queue_paused_since=paused.get(("queue", invocation.queue)),
@@ -167,6 +175,19 @@ async def _facts(call: Call, invocation: Invocation) -> InvocationFacts:
         ahead=await _ahead(call, invocation),
         **await _in_its_way(call, invocation),
     )
+
+
+def _lane_facts(call: Call, invocation: Invocation) -> dict[str, Any]:
+    running = call.services.invoker.running()
+    lanes = [one for one in call.services.catalog.lanes() if one.queue == invocation.queue]
+    return {
+        "lane": lanes[0] if lanes else None,
+        "running_of_queue": sum(
+            one.claims[0].invocation.queue == invocation.queue for one in running
+        ),
+        "running_of_all": len(running),
+        "slots": call.services.status().get("slots"),
+    }
 
 
 async def _ahead(call: Call, invocation: Invocation) -> list[Invocation]:

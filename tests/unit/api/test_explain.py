@@ -10,6 +10,7 @@ import pytest
 from faasd.api.explain import InvocationFacts, explain_function, explain_invocation
 from faasd.clock import FakeClock
 from faasd.interfaces import BreakerStatus, QueueCounts, ScheduleStatus
+from faasd.model.function import Lane
 from faasd.model.invocation import Invocation
 from faasd.model.outcome import ErrorRecord
 from faasd.model.retry import Spent
@@ -66,6 +67,17 @@ def test_one_between_two_attempts_says_which_comes_and_why() -> None:
             "what came before it in its group 'k': 1 ahead, the first of them",
         ),
         ({"function": None}, "no function is named 'resize' any more"),
+        (
+            {"lane": Lane("images", "resize", concurrency=3), "running_of_queue": 3},
+            "the concurrency of queue 'images' is 3, and so many attempts from it are running",
+        ),
+        ({"running_of_all": 8, "slots": 8}, "It waits for a free slot: all 8 are taken"),
+        ({"running_of_all": 7, "slots": 8}, "It is due and waits for its turn"),
+        ({"lane": Lane("images", "resize", rate=(10, 60.0))}, "a rate of 10 in 1m"),
+        (
+            {"lane": Lane("images", "resize", batch_size=50, batch_window_s=5.0, is_batch=True)},
+            "gathers batches of 50 for up to 5s",
+        ),
         ({}, "It is due and waits for its turn"),
     ],
 )

@@ -13,6 +13,7 @@ from faasd.api.routes import ROUTES
 from faasd.client import Client
 from faasd.clock import from_iso
 from faasd.model.attempt import Attempt, Claim, Lease
+from faasd.model.walls import MissingWall
 from tests.fakes.api_fakes import ECHO, FakeDaemon, a_record
 
 
@@ -376,6 +377,12 @@ def test_why_explains_whatever_it_is_given(daemon: FakeDaemon, client: Client) -
     assert why("nightly")[0] == "schedule"
     assert "its invocation failed" in why("/srv/inbox/a.jpg")[1]
     assert "No files trigger watches /elsewhere/x" in why("/elsewhere/x")[1]
+    daemon.missing_walls["resize"] = (MissingWall("files", "no Landlock here", "use Linux 5.13"),)
+    assert "it runs without the wall 'files': no Landlock here." in why("resize")[1]
+    assert "refused at the moment" not in why("resize")[1]
+    daemon.no_room = "no space is left"
+    for subject in ("resize", "images", "nightly", "/srv/inbox/a.jpg"):
+        assert "New events are refused at the moment: no space is left." in why(subject)[1]
 
 
 def test_why_remembers_a_file_that_was_moved_away(daemon: FakeDaemon, client: Client) -> None:

@@ -117,6 +117,16 @@ def test_lines_are_narrowed_by_function_invocation_time_pattern_and_number(
     assert texts(limit=2) == ["accepted", "refused too"]
 
 
+def test_the_lines_of_an_invocation_are_looked_for_where_its_function_prints(
+    daemon: FakeDaemon, client: Client
+) -> None:
+    """Else all that was ever kept of every function would be read through."""
+    row = daemon.store.put(function="resize")
+    list(client.stream("GET", "/api/v1/logs", query={"invocation": row.id}))
+    list(client.stream("GET", "/api/v1/logs", query={"invocation": "forgotten"}))
+    assert daemon.logs.read_of == [("resize", row.id), (None, "forgotten")]
+
+
 def test_stopping_ends_a_stream_at_once(daemon: FakeDaemon, socket_path: Path) -> None:
     """Somebody who follows logs must not hold up the daemon's end for its drain time."""
     texts: list[str] = []
