@@ -87,6 +87,8 @@ class DeploymentStore:
         write_durably(stage / _RECORD, json.dumps(asdict(deployment), indent=1) + "\n")
         give_to_owner(stage, self.root)
         stage.chmod(0o755)
+        for part in (CODE, PACKAGES):
+            (stage / part).chmod(0o555)
         try:
             stage.rename(top / deployment.version)
         except OSError:
