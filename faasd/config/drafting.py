@@ -197,8 +197,7 @@ class Drafting:
         own_table = self._in_toml.get(name)
         if own_table is not None:
             problems += _conflicts(own_table, declared)
-        for problem in problems:
-            self._fail(problem)
+        list(map(self._fail, problems))
         if settings is not None and earlier is None and not name_problems:
             layers = [self._defaults, Layer(settings, report)]
             layers += [own_table] if own_table is not None else []
@@ -259,9 +258,9 @@ class Drafting:
         """Report what is wrong with the modules that `functions` names."""
         for answer in answers:
             where = (answer.module.name, answer.module.code_dir)
-            for problem in (
-                answer.problems if where in self._sources and where not in mended else ()
-            ):
+            if where not in self._sources or where in mended:
+                continue
+            for problem in answer.problems:
                 self._fail(self._with_place(problem, ("daemon", "functions"), answer.module))
                 if answer.is_broken and not problem.is_warning:
                     self.broken.setdefault(where, str(self.problems[-1]))
@@ -274,10 +273,8 @@ class Drafting:
         return self._document.problem(path, message, problem.function, problem.is_warning)
 
     def _drafts_of_python(self) -> list[Draft]:
-        return [
-            Draft(name, found.layers, _place(found.declared), found.declared, found.module)
-            for name, found in self._in_python.items()
-        ]
+        found = self._in_python.items()
+        return [Draft(n, f.layers, _place(f.declared), f.declared, f.module) for n, f in found]
 
     def _drafts_of_toml(self, first: Sequence[Discovered]) -> list[Draft]:
         """Return drafts of functions that TOML alone declares."""
