@@ -139,12 +139,8 @@ async def load(
     places = [str(place) for place in (daemon.state_dir, daemon.socket, daemon.secrets_dir)]
     around = Surroundings(document.base_dir, check_schedule, check_pattern, find)
     in_place = _in_place(code_version)
-    copies = CodeCopies(
-        in_place if keep_code is None else keep_code(daemon.state_dir),
-        in_place,
-        link=[str(config_path)],
-        leave_out=places,
-    )
+    keep = in_place if keep_code is None else keep_code(daemon.state_dir)
+    copies = CodeCopies(keep, in_place, link=[str(config_path)], leave_out=places)
     revealed = _revealing(discover, daemon.state_dir)
     while True:
         drafting = Drafting(document, sources, daemon.functions, environ, find)
@@ -161,23 +157,25 @@ async def load(
     # A bad setting of [defaults] is nobody's own, and still keeps out whoever inherits it.
     left_out |= {one.function.name for one in assembled if one.problems}
     whole = [one for one in assembled if one.function.name not in left_out]
-    names = {one.function.name for one in whole}
-    roots = {draft.name: drafting.code_root(draft) for draft in drafts if draft.name in names}
+    draft_of = {draft.name: draft for draft in drafts}
+    enabled = [(one.function, draft_of[one.function.name]) for one in whole if one.is_enabled]
     functions = [
         reveal_to_function(
-            await copies.settle(one.function, roots[one.function.name], document.base_dir),
-            daemon.state_dir,
+            await copies.settle(f, drafting.code_root(d), document.base_dir), daemon.state_dir
         )
-        for one in whole
-        if one.is_enabled
+        for f, d in enabled
     ]
+    disabled = tuple(sorted(one.function.name for one in whole if not one.is_enabled))
+    why_left_out = _first_mistakes(problems, left_out - {None})
+    functions.sort(key=lambda function: function.name)
+    problems = sorted(dict.fromkeys(problems), key=_place)
     return Loaded(
         document.path,
         daemon,
-        tuple(sorted(functions, key=lambda function: function.name)),
-        tuple(sorted(dict.fromkeys(problems), key=_place)),
-        tuple(sorted(one.function.name for one in whole if not one.is_enabled)),
-        _first_mistakes(problems, left_out - {None}),
+        tuple(functions),
+        tuple(problems),
+        disabled,
+        why_left_out,
         drafting.broken,
     )
 

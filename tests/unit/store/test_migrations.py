@@ -117,7 +117,8 @@ def test_version_2_counts_deaths_from_nothing(path: Path) -> None:
         "INSERT INTO invocations (id, function, queue, trigger, source, state, readiness, priority,"
         " created_at, due_at, event_json) VALUES ('i', 'f', 'f', 'queue', 'f', 'waiting', 1, 0, 0, 0, '1')"
     )
-    connection.execute("DROP TABLE usage")
+    for table in ("usage", "served_versions", "pins", "aliases"):
+        connection.execute(f"DROP TABLE {table}")
     connection.execute("PRAGMA user_version = 1")
     connection.commit()
     connection.close()
