@@ -24,7 +24,7 @@ from faasd.config.host_checks import host_check
 from faasd.config.own_places import reveal_to_function, reveal_to_module
 from faasd.config.positions import Positions
 from faasd.config.settings import DaemonSettings, explicit
-from faasd.config.sources import deployed_sources, find_sources
+from faasd.config.sources import find_deployed, find_sources
 from faasd.config.trigger_values import CheckPattern, CheckSchedule
 from faasd.config.validate import validate
 from faasd.errors import NotFound
@@ -131,11 +131,8 @@ async def load(
     daemon, daemon_problems = _daemon(document, environ)
     is_explicit = "functions" in daemon.model_fields_set
     sources, source_problems = find_sources(document, daemon.functions, is_explicit)
-    added, added_problems = deployed_sources(deployed(daemon.state_dir))
-    sources, source_problems = [*sources, *added], [*source_problems, *added_problems]
-    find = layer_finder(
-        document.base_dir, daemon.state_dir, find_layer, lambda path: code_version(path, ())
-    )
+    find_deployed(deployed(daemon.state_dir), sources, source_problems)
+    find = layer_finder(document.base_dir, daemon.state_dir, find_layer, code_version)
     places = [str(place) for place in (daemon.state_dir, daemon.socket, daemon.secrets_dir)]
     around = Surroundings(document.base_dir, check_schedule, check_pattern, find)
     in_place = _in_place(code_version)
@@ -159,24 +156,15 @@ async def load(
     whole = [one for one in assembled if one.function.name not in left_out]
     draft_of = {draft.name: draft for draft in drafts}
     enabled = [(one.function, draft_of[one.function.name]) for one in whole if one.is_enabled]
-    functions = [
-        reveal_to_function(
-            await copies.settle(f, drafting.code_root(d), document.base_dir), daemon.state_dir
-        )
-        for f, d in enabled
-    ]
+    base_dir = document.base_dir
+    settled = [await copies.settle(f, drafting.code_root(d), base_dir) for f, d in enabled]
+    functions = [reveal_to_function(one, daemon.state_dir) for one in settled]
     disabled = tuple(sorted(one.function.name for one in whole if not one.is_enabled))
-    why_left_out = _first_mistakes(problems, left_out - {None})
+    why = _first_mistakes(problems, left_out - {None})
     functions.sort(key=lambda function: function.name)
     problems = sorted(dict.fromkeys(problems), key=_place)
     return Loaded(
-        document.path,
-        daemon,
-        tuple(functions),
-        tuple(problems),
-        disabled,
-        why_left_out,
-        drafting.broken,
+        document.path, daemon, tuple(functions), tuple(problems), disabled, why, drafting.broken
     )
 
 

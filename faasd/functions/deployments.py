@@ -32,7 +32,15 @@ from faasd.model.deployment import DEPENDENCIES_DIR, Deployed
 from faasd.model.layer import LAYER_NAME
 from faasd.model.suggest import did_you_mean
 
-__all__ = ["DEPLOYMENTS_DIR", "PACKAGES", "Deployment", "DeploymentStore", "refuse_name"]
+__all__ = [
+    "CODE",
+    "DEPLOYMENTS_DIR",
+    "PACKAGES",
+    "Deployment",
+    "DeploymentStore",
+    "in_service",
+    "refuse_name",
+]
 
 DEPLOYMENTS_DIR = "deployments"
 CODE, PACKAGES, CURRENT = "code", "packages", "current"
