@@ -146,10 +146,7 @@ async def load(
         if not copies.learn(assembled):
             break
     problems += [*daemon_problems, *source_problems, *drafting.problems]
-    problems += [problem for one in assembled for problem in one.problems]
-    problems += cross_check(assembled, drafting.left_out)
-    problems += forbidden_paths(assembled, daemon)
-    problems += host_check(assembled, str(daemon.secrets_dir))
+    problems += _found_in(assembled, drafting.left_out, daemon)
     left_out = {problem.function for problem in problems if not problem.is_warning}
     # A bad setting of [defaults] is nobody's own, and still keeps out whoever inherits it.
     left_out |= {one.function.name for one in assembled if one.problems}
@@ -166,6 +163,18 @@ async def load(
     return Loaded(
         document.path, daemon, tuple(functions), tuple(problems), disabled, why, drafting.broken
     )
+
+
+def _found_in(
+    assembled: Sequence[Assembled], other_names: Collection[str], daemon: DaemonSettings
+) -> list[Problem]:
+    """Return what is wrong with functions that could be assembled: each by itself, together, and on this host."""
+    return [
+        *(problem for one in assembled for problem in one.problems),
+        *cross_check(assembled, other_names),
+        *forbidden_paths(assembled, daemon),
+        *host_check(assembled, str(daemon.secrets_dir)),
+    ]
 
 
 def _daemon(document: Document, environ: Mapping[str, str]) -> tuple[DaemonSettings, list[Problem]]:
