@@ -34,7 +34,9 @@ from faasd.logs import get_logger
 from faasd.metrics import Registry as Metrics
 from faasd.model.invocation import FINAL_STATES
 from faasd.model.usage import Prices
-from faasd.reloading import Reloading, Rooms
+from faasd.reload.control import CodeInService
+from faasd.reload.reloading import Reloading, Rooms
+from faasd.reload.versions_in_force import Load, VersionsInForce
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from faasd.store.log_files import LogBudget
 from faasd.store.open import Store, open_store
@@ -43,7 +45,6 @@ from faasd.store.upkeep import Upkeep
 from faasd.supervision import Counts, Supervision
 from faasd.triggers.cron import CronTriggers
 from faasd.triggers.file_drop import FileTriggers
-from faasd.versions_in_force import Load, VersionsInForce
 
 __all__ = ["Daemon"]
 
@@ -58,10 +59,9 @@ class Daemon:
     def __init__(
         self, loaded: Loaded, config_path: Path, clock: Clock, supervision: Supervision, load: Load
     ) -> None:
-        """`load` reads the configuration anew, for a reload."""
         self._loaded = loaded
         self._settings = loaded.daemon  # As it was at the start; what may change, Reloading has.
-        self._load = load
+        self._load = load  # Reads the configuration anew.
         self._config_path = config_path
         self._clock = clock
         self._supervision = supervision
@@ -153,7 +153,6 @@ class Daemon:
         self._api = self._api_server()
 
     def _make_reloading(self, store: Store) -> Reloading:
-        kept = VersionStore(self._settings.state_dir / "versions")
         rooms = Rooms(
             self._registry,
             store,
@@ -163,6 +162,7 @@ class Daemon:
             self._running,
             self._functions_changed,
         )
+        kept = VersionStore(self._settings.state_dir / "versions")
         versions = VersionsInForce(kept, store.versions, self._load, self._clock)
         return Reloading(self._loaded, versions, rooms, self._supervision, self._refused)
 
@@ -203,7 +203,7 @@ class Daemon:
             store=self._store.invocations,
             logs=self._store.logs,
             catalog=self._registry,
-            breakers=Breakers(self._clock, _noise, self._breaker_moved),
+            breakers=Breakers(self._clock, _noise, self._functions_changed),
             clock=self._clock,
             noise=_noise,
             on_lost=self._measures.lost,
@@ -306,9 +306,6 @@ class Daemon:
         self._running.stop(replaced, "cancelled")
         self._dispatcher.wake(queues)
 
-    def _breaker_moved(self) -> None:
-        self._dispatcher.wake()
-
     def _slot_freed(self, queue: str) -> None:
         self._dispatcher.slot_freed(queue)
         self._invoker.slot_freed()
@@ -351,7 +348,7 @@ class Daemon:
             status=self._status,
             missing_walls=self._reloading.missing_walls,
             refused=self._refused,
-            code=self._reloading,
+            code=CodeInService(self._reloading, self._registry),
             wake=self._dispatcher.wake,
             state_dir=str(self._settings.state_dir),
             config_path=str(self._config_path),

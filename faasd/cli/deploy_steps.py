@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import subprocess
 import zipfile
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ __all__ = ["Request", "Told", "check", "check_removal", "default_name", "make"]
 
 #: What is told while it goes on: a step's name and a sentence.
 Told = Callable[[str, str], None]
+_INSTALL_IT = re.compile(r"; install it for \S+, or set `python` to the interpreter that has it")
 _FROM_METADATA = ".requirements-of-metadata.txt"
 
 
@@ -221,4 +223,6 @@ def _told_of_deployment(problem: Problem, place: dict[str, str]) -> Problem:
                 text = text.replace(f"{directory}/{CODE}", name).replace(directory, name)
         return text
 
-    return replace(problem, path=told(problem.path), message=told(problem.message))
+    # What its interpreter has installed is not what a bundle should live on.
+    message = _INSTALL_IT.sub("; name it in requirements.txt", told(problem.message))
+    return replace(problem, path=told(problem.path), message=message)

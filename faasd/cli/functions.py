@@ -18,7 +18,7 @@ __all__ = ["functions"]
 
 @noun("functions")
 def functions() -> None:
-    """List, show, pause and resume functions, and choose the version of their code."""
+    """List, show, pause and resume functions; go back."""
 
 
 @functions.verb("list", examples=("faasd functions list", "faasd functions list --json"))
@@ -93,7 +93,10 @@ def resume(context: click.Context, name: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def list_versions(context: click.Context, name: str, as_json: bool) -> None:
-    """List the versions of a function's code that were in service, the last first."""
+    """List the versions of its code that were in service.
+
+    The last one first. Those that are kept can be gone back to.
+    """
     path = f"/api/v1/functions/{quote(name)}/versions"
     rows = client_of(context).request("GET", path)["versions"]
     columns: Columns = [
@@ -120,7 +123,7 @@ def list_versions(context: click.Context, name: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def roll_back(context: click.Context, name: str, version: str | None, as_json: bool) -> None:
-    """Put an earlier version of a function's code in service: the previous one, or VERSION.
+    """Go back to the version before this one, or to VERSION.
 
     VERSION is the beginning of one, or an alias. The function stays pinned to it, over reloads and
     restarts, until `unpin` or another rollback. Its settings are those that the file has now.
@@ -145,7 +148,6 @@ def unpin(context: click.Context, name: str, as_json: bool) -> None:
     examples=(
         "faasd functions alias thumbnail stable 3f2a",
         "faasd functions alias thumbnail stable --remove",
-        "faasd invoke thumbnail:stable",
     ),
 )
 @click.argument("name", shell_complete=names_of("functions"))
@@ -163,7 +165,10 @@ def set_alias(
     remove: bool,
     as_json: bool,
 ) -> None:
-    """Give a version of a function's code a name, for `faasd invoke NAME:ALIAS`. A named version is kept."""
+    """Give a version of a function's code a name.
+
+    `faasd invoke NAME:ALIAS` runs it; and a version that has a name is kept.
+    """
     if remove == (version is not None):
         raise click.UsageError("name a VERSION, or --remove the alias")
     path = f"/api/v1/functions/{quote(name)}/aliases"

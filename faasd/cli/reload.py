@@ -17,7 +17,7 @@ __all__ = ["print_report", "reload"]
 @json_option
 @click.pass_context
 def reload(context: click.Context, as_json: bool) -> None:
-    """Put in force what the configuration and the functions' code say now.
+    """Put changed code and configuration in force.
 
     Attempts that run finish on what they began with; no tick and no event is lost. A mistake in the
     configuration file refuses it all; a module that is broken leaves its functions as they were. In both

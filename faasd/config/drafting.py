@@ -223,8 +223,7 @@ class Drafting:
         own_table = self._in_toml.get(name)
         if own_table is not None:
             problems += conflicts(own_table, declared)
-        for problem in problems:
-            self._fail(problem)
+        list(map(self._fail, problems))
         if settings is not None and earlier is None and not naming:
             source = self._sources.get((module.name, module.code_dir))
             layers = [*self._base(source), Layer(settings, report)]
@@ -291,9 +290,9 @@ class Drafting:
         """Report what is wrong with the modules that `functions` names."""
         for answer in answers:
             where = (answer.module.name, answer.module.code_dir)
-            for problem in (
-                answer.problems if where in self._sources and where not in mended else ()
-            ):
+            if where not in self._sources or where in mended:
+                continue
+            for problem in answer.problems:
                 self._fail(self._with_place(problem, ("daemon", "functions"), answer.module))
                 if answer.is_broken and not problem.is_warning:
                     self.broken.setdefault(where, str(self.problems[-1]))
@@ -306,10 +305,8 @@ class Drafting:
         return self._document.problem(path, message, problem.function, problem.is_warning)
 
     def _drafts_of_python(self) -> list[Draft]:
-        return [
-            Draft(name, found.layers, place_of(found.declared), found.declared, found.module)
-            for name, found in self._in_python.items()
-        ]
+        found = self._in_python.items()
+        return [Draft(n, f.layers, place_of(f.declared), f.declared, f.module) for n, f in found]
 
     def _drafts_of_toml(self, first: Sequence[Discovered]) -> list[Draft]:
         """Return drafts of functions that TOML alone declares."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def layer_finder(
     base_dir: Path,
     state_dir: Path,
     find_published: FindPublished,
-    digest_of: Callable[[str], str],
+    digest_of: Callable[[str, Sequence[str]], str],
 ) -> FindLayer:
     """Return what finds layers for one configuration, each once.
 
@@ -52,7 +52,7 @@ def layer_finder(
             raise NotFound(f"{path} {what}; a layer is a directory or the name of a published one")
         if is_in(os.path.realpath(path), os.path.realpath(state_dir)):
             raise NotFound(f"{path} is in the state directory; publish it, and name it by its name")
-        return Layer(path, path, digest_of(path))
+        return Layer(path, path, digest_of(path, ()))
 
     return find
 

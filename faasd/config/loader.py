@@ -24,7 +24,7 @@ from faasd.config.host_checks import host_check
 from faasd.config.own_places import reveal_to_function, reveal_to_module
 from faasd.config.positions import Positions
 from faasd.config.settings import DaemonSettings, explicit
-from faasd.config.sources import deployed_sources, find_sources
+from faasd.config.sources import find_deployed, find_sources
 from faasd.config.trigger_values import CheckPattern, CheckSchedule
 from faasd.config.validate import validate
 from faasd.errors import NotFound
@@ -131,20 +131,13 @@ async def load(
     daemon, daemon_problems = _daemon(document, environ)
     is_explicit = "functions" in daemon.model_fields_set
     sources, source_problems = find_sources(document, daemon.functions, is_explicit)
-    added, added_problems = deployed_sources(deployed(daemon.state_dir))
-    sources, source_problems = [*sources, *added], [*source_problems, *added_problems]
-    find = layer_finder(
-        document.base_dir, daemon.state_dir, find_layer, lambda path: code_version(path, ())
-    )
+    find_deployed(deployed(daemon.state_dir), sources, source_problems)
+    find = layer_finder(document.base_dir, daemon.state_dir, find_layer, code_version)
     places = [str(place) for place in (daemon.state_dir, daemon.socket, daemon.secrets_dir)]
     around = Surroundings(document.base_dir, check_schedule, check_pattern, find)
     in_place = _in_place(code_version)
-    copies = CodeCopies(
-        in_place if keep_code is None else keep_code(daemon.state_dir),
-        in_place,
-        link=[str(config_path)],
-        leave_out=places,
-    )
+    keep = in_place if keep_code is None else keep_code(daemon.state_dir)
+    copies = CodeCopies(keep, in_place, link=[str(config_path)], leave_out=places)
     revealed = _revealing(discover, daemon.state_dir)
     while True:
         drafting = Drafting(document, sources, daemon.functions, environ, find)
@@ -153,33 +146,35 @@ async def load(
         if not copies.learn(assembled):
             break
     problems += [*daemon_problems, *source_problems, *drafting.problems]
-    problems += [problem for one in assembled for problem in one.problems]
-    problems += cross_check(assembled, drafting.left_out)
-    problems += forbidden_paths(assembled, daemon)
-    problems += host_check(assembled, str(daemon.secrets_dir))
+    problems += _found_in(assembled, drafting.left_out, daemon)
     left_out = {problem.function for problem in problems if not problem.is_warning}
     # A bad setting of [defaults] is nobody's own, and still keeps out whoever inherits it.
     left_out |= {one.function.name for one in assembled if one.problems}
     whole = [one for one in assembled if one.function.name not in left_out]
-    names = {one.function.name for one in whole}
-    roots = {draft.name: drafting.code_root(draft) for draft in drafts if draft.name in names}
-    functions = [
-        reveal_to_function(
-            await copies.settle(one.function, roots[one.function.name], document.base_dir),
-            daemon.state_dir,
-        )
-        for one in whole
-        if one.is_enabled
-    ]
+    draft_of = {draft.name: draft for draft in drafts}
+    enabled = [(one.function, draft_of[one.function.name]) for one in whole if one.is_enabled]
+    base_dir = document.base_dir
+    settled = [await copies.settle(f, drafting.code_root(d), base_dir) for f, d in enabled]
+    functions = [reveal_to_function(one, daemon.state_dir) for one in settled]
+    disabled = tuple(sorted(one.function.name for one in whole if not one.is_enabled))
+    why = _first_mistakes(problems, left_out - {None})
+    functions.sort(key=lambda function: function.name)
+    problems = sorted(dict.fromkeys(problems), key=_place)
     return Loaded(
-        document.path,
-        daemon,
-        tuple(sorted(functions, key=lambda function: function.name)),
-        tuple(sorted(dict.fromkeys(problems), key=_place)),
-        tuple(sorted(one.function.name for one in whole if not one.is_enabled)),
-        _first_mistakes(problems, left_out - {None}),
-        drafting.broken,
+        document.path, daemon, tuple(functions), tuple(problems), disabled, why, drafting.broken
     )
+
+
+def _found_in(
+    assembled: Sequence[Assembled], other_names: Collection[str], daemon: DaemonSettings
+) -> list[Problem]:
+    """Return what is wrong with functions that could be assembled: each by itself, together, and on this host."""
+    return [
+        *(problem for one in assembled for problem in one.problems),
+        *cross_check(assembled, other_names),
+        *forbidden_paths(assembled, daemon),
+        *host_check(assembled, str(daemon.secrets_dir)),
+    ]
 
 
 def _daemon(document: Document, environ: Mapping[str, str]) -> tuple[DaemonSettings, list[Problem]]:

@@ -134,6 +134,10 @@ class DaemonSettings(Settings):
         "How long a stopping daemon lets running attempts finish; the rest goes back to its queue, uncharged.",
         key="drain_timeout",
     )
+    watch: bool = setting(
+        False,
+        "Reload by itself when this file or the functions' code changes; `faasd reload` does it when asked.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = setting(
         "info",
         "The least important messages of the daemon's own log: `debug`, `info`, `warning` or `error`.",

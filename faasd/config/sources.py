@@ -12,7 +12,7 @@ from faasd.config.document import Document
 from faasd.model.declaration import Problem
 from faasd.model.deployment import Deployed
 
-__all__ = ["Source", "code_dir_of", "deployed_sources", "find_sources"]
+__all__ = ["Source", "code_dir_of", "find_deployed", "find_sources"]
 
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 #: Files beside functions that are not functions.
@@ -52,9 +52,10 @@ def find_sources(
     return list(sources.values()), problems
 
 
-def deployed_sources(deployed: Iterable[Deployed]) -> tuple[list[Source], list[Problem]]:
-    """Return the modules of deployments in service, and what is wrong with these."""
-    sources, problems = [], []
+def find_deployed(
+    deployed: Iterable[Deployed], sources: list[Source], problems: list[Problem]
+) -> None:
+    """Add the modules of deployments in service, and what is wrong with these."""
     for one in deployed:
         for module in one.modules:
             file = Path(one.code_dir, *module.split("."))
@@ -68,7 +69,6 @@ def deployed_sources(deployed: Iterable[Deployed]) -> tuple[list[Source], list[P
                 problems.append(Problem(source.origin, fault))
         if one.problem is not None:
             problems.append(Problem(one.code_dir, one.problem, is_warning=True))
-    return sources, problems
 
 
 def code_dir_of(module: str, document: Document, entries: tuple[str, ...]) -> str:

@@ -20,6 +20,7 @@ __all__ = [
     "FILE_BYTES_MAX",
     "CodeFile",
     "CodeLink",
+    "code_directories",
     "is_code_name",
     "scan",
 ]
@@ -94,6 +95,22 @@ def scan(
     return sorted([*found, *_links_to_come(places, found)], key=lambda one: one.path)
 
 
+def code_directories(root: str, leave_out: Collection[str] = ()) -> Iterator[str]:
+    """Yield a directory of code and those in it, as far as a version would hold copies of what is there."""
+    for count, (directory, names, _) in enumerate(os.walk(root)):
+        if count >= FILES_MAX:
+            return
+        yield directory
+        names[:] = [
+            name
+            for name in names
+            if name not in _LEFT_OUT
+            and not name.startswith(".")
+            and os.path.join(directory, name) not in leave_out
+            and not _is_environment(os.path.join(directory, name))
+        ]
+
+
 @dataclass(frozen=True)
 class _Places:
     root: str
@@ -140,9 +157,11 @@ def _is_apart(entry: os.DirEntry[str]) -> bool:
     """Whether a directory is an environment or something of a tool's."""
     if not entry.is_dir():
         return False
-    if entry.name.startswith(".") or entry.name in _ENVIRONMENTS:
-        return True
-    return Path(entry.path, "pyvenv.cfg").exists()
+    return entry.name.startswith(".") or _is_environment(entry.path)
+
+
+def _is_environment(path: str) -> bool:
+    return os.path.basename(path) in _ENVIRONMENTS or Path(path, "pyvenv.cfg").exists()
 
 
 def _of_link(places: _Places, path: str, source: str) -> Iterator[CodeLink]:

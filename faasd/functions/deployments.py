@@ -32,7 +32,15 @@ from faasd.model.deployment import DEPENDENCIES_DIR, Deployed
 from faasd.model.layer import LAYER_NAME
 from faasd.model.suggest import did_you_mean
 
-__all__ = ["DEPLOYMENTS_DIR", "PACKAGES", "Deployment", "DeploymentStore", "refuse_name"]
+__all__ = [
+    "CODE",
+    "DEPLOYMENTS_DIR",
+    "PACKAGES",
+    "Deployment",
+    "DeploymentStore",
+    "in_service",
+    "refuse_name",
+]
 
 DEPLOYMENTS_DIR = "deployments"
 CODE, PACKAGES, CURRENT = "code", "packages", "current"
@@ -87,6 +95,8 @@ class DeploymentStore:
         write_durably(stage / _RECORD, json.dumps(asdict(deployment), indent=1) + "\n")
         give_to_owner(stage, self.root)
         stage.chmod(0o755)
+        for part in (CODE, PACKAGES):
+            (stage / part).chmod(0o555)
         try:
             stage.rename(top / deployment.version)
         except OSError:

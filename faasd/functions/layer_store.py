@@ -106,6 +106,7 @@ class LayerStore:
             write_durably(stage / _RECORD, json.dumps(record, indent=1) + "\n")
             give_to_owner(stage, self._root)
             stage.chmod(0o755)
+            (stage / _CONTENT).chmod(0o555)
             try:
                 stage.rename(top / str(number))
             except OSError:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 __all__ = [
     "LAYER_NAME",
     "Layer",
+    "digest_of_layers",
     "is_layer_path",
     "layer_directories",
     "split_layer",

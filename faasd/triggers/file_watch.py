@@ -37,6 +37,8 @@ _MASK = Mask(
     | InotifyConstants.IN_ONLYDIR
     | InotifyConstants.IN_EXCL_UNLINK
 )
+#: Of no use to a drop box, where what is gone needs nothing; for whoever watches code.
+_GONE = Mask(InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVED_FROM)
 _SELF_CHANGED = (
     InotifyConstants.IN_DELETE_SELF
     | InotifyConstants.IN_MOVE_SELF
@@ -81,6 +83,8 @@ class _Directory:
             self._sink.file_hint(path, Hint.CLOSED)
         elif event.mask & InotifyConstants.IN_CREATE:
             self._sink.file_hint(path, Hint.CREATED)
+        elif event.mask & _GONE:
+            self._sink.directory_hint(path)
 
     def on_watch_deleted(self, wd: WatchDescriptor) -> None:  # noqa: ARG002 - watchdog's signature
         """Hear that the kernel let go of the directory."""
@@ -95,8 +99,12 @@ class _Directory:
 class DirectoryWatches:
     """All inotify watches of one process. `watch` and `keep_only` are called from scan threads."""
 
-    def __init__(self, make_reader: Callable[[], InotifyFD] = InotifyFD) -> None:
+    def __init__(
+        self, make_reader: Callable[[], InotifyFD] = InotifyFD, *, hears_of_gone: bool = False
+    ) -> None:
+        """With `hears_of_gone`, what is removed or moved away is a hint too, as of a directory."""
         self._make_reader = make_reader
+        self._mask = Mask(_MASK | _GONE) if hears_of_gone else _MASK
         self._lock = threading.Lock()
         self._reader: InotifyFD | None = None
         self._directories: dict[tuple[int, bytes], _Directory] = {}
@@ -118,7 +126,7 @@ class DirectoryWatches:
             directory = _Directory(path, inode, sink)
             # By descriptor: the directory that is watched is then the very one that is read next.
             wd = reader.add_callback(
-                b"/proc/self/fd/%d" % fd, _MASK, directory, CallbackId(id(directory))
+                b"/proc/self/fd/%d" % fd, self._mask, directory, CallbackId(id(directory))
             )
             if wd == -1:  # watchdog keeps EACCES to itself.
                 reader.remove_callbacks([(wd, CallbackId(id(directory)))])

@@ -300,7 +300,10 @@ class FakeInvoker:
         self.breakers: dict[str, BreakerStatus] = {}
 
     async def invoke(
-        self, event: NewEvent, on_output: Callable[[OutputLine], None] | None = None
+        self,
+        event: NewEvent,
+        on_output: Callable[[OutputLine], None] | None = None,
+        function: Function | None = None,
     ) -> tuple[str, Outcome]:
         if await self.pauses.is_paused(event.function):
             raise Conflict(f"function {event.function!r} is paused")

@@ -150,6 +150,7 @@ def test_too_much_is_refused(
 
 
 def test_a_missing_directory_is_an_error_that_names_it(store: VersionStore, tmp_path: Path) -> None:
+    """Nothing is kept of it, and people read which one it was."""
     with pytest.raises(VersionError, match=r"gone.*No such file"):
         store.add(str(tmp_path / "gone"), now=NOW)
 
@@ -176,6 +177,7 @@ def test_a_tree_that_changes_while_it_is_copied_is_copied_anew(
 def test_one_that_never_stops_changing_is_refused(
     store: VersionStore, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Without an end to it, a reload would never answer."""
     real = versions._write
     count = iter(range(100))
 

@@ -8,21 +8,22 @@ from dataclasses import dataclass
 
 from faasd.config.loader import Loaded
 from faasd.config.settings import DaemonSettings
-from faasd.config.values import Name
 from faasd.dispatch.running import Running
-from faasd.errors import FaasdError, NotFound, ReloadRefused, StoreError
+from faasd.errors import FaasdError, ReloadRefused, StoreError
 from faasd.functions.changes import Settled
 from faasd.functions.registry import Registry
 from faasd.logs import configure, get_logger
 from faasd.model.function import Function
-from faasd.model.reload import FunctionChange, FunctionVersion, ReloadReport, SettingChange
+from faasd.model.reload import FunctionChange, ReloadReport, SettingChange
 from faasd.model.walls import MissingWall, refusal
+from faasd.reload.places import CodePlaces
+from faasd.reload.versions_in_force import InForce, VersionsInForce
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from faasd.store.open import Store
 from faasd.supervision import Supervision
+from faasd.triggers.code_watch import CodeWatch
 from faasd.triggers.cron import CronTriggers
 from faasd.triggers.file_drop import FileTriggers
-from faasd.versions_in_force import InForce, VersionsInForce
 
 __all__ = ["LIVE_SETTINGS", "Reloading", "Rooms"]
 
@@ -73,6 +74,7 @@ class Reloading:
         self._loaded = loaded
         self._rooms = rooms
         self._supervision = supervision
+        self._watch = CodeWatch(self.reload_soon)
         self._lock = asyncio.Lock()
         self._under_way: set[asyncio.Task[ReloadReport]] = set()
         self._asked: set[asyncio.Task[ReloadReport]] = set()
@@ -80,7 +82,6 @@ class Reloading:
         self._swapping: asyncio.Task[None] | None = None
         self._last_refusal: str | None = None
         self._incomplete: str | None = None
-        self.on_settings: list[Callable[[Loaded], None]] = []  # Hear of each reading in force.
 
     async def start(self) -> Sequence[Function]:
         """Decide what is in service first and put it into the registry; the rooms are started with it."""
@@ -95,14 +96,23 @@ class Reloading:
         )
         self._rooms.registry.replace(functions)
         await self._write_down(found)
+        await self._look_at_code(functions)
         return functions
+
+    async def _look_at_code(self, functions: Sequence[Function]) -> None:
+        """Watch for changes, where that is wanted, what is in force now."""
+        places = CodePlaces(self._loaded, functions)
+        if self.settings.watch and not self._is_stopping:
+            await self._watch.look(places.directories, places.is_wanted)
+        elif self._watch.is_running:
+            await self._watch.stop()
 
     async def reload(self) -> ReloadReport:
         """Read everything anew and put in force what works. Raises ReloadRefused, or VersionError.
 
         Whoever asks while one is under way waits for it and then has his own: the files may have changed.
         """
-        return await self._one_by_one(self._reload)
+        return await self.one_by_one(self._reload)
 
     def reload_soon(self) -> None:
         """Reload for a signal or a change on the disk; what comes of it is in the log and the status."""
@@ -117,56 +127,6 @@ class Reloading:
 
         task.add_done_callback(ended)
 
-    async def roll_back(self, name: str, wanted: str | None) -> ReloadReport:
-        """Put an earlier version of a function in service, and keep it there until somebody says otherwise."""
-        return await self._one_by_one(lambda: self._roll_back(name, wanted))
-
-    async def unpin(self, name: str) -> ReloadReport:
-        """Put in service what is on the disk, and follow it again."""
-        return await self._one_by_one(lambda: self._unpin(name))
-
-    async def versions_of(self, name: str) -> Sequence[FunctionVersion]:
-        """Return the versions that a function had in service, the last first. Raises NotFound."""
-        function = self._rooms.registry.get(name)
-        known = await self.versions.known()
-        if function is None and not known.served_by(name):
-            raise NotFound(f"no function is named {name!r}")
-        pin = known.pins.get(name)
-        found = []
-        for one in known.served_by(name):
-            kept = self.versions.store.get(one.version)
-            found.append(
-                FunctionVersion(
-                    one.version,
-                    one.source,
-                    one.served_at,
-                    function is not None and function.code_version == one.version,
-                    pin is not None and pin.version == one.version,
-                    tuple(
-                        sorted(
-                            a
-                            for (f, a), v in known.aliases.items()
-                            if f == name and v.version == one.version
-                        )
-                    ),
-                    kept is not None,
-                    None if kept is None else kept.files,
-                    None if kept is None else kept.bytes,
-                )
-            )
-        return found
-
-    async def function_at(self, name: str, wanted: str) -> Function:
-        """Return a function with the code of a version, or of an alias. Raises NotFound or VersionError."""
-        return await self.versions.at(name, await self.versions.find(name, wanted))
-
-    async def set_alias(self, name: str, alias: str, wanted: str | None) -> str | None:
-        """Name a version, and return it in full; with None, take the name away. Raises InvalidSetting."""
-        Name().read(alias)
-        version = None if wanted is None else await self.versions.find(name, wanted)
-        await self.versions.name(name, alias, version)
-        return None if version is None else version.version
-
     async def stop(self) -> None:
         """Reload no more; one that is under way ends before anything of it is in force, or whole."""
         self._is_stopping = True
@@ -175,6 +135,8 @@ class Reloading:
                 task.cancel()
         if self._under_way:
             await asyncio.wait(self._under_way)
+        if self._watch.is_running:
+            await self._watch.stop()
 
     def problems_now(self) -> list[str]:
         """Return what is wrong with what was read, a sentence each."""
@@ -189,7 +151,8 @@ class Reloading:
         )
         return [*self.problems, *refusal_, *incomplete, *kept]
 
-    async def _one_by_one(self, work: Callable[[], Awaitable[ReloadReport]]) -> ReloadReport:
+    async def one_by_one(self, work: Callable[[], Awaitable[ReloadReport]]) -> ReloadReport:
+        """Do something that changes what is in service, after whatever does so now."""
         task = asyncio.ensure_future(self._locked(work))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -233,40 +196,13 @@ class Reloading:
         self.problems = tuple(map(str, loaded.problems))
         if (settings.log_format, settings.log_level) != (was.log_format, was.log_level):
             configure(settings.log_format, settings.log_level)
-        for heard in self.on_settings:
-            heard(loaded)
+        await self._look_at_code(self._rooms.registry.all())
         report = ReloadReport(found.settled.changes, needs_restart, self.problems)
         _announce(report)
         return report
 
-    async def _roll_back(self, name: str, wanted: str | None) -> ReloadReport:
-        function = self._rooms.registry.get(name)
-        if wanted is not None:
-            version = await self.versions.find(name, wanted)
-        elif function is not None:
-            version = await self.versions.previous(function)
-        else:
-            raise NotFound(f"no function is named {name!r}")
-        now = await self.versions.at(name, version)
-        await self.versions.pin(name, version)
-        return await self._swap_one(name, now, f"pinned to version {version.version}")
-
-    async def _unpin(self, name: str) -> ReloadReport:
-        if name not in (await self.versions.known()).pins:
-            raise NotFound(f"function {name!r} is not pinned to a version")
-        loaded = await self.versions.read()
-        now = next((one for one in loaded.functions if one.name == name), None)
-        if now is None:
-            why = (
-                loaded.left_out.get(name) or "; ".join(map(str, loaded.errors)) or "it is not there"
-            )
-            raise ReloadRefused(
-                f"function {name!r} stays pinned, for what is on the disk cannot run: {why}"
-            )
-        await self.versions.pin(name, None)
-        return await self._swap_one(name, now, "follows the code on the disk again")
-
-    async def _swap_one(self, name: str, now: Function, reason: str) -> ReloadReport:
+    async def swap_one(self, name: str, now: Function, reason: str) -> ReloadReport:
+        """Put one function in service as it is now; for `one_by_one`."""
         function = self._rooms.registry.get(name)
         others = [one for one in self._rooms.registry.all() if one.name != name]
         before = None if function is None else function.code_version
