@@ -26,6 +26,17 @@ EVENTS = {
         "A part of the daemon failed by a mistake of faasd's; it stops and ends with 1, so that a "
         "supervisor starts it again. Please report it."
     ),
+    "reloaded": "What the configuration and the code say now is in force; so many functions have changed.",
+    "reload_refused": "The configuration has a mistake that concerns everything; what was in force stays so.",
+    "reload_incomplete": "Part of a reload could not be done; the rest is in force. The reason says what.",
+    "reload_broke": "A reload failed by a mistake of faasd's; what was in force stays so. Please report it.",
+    "setting_needs_restart": "This setting has changed in the file and takes effect with the next start.",
+    "change_noticed": "With `watch = true`: code or configuration has changed, and is loaded anew.",
+    "code_not_watched": "With `watch = true`: changes are not noticed here; `faasd reload` works.",
+    "version_not_restored": (
+        "A function was kept on an earlier version of its code, which could not be taken up again at the start."
+    ),
+    "versions_removed": "Versions of code that nothing needs any more were removed.",
     "request_failed": "A request of the API failed by a mistake of faasd's. Please report it.",
     "supervisor_unreachable": "systemd's notification socket does not answer.",
     "log_lines_dropped": "Whoever reads this log was too slow, or had gone; so many lines are missing.",
@@ -35,6 +46,8 @@ EVENTS = {
     ),
     "attempt_broke": "An attempt could not be run by a mistake of faasd's. Please report it.",
     "attempt_delayed": "A sandbox could not be made just now, for want of processes or memory; it is tried again.",
+    "warming_failed": "A zygote could not be started ahead of a schedule; the attempt itself tries again and tells.",
+    "spare_failed": "A sandbox could not be made ahead of need; attempts have theirs made when they come.",
     "breaker_opened": "So many sandboxes of a function died in a row that it is held back for a while.",
     "breaker_half_opened": "The pause is over: one attempt is tried.",
     "breaker_closed": "The function runs freely again; without an outcome, because somebody resumed it.",
