@@ -19,6 +19,7 @@ UID = 64_321  # Nobody else's, so that what counts per user counts ours alone.
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],
     "PYTHONDONTWRITEBYTECODE": "1",
+    "FAASD_TEST_PATIENCE": os.environ.get("FAASD_TEST_PATIENCE", "1"),
     "PYTHONPATH": sysconfig.get_path("purelib"),
 }
 

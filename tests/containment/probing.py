@@ -20,6 +20,7 @@ from faasd.model.trigger import FilesTrigger
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.containment.bench import FUNCTIONS, RecordingServices, an_attempt
 from tests.containment.ordinary import UID, python_of, run_python
+from tests.patience import patient
 
 __all__ = ["World", "probe", "world"]
 
@@ -108,7 +109,7 @@ async def _play(given: dict[str, Any]) -> list[dict[str, Any]]:
                 f"f{number % given['functions']}",
                 "probes:try_all",
                 code_dir=f"{at}/code",
-                limits=Limits(timeout_s=30, **given.get("limits", {})),
+                limits=Limits(timeout_s=patient(30), **given.get("limits", {})),
                 permissions=Permissions(
                     read=(f"{at}/readable", *given.get("read", ())),
                     write=(f"{at}/out",),
