@@ -128,8 +128,10 @@ class Sandbox:
                 process.send_signal(self._pidfd, signal.SIGKILL)
             else:
                 self.zygote.kill_sandbox(self._number)
-            if tries > 4:
-                self.zygote.kill()  # It does not answer; the root zygote sweeps what it leaves.
+            if tries > 4 and not self.zygote.has_pid_namespace:
+                # It does not answer; the root zygote sweeps what it leaves. A namespace's processes are
+                # the kernel's to end, with or without it: killing it would cost all its other attempts.
+                self.zygote.kill()
             await asyncio.wait({self.gone}, timeout=_KILL_PATIENCE_S)
         # Only a process that left its namespace's or its zygote's sight can still be in the cgroup.
         while self.slot is not None and not self.slot.is_empty():

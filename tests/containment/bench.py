@@ -96,7 +96,7 @@ class Bench:
         name = (handler or "command").rpartition(":")[2]
         if handler is not None and ":" not in handler:
             handler = f"handlers:{handler}"
-        limits = {"timeout_s": 20.0, **limits}
+        limits = {"timeout_s": patient(20.0), **limits}
         function = Function(name, handler, code_dir=self.code_dir, limits=Limits(**limits), **kept)
         return self._contained(function)
 

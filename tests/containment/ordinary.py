@@ -10,8 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.patience import patient
 
 ROOT = Path(__file__).parent.parent.parent
@@ -21,6 +19,7 @@ UID = 64_321  # Nobody else's, so that what counts per user counts ours alone.
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],
     "PYTHONDONTWRITEBYTECODE": "1",
+    "FAASD_TEST_PATIENCE": os.environ.get("FAASD_TEST_PATIENCE", "1"),
     "PYTHONPATH": sysconfig.get_path("purelib"),
 }
 
@@ -44,6 +43,8 @@ def python_of(is_ordinary: bool) -> str:
     """Return the interpreter for this user, or skip the test with the reason."""
     python = interpreter() if is_ordinary else sys.executable
     if python is None:
+        import pytest  # Here, for who imports this in a process of his own and pays for it each time.
+
         pytest.skip(
             "no Python >= 3.11 that another user can run with this checkout (closed home directory?)"
         )

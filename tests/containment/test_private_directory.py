@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.containment.probing import probe, world
+from tests.patience import patient
 
 MIB = 2**20
 #: What of the host's /tmp is in every private one, because the interpreter's code is there.
@@ -207,12 +208,12 @@ def test_what_programs_expect_works(is_ordinary: bool) -> None:
     assert shutil.which("tar") is not None
 
 
-COUNT = """
+COUNT = f"""
 with open('/proc/self/mountinfo') as file: mounts = len(file.readlines())
-open("{world}/out/" + os.urandom(8).hex(), 'w').close()
-deadline = time.monotonic() + 60
-while len(os.listdir('{world}/out')) < 65 and time.monotonic() < deadline: time.sleep(0.005)
-out = [len(os.listdir('{world}/out')) >= 65, mounts < 200]
+open("{{world}}/out/" + os.urandom(8).hex(), 'w').close()
+deadline = time.monotonic() + {patient(60)}
+while len(os.listdir('{{world}}/out')) < 65 and time.monotonic() < deadline: time.sleep(0.005)
+out = [len(os.listdir('{{world}}/out')) >= 65, mounts < 200]
 """
 
 
