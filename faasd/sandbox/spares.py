@@ -23,8 +23,8 @@ from faasd.sandbox.zygote_pool import ZygotePool
 __all__ = ["Spares"]
 
 _log = get_logger("sandbox")
-#: A new one is forked so long after one was taken: the attempt that took it goes first.
-_REFILL_DELAY_S = 0.002
+#: A new one is forked when the attempt that took one is over, or so long after: the attempt goes first.
+_REFILL_DELAY_S = 0.02
 _REVIEW_S = 5.0
 _MEMORY_LOOK_S = 1.0
 #: What one takes to be made, as long as none has been.
@@ -39,7 +39,7 @@ class _Kept:
     function: Function  # Held, so that its identity stays its own.
     demand: Demand = field(default_factory=Demand)
     fork_s: float = _FORK_GUESS_S
-    refill: asyncio.TimerHandle | None = None
+    refill: asyncio.Handle | None = None
     task: asyncio.Task[None] | None = None
 
 
@@ -72,6 +72,13 @@ class Spares:
         kept = self._of(function)
         kept.demand = kept.demand.after_arrival(self._clock.monotonic())
         self._refill_soon(kept)
+
+    def ended(self, function: Function) -> None:
+        """Hear that an attempt in a new sandbox is over: nobody is in the way of its successor's making."""
+        kept = self._kept.get(id(function))
+        if kept is not None and kept.refill is not None:
+            kept.refill.cancel()
+            kept.refill = asyncio.get_running_loop().call_soon(self._refill, kept)
 
     def prepare(self, function: Function) -> None:
         """Have a spare wait for a function that is about to be used."""
