@@ -19,6 +19,7 @@ __all__ = [
     "descendants",
     "end_all",
     "environment_of",
+    "has_children",
     "is_alive",
     "memory_bytes",
     "parents",
@@ -162,6 +163,15 @@ def children(pid: int) -> list[int] | None:
             return [int(child) for child in file.read().split()]
     except OSError:  # A kernel without CONFIG_PROC_CHILDREN, or it has gone.
         return None
+
+
+def has_children(pid: int) -> bool:
+    """Whether any of its threads has a child. Raises OSError where none are told, or it has gone."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+            if file.read():
+                return True
+    return False
 
 
 def cpu_s_of_child(pid: int, parent: int) -> float:

@@ -210,7 +210,15 @@ class Sandbox:
             if tasks is not None:
                 return self.slot.processes() > 2  # The others are threads of the handler's.
         pid = self.pid
-        return pid is None or len(proc_tree.descendants([pid])) != 1
+        if pid is None:
+            return True
+        handlers = proc_tree.children(pid)
+        if handlers is None:
+            return len(proc_tree.descendants([pid])) != 1
+        try:
+            return len(handlers) != 1 or proc_tree.has_children(handlers[0])
+        except OSError:
+            return True
 
     def memory_bytes(self) -> int:
         """Return how much memory its processes have now."""

@@ -41,6 +41,7 @@ class _Kept:
     fork_s: float = _FORK_GUESS_S
     refill: asyncio.Handle | None = None
     task: asyncio.Task[None] | None = None
+    is_over: bool = False
 
 
 class Spares:
@@ -92,7 +93,7 @@ class Spares:
         """Forget every function that is not, itself, in `keep`; its spares end with it."""
         wanted = {id(function) for function in keep}
         for identity in set(self._kept) - wanted:
-            self._stop(self._kept.pop(identity))
+            _stop(self._kept.pop(identity))
 
     async def close(self) -> None:
         """Fork nothing any more."""
@@ -101,7 +102,7 @@ class Spares:
             self._review.cancel()
         tasks = [kept.task for kept in self._kept.values() if kept.task is not None]
         for kept in self._kept.values():
-            self._stop(kept)
+            _stop(kept)
         self._kept.clear()
         if tasks:
             await asyncio.wait(tasks)
@@ -111,12 +112,6 @@ class Spares:
         if kept is None:
             kept = self._kept[id(function)] = _Kept(function)
         return kept
-
-    def _stop(self, kept: _Kept) -> None:
-        if kept.refill is not None:
-            kept.refill.cancel()
-        if kept.task is not None:
-            kept.task.cancel()
 
     def _wanted(self, kept: _Kept) -> int:
         now = self._clock.monotonic()
@@ -145,7 +140,7 @@ class Spares:
 
     async def _fork_until_enough(self, kept: _Kept) -> None:
         try:
-            while self._waiting.spares(kept.function) < self._wanted(kept):
+            while not kept.is_over and self._waiting.spares(kept.function) < self._wanted(kept):
                 if not await self._fork_one(kept):
                     return
         except (SandboxError, ZygoteInitFailed, OSError) as error:
@@ -167,7 +162,10 @@ class Spares:
             # Until it can be given work; its walls take it about as long again.
             took_s = 2 * (self._clock.monotonic() - began)
             kept.fork_s += (took_s - kept.fork_s) / 8
-            self._waiting.put(sandbox)
+            if kept.is_over:
+                self._waiting.end(sandbox)
+            else:
+                self._waiting.put(sandbox)
         return True
 
     def _review_later(self) -> None:
@@ -185,7 +183,7 @@ class Spares:
             elif count < wanted:
                 self._refill_soon(kept)
             elif not wanted and not kept.demand.is_in_use(self._clock.monotonic()):
-                self._stop(self._kept.pop(identity))
+                _stop(self._kept.pop(identity))
         if self._kept:
             self._review_later()
 
@@ -198,3 +196,10 @@ class Spares:
             with contextlib.suppress(OSError), open("/proc/meminfo") as file:
                 self._has_memory = not is_memory_short(file.read(), pressure)
         return self._has_memory
+
+
+def _stop(kept: _Kept) -> None:
+    """Fork no other one. A fork that is under way is not torn apart: its zygote would speak to nobody."""
+    kept.is_over = True
+    if kept.refill is not None:
+        kept.refill.cancel()
