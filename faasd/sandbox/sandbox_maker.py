@@ -60,17 +60,23 @@ class SandboxMaker:
         except OSError:
             zygote.room.give_back()
             return None  # A full disk, which attempts that need one wait for.
-        return await self._fork(function, zygote, lease.walls, workspace)
+        return await self._fork(function, zygote, lease.walls, workspace, is_spare=True)
 
     async def _fork(
-        self, function: Function, zygote: Zygote, walls: Walls, workspace: Workspace
+        self,
+        function: Function,
+        zygote: Zygote,
+        walls: Walls,
+        workspace: Workspace,
+        *,
+        is_spare: bool = False,
     ) -> Sandbox:
         number = next(self._numbers)
         give_back = zygote.room.give_back
         sandbox = Sandbox(number, function, zygote, walls, workspace, self._workspaces, give_back)
         is_forked = False
         try:
-            await sandbox.fork(_uid_tasks(walls))
+            await sandbox.fork(_uid_tasks(walls), is_spare=is_spare)
             is_forked = True
         finally:
             if not is_forked:

@@ -30,6 +30,7 @@ from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.hints import with_hint
 from faasd.sandbox.memory_watch import MemoryWatch
 from faasd.sandbox.missing_walls import missing_walls
+from faasd.sandbox.sandbox import Sandbox
 from faasd.sandbox.sandbox_maker import SandboxMaker
 from faasd.sandbox.sandbox_pool import SandboxPool
 from faasd.sandbox.source_names import outcome_at_source
@@ -301,17 +302,14 @@ class ProcessSandboxes:
         function = attempt.function
         given = await self._read_secrets(function) if function.permissions.secrets else {}
         for losses in itertools.count():
-            sandbox = None
+            sandbox: Sandbox | str | None = None
             if losses < _LOSSES_MAX:
                 sandbox = self._waiting.take(function, lease.zygote, given)
             if sandbox is None:
-                found = await self._the_maker().make(function, stop, lease)
-                if isinstance(found, str):
-                    message = f"{found} before there was room for its sandbox"
-                    return Outcome(found, error=ErrorRecord("Stopped", message))
-                sandbox = found
-            if not sandbox.served and self._spares is not None:
-                self._spares.taken(function)
+                sandbox = await self._the_maker().make(function, stop, lease)
+            if isinstance(sandbox, str):
+                message = f"{sandbox} before there was room for its sandbox"
+                return Outcome(sandbox, error=ErrorRecord("Stopped", message))
             supervision = Supervision(
                 attempt,
                 services,
@@ -321,13 +319,7 @@ class ProcessSandboxes:
                 clock=self._clock,
                 secrets=given,
             )
-            try:
-                outcome = await self._supervise(supervision, stop)
-            finally:
-                if supervision.keeps_sandbox:
-                    self._waiting.put(sandbox)
-                else:
-                    await self._waiting.end(sandbox)
+            outcome = await self._supervise(supervision, sandbox, stop)
             if outcome is not None:
                 return outcome  # Else it had gone while it waited, which concerns no attempt.
         raise AssertionError("a new sandbox always has an outcome")
@@ -338,14 +330,25 @@ class ProcessSandboxes:
         return await asyncio.to_thread(secret_files.read_secrets, self._secrets_dir, names)
 
     async def _supervise(
-        self, supervision: Supervision, stop: asyncio.Future[str]
+        self, supervision: Supervision, sandbox: Sandbox, stop: asyncio.Future[str]
     ) -> Outcome | None:
         task = asyncio.current_task()
         assert task is not None
         self._running[task] = supervision
         if self._is_stopping:
             supervision.end_now("drained")
-        return await supervision.run(stop)
+        is_new, spares = not sandbox.served, self._spares
+        if is_new and spares is not None:
+            spares.taken(sandbox.function)
+        try:
+            return await supervision.run(stop)
+        finally:
+            if supervision.keeps_sandbox:
+                self._waiting.put(sandbox)
+            else:
+                await self._waiting.end(sandbox)
+            if is_new and spares is not None:
+                spares.ended(sandbox.function)
 
     def _the_maker(self) -> SandboxMaker:
         if self._maker is None:

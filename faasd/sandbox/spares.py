@@ -23,8 +23,8 @@ from faasd.sandbox.zygote_pool import ZygotePool
 __all__ = ["Spares"]
 
 _log = get_logger("sandbox")
-#: A new one is forked so long after one was taken: the attempt that took it goes first.
-_REFILL_DELAY_S = 0.002
+#: A new one is forked when the attempt that took one is over, or so long after: the attempt goes first.
+_REFILL_DELAY_S = 0.02
 _REVIEW_S = 5.0
 _MEMORY_LOOK_S = 1.0
 #: What one takes to be made, as long as none has been.
@@ -39,8 +39,9 @@ class _Kept:
     function: Function  # Held, so that its identity stays its own.
     demand: Demand = field(default_factory=Demand)
     fork_s: float = _FORK_GUESS_S
-    refill: asyncio.TimerHandle | None = None
+    refill: asyncio.Handle | None = None
     task: asyncio.Task[None] | None = None
+    is_over: bool = False
 
 
 class Spares:
@@ -73,6 +74,13 @@ class Spares:
         kept.demand = kept.demand.after_arrival(self._clock.monotonic())
         self._refill_soon(kept)
 
+    def ended(self, function: Function) -> None:
+        """Hear that an attempt in a new sandbox is over: nobody is in the way of its successor's making."""
+        kept = self._kept.get(id(function))
+        if kept is not None and kept.refill is not None:
+            kept.refill.cancel()
+            kept.refill = asyncio.get_running_loop().call_soon(self._refill, kept)
+
     def prepare(self, function: Function) -> None:
         """Have a spare wait for a function that is about to be used."""
         if function.spares == 0 or self._is_closed:
@@ -85,7 +93,7 @@ class Spares:
         """Forget every function that is not, itself, in `keep`; its spares end with it."""
         wanted = {id(function) for function in keep}
         for identity in set(self._kept) - wanted:
-            self._stop(self._kept.pop(identity))
+            _stop(self._kept.pop(identity))
 
     async def close(self) -> None:
         """Fork nothing any more."""
@@ -94,7 +102,7 @@ class Spares:
             self._review.cancel()
         tasks = [kept.task for kept in self._kept.values() if kept.task is not None]
         for kept in self._kept.values():
-            self._stop(kept)
+            _stop(kept)
         self._kept.clear()
         if tasks:
             await asyncio.wait(tasks)
@@ -104,12 +112,6 @@ class Spares:
         if kept is None:
             kept = self._kept[id(function)] = _Kept(function)
         return kept
-
-    def _stop(self, kept: _Kept) -> None:
-        if kept.refill is not None:
-            kept.refill.cancel()
-        if kept.task is not None:
-            kept.task.cancel()
 
     def _wanted(self, kept: _Kept) -> int:
         now = self._clock.monotonic()
@@ -138,7 +140,7 @@ class Spares:
 
     async def _fork_until_enough(self, kept: _Kept) -> None:
         try:
-            while self._waiting.spares(kept.function) < self._wanted(kept):
+            while not kept.is_over and self._waiting.spares(kept.function) < self._wanted(kept):
                 if not await self._fork_one(kept):
                     return
         except (SandboxError, ZygoteInitFailed, OSError) as error:
@@ -160,7 +162,10 @@ class Spares:
             # Until it can be given work; its walls take it about as long again.
             took_s = 2 * (self._clock.monotonic() - began)
             kept.fork_s += (took_s - kept.fork_s) / 8
-            self._waiting.put(sandbox)
+            if kept.is_over:
+                self._waiting.end(sandbox)
+            else:
+                self._waiting.put(sandbox)
         return True
 
     def _review_later(self) -> None:
@@ -178,7 +183,7 @@ class Spares:
             elif count < wanted:
                 self._refill_soon(kept)
             elif not wanted and not kept.demand.is_in_use(self._clock.monotonic()):
-                self._stop(self._kept.pop(identity))
+                _stop(self._kept.pop(identity))
         if self._kept:
             self._review_later()
 
@@ -191,3 +196,10 @@ class Spares:
             with contextlib.suppress(OSError), open("/proc/meminfo") as file:
                 self._has_memory = not is_memory_short(file.read(), pressure)
         return self._has_memory
+
+
+def _stop(kept: _Kept) -> None:
+    """Fork no other one. A fork that is under way is not torn apart: its zygote would speak to nobody."""
+    kept.is_over = True
+    if kept.refill is not None:
+        kept.refill.cancel()

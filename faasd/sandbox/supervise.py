@@ -115,15 +115,20 @@ class Supervision:
         _resolve(self._hard_wanted)
 
     def _has_ended(self) -> bool:
-        if self._stays and not self._has_reported:
-            self._io.look()  # It may have reported, and lives on.
+        if not self._has_reported:
+            self._io.look()  # It may have reported without our having heard of it.
         return self._has_reported or self._sandbox.has_ended()
 
     def _on_report(self) -> None:
-        """With a sandbox that stays, the report is the end; else its process ends now."""
+        """The handler has had its last word: what is left to do takes no time of its own.
+
+        Without a PID namespace its process has to end by itself, so that its zygote can sweep.
+        """
         report = self._io.report
-        is_last_word = report is not None and report["op"] in _STAYS_AFTER
-        if self._stays and self._wanted is None and is_last_word:
+        if report is None or self._wanted is not None:
+            return
+        self._stays = self._stays and report["op"] in _STAYS_AFTER
+        if self._stays or self._sandbox.ends_at_once:
             self._has_reported = True
             _resolve(self._over)
 
@@ -149,13 +154,14 @@ class Supervision:
             wall_s = self._clock.monotonic() - began
             if self._was_unheard():
                 return None
-            if self._has_reported:
+            if self._has_reported and self._stays:
                 self._see_whether_it_stays()
                 if self.keeps_sandbox:
                     return await self._judge_warm(wall_s)
                 await self._sandbox.kill_until_gone()
-            else:
-                self._sandbox.ended_by_itself = self._wanted is None
+            elif self._has_reported:
+                await self._sandbox.dismiss()
+            self._sandbox.ended_by_itself = self._wanted is None and not self._stays
             return await self._judge(wall_s)
         finally:
             await self._close()
@@ -178,6 +184,7 @@ class Supervision:
             self._attempt, env, limits.timeout_s, len(event), self._secrets if is_first else {}
         )
         header["stays"] = self._stays
+        header["is_awaited"] = sandbox.ends_at_once
         if self._slot is not None and not is_first:
             self._slot.account.begin()
         sandbox.secrets = self._secrets

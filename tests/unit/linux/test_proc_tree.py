@@ -57,6 +57,49 @@ print(proc_tree.stat_of(os.getpid()).parent == os.getppid())
     assert in_child(code) == "True"
 
 
+def test_children_are_told_without_a_look_at_everybody() -> None:
+    """Those of any thread count for whether there are some; another's child has no clock for us."""
+    code = """
+import os, threading, time
+from faasd.linux import proc_tree
+us = os.getpid()
+print(proc_tree.children(us), proc_tree.has_children(us))
+gate = os.pipe()
+pid = os.fork()
+if pid == 0:
+    until = time.process_time() + 0.05
+    while time.process_time() < until: pass
+    os.write(gate[1], b"x")
+    time.sleep(600)
+os.read(gate[0], 1)
+print(proc_tree.children(us) == [pid], 0.04 < proc_tree.cpu_s_of_child(pid, us) < 5)
+try:
+    proc_tree.cpu_s_of_child(pid, 1)
+except ProcessLookupError:
+    print("not its child")
+os.kill(pid, 9)
+os.waitpid(pid, 0)
+forked, is_seen = [], threading.Event()
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(600)
+    forked.append(pid)
+    is_seen.wait()
+threading.Thread(target=fork).start()
+while not forked: pass
+print(proc_tree.children(us), proc_tree.has_children(us))
+os.kill(forked[0], 9)
+is_seen.set()
+"""
+    assert in_child(code).splitlines() == [
+        "[] False",
+        "True True",
+        "not its child",
+        "[] True",
+    ]
+
+
 def test_fork_hands_back_a_pidfd_of_a_sound_interpreter() -> None:
     """The child runs Python, threads included; the pidfd tells of its end."""
     code = """
