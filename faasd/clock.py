@@ -7,6 +7,7 @@ time ends in `_s`. Limits are kept by the monotonic clock, records and schedules
 from __future__ import annotations
 
 import functools
+import math
 import time
 from datetime import datetime, timezone
 
@@ -64,8 +65,17 @@ def to_iso(at: float | None) -> str | None:
 
 @functools.lru_cache(maxsize=16)  # Events that came together have one time.
 def _iso(at: float) -> str:
-    moment = datetime.fromtimestamp(min(max(at, _FIRST), _LAST), timezone.utc)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    fraction, second = math.modf(min(max(at, _FIRST), _LAST))
+    microseconds = round(fraction * 1_000_000)
+    if microseconds < 0 or microseconds >= 1_000_000:
+        carried, microseconds = divmod(microseconds, 1_000_000)
+        second += carried
+    return f"{_iso_second(int(second))}.{microseconds // 1000:03d}Z"
+
+
+@functools.lru_cache(maxsize=64)  # Most have one second, and it is the formatting that costs.
+def _iso_second(at: int) -> str:
+    return datetime.fromtimestamp(at, timezone.utc).isoformat()[:19]
 
 
 def from_iso(text: str) -> float:

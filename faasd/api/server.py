@@ -38,6 +38,7 @@ __all__ = ["ApiServer"]
 
 _log = logging.getLogger("faasd.api")
 _BACKLOG = 1024
+_KEEP_ALIVE_S = 75
 
 
 class ApiServer:
@@ -92,7 +93,7 @@ class ApiServer:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=75,
+            timeout_keep_alive=_KEEP_ALIVE_S,
         )
         self._server = _Server(config, desk)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="api")

@@ -66,7 +66,14 @@ def a_finish(
 ) -> Finish:
     error = None if word == "ok" else ErrorRecord("Boom", "it broke", ("line 1",))
     outcome = Outcome(word, result_json='{"sent":1}' if word == "ok" else None, error=error)
-    return Finish(claim.lease, a_record(claim, word), outcome, verdict or Done(), follow_ups)
+    return Finish(
+        claim.lease,
+        a_record(claim, word),
+        outcome,
+        verdict or Done(),
+        follow_ups,
+        invocation=claim.invocation,
+    )
 
 
 def an_attempt(*claims: Claim, attempt_id: str = "a1", function: str = "send") -> Attempt:

@@ -12,7 +12,7 @@ from faasd.errors import Conflict
 from faasd.interfaces import Finish, InvocationFilter
 from faasd.model.attempt import Claim
 from faasd.model.outcome import Outcome
-from faasd.model.retry import DeadLetter, RetryAt, Spent
+from faasd.model.retry import DeadLetter, Done, RetryAt, Spent
 from faasd.store.open import Store
 from tests.conformance.making import (
     BATCHES,
@@ -242,6 +242,73 @@ async def test_a_retry_waits_until_its_time_and_counts_what_was_spent(
     assert claim.number == 5
     history = await store.history.attempts(claim.invocation.id)
     assert [(each.number, each.outcome) for each in history] == list(enumerate(words, 1))
+
+
+async def test_a_lost_lease_among_many_stops_none_of_the_others(store: Store) -> None:
+    """What ends in one moment is written together, and yet each by itself."""
+    await store.invocations.enqueue(some_invocations(45))
+    claims = await store.invocations.claim(LANE, 45, 30)
+    [cancelled] = await store.invocations.cancel([claims[7].invocation.id], "not wanted")
+    words = ["error" if place % 5 == 0 else "ok" for place in range(45)]
+    verdicts = [DeadLetter("gave up") if word == "error" else Done() for word in words]
+    settled = await store.invocations.finish(
+        [a_finish(*each) for each in zip(claims, words, verdicts, strict=True)]
+    )
+    wanted = ["dead" if word == "error" else "done" for word in words]
+    wanted[7] = "cancelled"
+    assert [one.state for one in settled] == wanted
+    assert [one.invocation_id for one in settled] == [one.invocation.id for one in claims]
+    assert [place for place, one in enumerate(settled) if one.lease_lost] == [7]
+    for claim, state, word in zip(claims, wanted, words, strict=True):
+        assert await state_of(store, claim.invocation.id) == state
+        [record] = await store.history.attempts(claim.invocation.id)
+        assert record.outcome == word
+    assert (await store.history.invocation(cancelled)).spent.attempts == 0
+    again = await store.invocations.finish([a_finish(claim) for claim in claims])
+    assert all(one.lease_lost for one in again)
+
+
+async def test_many_retries_keep_their_own_times(store: Store, clock: FakeClock) -> None:
+    """A statement for many writes to each row what is its own."""
+    await store.invocations.enqueue(some_invocations(9))
+    claims = await store.invocations.claim(LANE, 9, 30)
+    await store.invocations.finish(
+        [
+            a_finish(claim, "error", RetryAt(START + 10 * place))
+            for place, claim in enumerate(claims, 1)
+        ]
+    )
+    clock.advance(45)
+    due, next_at = await store.invocations.claim_due(LANE, 20, 30)
+    assert [one.invocation.id for one in due] == [one.invocation.id for one in claims[:4]]
+    assert all(one.invocation.spent.attempts == 1 for one in due)
+    assert next_at == START + 50
+
+
+async def test_a_claim_says_when_the_next_is_due(store: Store) -> None:
+    """So that nobody has to look again, or wakes in vain, while more may be there."""
+    await store.invocations.enqueue(
+        [an_invocation(), an_invocation(), an_invocation(due_at=START + 60)]
+    )
+    claims, next_at = await store.invocations.claim_due(LANE, 2, 30)
+    assert (len(claims), next_at) == (2, None)
+    assert await store.invocations.claim_due(LANE, 2, 30) == ([], START + 60)
+
+
+async def test_an_id_that_comes_twice_among_many_is_stored_once(store: Store) -> None:
+    """Within a request, across requests of one moment, and against what was there before."""
+    before = an_invocation()
+    await store.invocations.enqueue([before])
+    new = some_invocations(70)
+    twice = replace(new[3], event_json='{"to":"b"}')
+    both = await asyncio.gather(
+        store.invocations.enqueue([*new, twice, before]), store.invocations.enqueue([new[5]])
+    )
+    states = [one.state for one in both[0]]
+    assert states == ["waiting"] * 70 + ["duplicate"] * 2
+    assert [one.state for one in both[1]] == ["duplicate"]
+    assert len(await store.history.invocations(InvocationFilter(limit=None))) == 71
+    assert (await store.history.invocation(new[3].id)).event_json == '{"to":"a"}'
 
 
 async def test_a_stale_lease_writes_nothing(store: Store, clock: FakeClock) -> None:

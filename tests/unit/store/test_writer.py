@@ -6,7 +6,7 @@ import asyncio
 import errno
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -207,3 +207,43 @@ async def test_what_commits_take_and_whether_they_fail_is_heard(
     await writer.close()  # Then the writer's thread has told everything.
     assert [(count, failed) for _, count, failed in heard] == [(1, False), (3, False), (1, True)]
     assert all(took_s > 0 for took_s, _, _ in heard)
+
+
+async def test_what_is_submitted_together_runs_once_and_each_gets_its_own(writer: Writer) -> None:
+    """Many callers who end in one moment share statements, and none sees another's result."""
+    calls: list[list[int]] = []
+
+    def double(connection: Connection, parts: Sequence[int]) -> list[int]:
+        calls.append(list(parts))
+        return [2 * part for part in parts]
+
+    go = await held_up(writer)
+    waiting = [asyncio.create_task(writer.submit_together(double, n)) for n in range(3)]
+    waiting.append(asyncio.create_task(writer.submit(insert(1))))
+    waiting.append(asyncio.create_task(writer.submit_together(double, 9)))
+    await asyncio.sleep(0)
+    go.set()
+    assert await asyncio.gather(*waiting) == [0, 2, 4, 1, 18]
+    assert calls == [[0, 1, 2], [9]]  # In the order of their coming: the insert stands between.
+
+
+async def test_one_that_fails_together_fails_alone(writer: Writer) -> None:
+    """Each is then run by itself, and only the culprit hears of it."""
+
+    def picky(connection: Connection, parts: Sequence[int]) -> list[int]:
+        for part in parts:
+            connection.exec_driver_sql("INSERT INTO t VALUES (?)", (part,))
+            if part == 13:
+                raise Conflict("not thirteen")
+        return list(parts)
+
+    go = await held_up(writer)
+    waiting = [asyncio.create_task(writer.submit_together(picky, n)) for n in (12, 13, 14)]
+    await asyncio.sleep(0)
+    go.set()
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert answers[0] == 12
+    assert isinstance(answers[1], Conflict)
+    assert answers[2] == 14
+    kept = await writer.submit(lambda c: [x for (x,) in c.exec_driver_sql("SELECT x FROM t")])
+    assert kept == [12, 14]
