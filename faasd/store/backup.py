@@ -93,15 +93,7 @@ def write_backup(
     source = state_dir / DATABASE_NAME
     if os.path.lexists(target):
         raise Conflict(f"cannot write a backup to {target}: it exists; name a new file")
-    if not source.exists():
-        raise StoreError(
-            f"cannot back up {state_dir}: it has no {DATABASE_NAME}; no daemon has run there, or "
-            f"`state_dir` is another one"
-        )
-    if (state_dir / RESTORE_ORDERS).exists():
-        raise StoreError(
-            f"cannot back up {state_dir}: a restore was interrupted there; start faasd, which finishes it"
-        )
+    _check_source(state_dir)
     try:
         directories = state_directories(state_dir, logs=logs)
         _check_room(source, directories, target)
@@ -124,6 +116,27 @@ def write_backup(
     except (sqlite3.Error, OSError) as error:
         raise _explain(error, target) from error
     return {**manifest, "size_bytes": size}
+
+
+def _check_source(state_dir: Path) -> None:
+    """Raise StoreError where there is no whole state to be read."""
+    try:
+        (state_dir / DATABASE_NAME).open("rb").close()
+        is_half_restored = (state_dir / RESTORE_ORDERS).exists()
+    except FileNotFoundError:
+        raise StoreError(
+            f"cannot back up {state_dir}: it has no {DATABASE_NAME}; no daemon has run there, or "
+            f"`state_dir` is another one"
+        ) from None
+    except PermissionError as error:
+        raise StoreError(
+            f"cannot back up {state_dir}: you may not read {error.filename}; do it as root, or as the user "
+            f"that faasd runs as"
+        ) from error
+    if is_half_restored:
+        raise StoreError(
+            f"cannot back up {state_dir}: a restore was interrupted there; start faasd, which finishes it"
+        )
 
 
 def state_directories(state_dir: Path, *, logs: bool) -> list[Path]:

@@ -135,7 +135,10 @@ class Space:
     def look(self) -> Room:
         """Look at the disk and the size of the database."""
         self._looked_at = self._clock.monotonic()
-        self.last = self._now()
+        try:
+            self.last = self._now()
+        except OSError:
+            return self.last  # The directory has gone from under us; what is written next says so.
         self.shortage = shortage(self.last, self._state_dir)
         is_well = self.problem is None
         if is_well != self._was_well:

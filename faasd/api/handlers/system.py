@@ -71,7 +71,7 @@ def problems_of(services: ApiServices) -> list[str]:
 
 
 async def backup(call: Call) -> Response:
-    """Write a consistent copy of the database to a new file: the body is `{"path": …}`, absolute."""
+    """Write a backup, as `faasd backup` does, to a new file: the body is `{"path": …}`, absolute."""
     path = (await call.object()).get("path")
     if not isinstance(path, str) or not os.path.isabs(path):  # noqa: PTH117 - bytes of any name.
         raise InvalidSetting('the body must be {"path": …} with an absolute path')

@@ -335,6 +335,23 @@ async def test_what_a_killed_backup_left_is_removed_by_the_next(
     assert busy.exists()
 
 
+async def test_what_root_restores_belongs_to_the_user_of_the_service(
+    state: Path, tmp_path: Path
+) -> None:
+    """Else the daemon could not open what was restored for it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may give files away")
+    back_up(state, tmp_path / "backup.tar", logs=True)
+    other = tmp_path / "other"
+    for _ in range(2):
+        other.mkdir(exist_ok=True)
+        os.chown(other, 64_322, 64_323)
+        restore(other, tmp_path / "backup.tar", now=NOW, force=True)
+    assert len(list(other.rglob("*"))) > 15
+    owners = {(path.lstat().st_uid, path.lstat().st_gid) for path in other.rglob("*")}
+    assert owners == {(64_322, 64_323)}
+
+
 _KILLED = """
     import os, pathlib, signal, sys
     from datetime import UTC, datetime
