@@ -26,7 +26,7 @@ EVENTS = {
         "A part of the daemon failed by a mistake of faasd's; it stops and ends with 1, so that a "
         "supervisor starts it again. Please report it."
     ),
-    "reloaded": "What the configuration and the code say now is in force; so many functions have changed.",
+    "configuration_reloaded": "What the configuration and the code say now is in force; so many functions have changed.",
     "reload_refused": "The configuration has a mistake that concerns everything; what was in force stays so.",
     "reload_incomplete": "Part of a reload could not be done; the rest is in force. The reason says what.",
     "reload_broke": "A reload failed by a mistake of faasd's; what was in force stays so. Please report it.",

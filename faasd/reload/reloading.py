@@ -333,4 +333,4 @@ def _announce(report: ReloadReport) -> None:
     for setting in report.needs_restart:
         _log.warning("setting_needs_restart", **vars(setting))
     count = sum(one.change != "unchanged" for one in report.changes)
-    _log.info("reloaded", changed=count, whole=report.is_whole)
+    _log.info("configuration_reloaded", changed=count, whole=report.is_whole)
