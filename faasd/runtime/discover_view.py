@@ -19,7 +19,8 @@ def build(files: dict[str, Any], code_dir: str) -> None:
     """Build it in this process's mount namespace; `files` then says what is different there. Raises OSError."""
     hidden = [os.path.realpath(path) for path in files["hidden"]]
     found = {os.path.realpath(path) for path in files["read"] if os.path.exists(path)}
-    read = sorted(path for path in found if not any(is_in(path, place) for place in hidden))
+    within = {path for path in found if not any(is_in(path, place) for place in hidden)}
+    read = sorted(within | {os.path.realpath(path) for path in files["shown"]})
     # Whoever was given the host's /tmp has its private one where it would be without this view.
     tmp_at = files["tmp_dir"] if {"/", "/tmp"} & found else "/tmp"
     policy = {
