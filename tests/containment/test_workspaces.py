@@ -96,7 +96,9 @@ async def test_a_peak_is_not_the_one_of_the_attempt_before(using: Bench) -> None
     assert large.usage.memory_peak_bytes is not None
     assert small.usage.memory_peak_bytes is not None
     assert large.usage.memory_peak_bytes > 50 * 2**20
-    assert small.usage.memory_peak_bytes < 10 * 2**20
+    # Without a group it is the largest process' resident size, with all that its zygote had imported.
+    bound = 40 if "memory-cgroup" in small.degraded else 10
+    assert small.usage.memory_peak_bytes < bound * 2**20
 
 
 async def test_other_limits_mean_another_group(using: Bench) -> None:
