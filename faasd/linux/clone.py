@@ -6,6 +6,7 @@ child is a sound interpreter; what glibc does around fork is not: see `end_libra
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -100,7 +101,10 @@ def end_library_threads() -> None:
     if pid == 0:
         os._exit(0)  # At once: without Python's bookkeeping, this is no sound interpreter.
     if pid > 0:
-        os.waitpid(pid, 0)
+        with contextlib.suppress(
+            ChildProcessError
+        ):  # Where SIGCHLD is ignored, nobody is left to reap.
+            os.waitpid(pid, 0)
 
 
 def _plain_fork(cgroup_fd: int | None) -> tuple[int, int]:
