@@ -128,8 +128,10 @@ def pid_of_pidfd(pidfd: int) -> int | None:
 
     -1 once it is reaped, 0 when our namespace does not hold it, None for a descriptor that is no pidfd.
     """
-    with open(f"/proc/self/fdinfo/{pidfd}") as file:
-        for line in file:
-            if line.startswith("Pid:"):
-                return int(line.split()[1])
-    return None
+    # Not through a file object, which takes three times as long, and this is asked for every sandbox.
+    fd = os.open(f"/proc/self/fdinfo/{pidfd}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _, found, after = os.read(fd, 4096).partition(b"\nPid:")
+    finally:
+        os.close(fd)
+    return int(after.split(None, 1)[0]) if found else None

@@ -55,6 +55,7 @@ class Sandbox:
         self.cpu_s_before = 0.0  # What earlier attempts of its used.
         self._cpu_s_unheard = 0.0  # What processes used for which nobody waited.
         self._ends_at_once: bool | None = None
+        self._is_swept = False
         self.secrets: Mapping[str, bytes] | None = None  # Those that it was sent; None before that.
         self.ended_by_itself = False  # And not because we, or the kernel, ended it.
         self._on_closed = on_closed
@@ -177,9 +178,10 @@ class Sandbox:
                 self.zygote.kill()
             await asyncio.wait({self.gone}, timeout=_KILL_PATIENCE_S)
         # Only a process that left its namespace's or its zygote's sight can still be in the cgroup.
-        while self.slot is not None and not self.slot.is_empty():
+        while not self._is_swept and self.slot is not None and not self.slot.is_empty():
             self.slot.kill()
             await asyncio.sleep(0.002)
+        self._is_swept = True
 
     async def usage(self) -> dict[str, Any] | None:
         """Return what it used, once it is gone: cpu_s, memory_bytes; None if its zygote died before it could say."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,7 @@ class SandboxPool:
         self._sweep: asyncio.TimerHandle | None = None
         self._closings: set[asyncio.Task[Any]] = set()
         self._is_closed = False
+        self.on_spare_lost: Callable[[Function], None] = lambda _: None
 
     def take(
         self, function: Function, zygote: Zygote, secrets: Mapping[str, bytes]
@@ -75,7 +76,7 @@ class SandboxPool:
                 self._sweep = loop.call_later(_SWEEP_S, self._end_idle)
         else:
             shelf.sandboxes.insert(0, sandbox)  # Warm ones first.
-        sandbox.wait(self._lose)
+        sandbox.wait(self._lost)
 
     def end(self, sandbox: Sandbox) -> asyncio.Task[None]:
         """End a sandbox that nobody uses; `close` waits until nothing of it is left."""
@@ -135,6 +136,12 @@ class SandboxPool:
             self._lose(sandbox)
         if len(idle) < len(warm):
             self._sweep = loop.call_later(_SWEEP_S, self._end_idle)
+
+    def _lost(self, sandbox: Sandbox) -> None:
+        """Hear that one has ended by itself, or was found unfit."""
+        self._lose(sandbox)
+        if not sandbox.served and sandbox.zygote.is_alive:
+            self.on_spare_lost(sandbox.function)
 
     def _lose(self, sandbox: Sandbox) -> None:
         shelf = self._shelves.get(id(sandbox.function))

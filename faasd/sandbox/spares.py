@@ -30,6 +30,8 @@ _MEMORY_LOOK_S = 1.0
 #: What one takes to be made, as long as none has been.
 _FORK_GUESS_S = 0.005
 _PREPARED_S = 60.0
+#: How long none is made for a function after one has died while it waited.
+_HELD_S = 60.0
 
 
 @dataclass
@@ -42,6 +44,7 @@ class _Kept:
     refill: asyncio.Handle | None = None
     task: asyncio.Task[None] | None = None
     is_over: bool = False
+    held_until: float = 0.0  # No new one before.
 
 
 class Spares:
@@ -65,6 +68,7 @@ class Spares:
         self._is_closed = False
         self._looked_at: float | None = None
         self._has_memory = True
+        waiting.on_spare_lost = self.lost
 
     def taken(self, function: Function) -> None:
         """Hear that an attempt has taken a new sandbox: one that waited, or one that was forked for it."""
@@ -113,8 +117,17 @@ class Spares:
             kept = self._kept[id(function)] = _Kept(function)
         return kept
 
+    def lost(self, function: Function) -> None:
+        """Hear that a spare has died by itself: those that replace it would most likely do the same."""
+        kept = self._kept.get(id(function))
+        if kept is not None:
+            kept.held_until = self._clock.monotonic() + _HELD_S
+            _log.warning("spare_lost", function=function.name, next_in_s=_HELD_S)
+
     def _wanted(self, kept: _Kept) -> int:
         now = self._clock.monotonic()
+        if now < kept.held_until:
+            return 0
         others = sum(
             self._waiting.spares(one.function) for one in self._kept.values() if one is not kept
         )
@@ -126,6 +139,12 @@ class Spares:
             max(0, self._most - others),
             has_memory=self._look_at_memory(now),
         )
+
+    def _may_want(self, kept: _Kept) -> bool:
+        """Whether there is a reason to look at it again: it is in use, or asks for a number and has a zygote."""
+        if kept.demand.is_in_use(self._clock.monotonic()):
+            return True
+        return bool(kept.function.spares) and self._pool.stands(kept.function)
 
     def _refill_soon(self, kept: _Kept) -> None:
         if kept.refill is None and kept.task is None:
@@ -151,7 +170,7 @@ class Spares:
 
     async def _fork_one(self, kept: _Kept) -> bool:
         """Fork one, if the function's zygote is there; whether it was."""
-        lease = self._pool.ready(kept.function)
+        lease = self._pool.standing(kept.function)
         if lease is None:
             return False
         with lease:
@@ -180,9 +199,9 @@ class Spares:
             wanted, count = self._wanted(kept), self._waiting.spares(kept.function)
             if count > wanted:
                 self._waiting.end_spares(kept.function, count - wanted)
-            elif count < wanted:
+            elif count < wanted and self._pool.stands(kept.function):
                 self._refill_soon(kept)
-            elif not wanted and not kept.demand.is_in_use(self._clock.monotonic()):
+            elif not count and not self._may_want(kept):
                 _stop(self._kept.pop(identity))
         if self._kept:
             self._review_later()

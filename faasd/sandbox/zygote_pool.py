@@ -145,21 +145,30 @@ class ZygotePool:
 
     def ready(self, function: Function) -> ZygoteLease | None:
         """Return the function's zygote for one use if nobody has to wait for it, or hear of its start."""
-        task = self._roots.get(function.python or sys.executable)
-        if task is None or not task.done() or task.cancelled() or task.exception():
-            return None
-        root = task.result()
         asked = self._asked.get(id(function))
-        if asked is None or asked.function is not function or asked.root is not root:
-            return None
-        if not self._landmarks.is_fresh() or asked.premises is not self._landmarks.premises:
+        if asked is None or not self._landmarks.is_fresh():
             return None
         entry = self._entries.get(asked.key)
-        if entry is None or entry.lines or not entry.task.done() or entry.task.cancelled():
+        return None if entry is None or entry.lines else self.standing(function)
+
+    def standing(self, function: Function) -> ZygoteLease | None:
+        """Return the function's zygote for one use if there is one; what its walls know may be a moment old."""
+        asked = self._asked.get(id(function))
+        if asked is None or not self.stands(function):
             return None
-        if entry.task.exception() or not entry.task.result().is_alive or not root.is_alive:
-            return None
-        return self._lease(entry.task.result(), asked.walls, is_cold=False)
+        return self._lease(self._entries[asked.key].task.result(), asked.walls, is_cold=False)
+
+    def stands(self, function: Function) -> bool:
+        """Whether the function has a zygote that lives, without using it."""
+        asked = self._asked.get(id(function))
+        task = self._roots.get(function.python or sys.executable)
+        if asked is None or asked.function is not function or task is None or not _is_made(task):
+            return False
+        if asked.root is not task.result() or asked.premises is not self._landmarks.premises:
+            return False
+        entry = self._entries.get(asked.key)
+        is_made = entry is not None and _is_made(entry.task) and asked.root.is_alive
+        return is_made and entry is not None and entry.task.result().is_alive
 
     def take_init_lines(self, function: Function) -> list[OutputLine]:
         """Return what the function's import printed, to the first who asks."""
@@ -375,10 +384,13 @@ def _slot_limits(function: Function, asked: Mapping[str, Any]) -> SlotLimits:
     return SlotLimits(function.limits.memory_bytes, processes, asked["cpu"])
 
 
+def _is_made(task: asyncio.Task[Any]) -> bool:
+    return task.done() and not task.cancelled() and not task.exception()
+
+
 def _is_of(entry: _Entry, zygote: Zygote) -> bool:
     """Whether this entry's zygote is this one, and not a successor with the same key."""
-    task = entry.task
-    return task.done() and not task.cancelled() and not task.exception() and task.result() is zygote
+    return _is_made(entry.task) and entry.task.result() is zygote
 
 
 async def _end(zygote: Zygote, waiting: Sequence[asyncio.Task[None]]) -> None:

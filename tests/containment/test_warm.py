@@ -364,3 +364,32 @@ async def test_spares_are_given_back_under_memory_pressure(
     monkeypatch.undo()
     keeper._look_through()
     await warm.wait_until_waiting(2)
+
+
+async def test_spares_that_die_are_not_forked_again_and_again(bench: Bench) -> None:
+    """A module whose fork hook ends every child would have the daemon fork without end."""
+    warm = Warm(bench, "dies_when_forked:handler", reuse=1, spares=3)
+    await bench.sandboxes.warm(warm.function)
+    keeper = bench.sandboxes._spares
+    assert keeper is not None
+    async with asyncio.timeout(patient(10.0)):
+        while not keeper._kept[id(warm.function)].held_until:
+            await asyncio.sleep(0.005)
+    before = next(bench.sandboxes._numbers)
+    keeper._look_through()
+    await asyncio.sleep(0)
+    assert next(bench.sandboxes._numbers) - before <= 4
+    assert (await warm.run()).word == "crashed"
+
+
+async def test_a_number_of_spares_is_kept_up_without_any_use(bench: Bench) -> None:
+    """Long after the last attempt, when what walls know is no longer fresh."""
+    warm = Warm(bench, reuse=1, spares=2)
+    await warm.told()
+    await warm.wait_until_waiting(2)
+    bench.sandboxes._the_pool()._landmarks._looked_at = -1e9
+    keeper = bench.sandboxes._spares
+    assert keeper is not None
+    bench.sandboxes._waiting.end_spares(warm.function, 1)
+    keeper._look_through()
+    await warm.wait_until_waiting(2)
