@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert
 
 from faasd.interfaces import ScheduleCursor
 from faasd.store.readers import Readers
+from faasd.store.statements import Hot
 from faasd.store.tables import cursors
 from faasd.store.writer import Writer
 
 __all__ = ["SqliteScheduleCursors"]
+
+_SAVE = Hot(
+    insert(cursors).prefix_with("OR REPLACE"), ("name", "seen_until", "fingerprint", "paused")
+)
+_PORTION = 64
 
 
 class SqliteScheduleCursors:
@@ -33,11 +41,12 @@ class SqliteScheduleCursors:
 
     async def save(self, cursor: ScheduleCursor) -> None:
         """Write one cursor."""
-        statement = insert(cursors).prefix_with("OR REPLACE")
-        values = {
-            "name": cursor.name,
-            "seen_until": cursor.seen_until,
-            "fingerprint": cursor.fingerprint,
-            "paused": int(cursor.paused),
-        }
-        await self._writer.submit(lambda c: c.execute(statement, values))
+        await self._writer.submit_together(_save_all, cursor)
+
+
+def _save_all(connection: Connection, many: Sequence[ScheduleCursor]) -> list[None]:
+    """Write cursors, those of a whole second's schedules by a few statements."""
+    rows = [(one.name, one.seen_until, one.fingerprint, int(one.paused)) for one in many]
+    for begin in range(0, len(rows), _PORTION):
+        _SAVE.run_rows(connection, rows[begin : begin + _PORTION])
+    return [None] * len(rows)
