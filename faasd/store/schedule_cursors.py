@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from faasd.interfaces import ScheduleCursor
 from faasd.store.readers import Readers
+from faasd.store.statements import Hot
 from faasd.store.tables import cursors, origin_keys
 from faasd.store.writer import Writer
 
@@ -17,6 +18,10 @@ __all__ = ["SqliteScheduleCursors"]
 _NEWEST_KEY = select(func.max(origin_keys.c.origin_key)).where(
     origin_keys.c.origin_key > bindparam("after"), origin_keys.c.origin_key <= bindparam("until")
 )
+_SAVE = Hot(
+    insert(cursors).prefix_with("OR REPLACE"), ("name", "seen_until", "fingerprint", "paused")
+)
+_PORTION = 64
 
 
 class SqliteScheduleCursors:
@@ -39,14 +44,7 @@ class SqliteScheduleCursors:
 
     async def save(self, cursor: ScheduleCursor) -> None:
         """Write one cursor."""
-        statement = insert(cursors).prefix_with("OR REPLACE")
-        values = {
-            "name": cursor.name,
-            "seen_until": cursor.seen_until,
-            "fingerprint": cursor.fingerprint,
-            "paused": int(cursor.paused),
-        }
-        await self._writer.submit(lambda c: c.execute(statement, values))
+        await self._writer.submit_together(_save_all, cursor)
 
     async def newest_keys(self, spans: Sequence[tuple[str, str]]) -> list[str | None]:
         """Return, for each span, the greatest origin key that was accepted in it, the first end left out."""
@@ -56,3 +54,11 @@ class SqliteScheduleCursors:
                 for after, until in spans
             ]
         )
+
+
+def _save_all(connection: Connection, many: Sequence[ScheduleCursor]) -> list[None]:
+    """Write cursors, those of a whole second's schedules by a few statements."""
+    rows = [(one.name, one.seen_until, one.fingerprint, int(one.paused)) for one in many]
+    for begin in range(0, len(rows), _PORTION):
+        _SAVE.run_rows(connection, rows[begin : begin + _PORTION])
+    return [None] * len(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,3 +66,11 @@ async def test_the_ledger_keeps_rows_by_trigger_and_path(store: Store) -> None:
     assert await store.files.load("b") == [replace(row, trigger="b")]
     await store.files.put([])
     await store.files.forget("b", [])
+
+
+async def test_many_cursors_are_saved_in_one_moment(store: Store) -> None:
+    """A whole second's schedules move on together; each has its own, and the last word for each counts."""
+    cursors = [ScheduleCursor(f"s{n}", START + n, "* * * * *", paused=False) for n in range(150)]
+    later = replace(cursors[3], seen_until=START + 1000)
+    await asyncio.gather(*(store.cursors.save(one) for one in [*cursors, later]))
+    assert await store.cursors.load() == {one.name: one for one in [*cursors, later]}
