@@ -42,6 +42,7 @@ __all__ = [
     "SUMS",
     "Contents",
     "database_contents",
+    "remove_tree",
     "snapshot",
     "state_directories",
     "temporary_directory",
@@ -254,13 +255,25 @@ def temporary_directory(parent: Path, prefix: str) -> Iterator[Path]:
     """Make a directory for a while; what killed predecessors left there is removed first."""
     for left in parent.glob(f"{prefix}*"):
         with contextlib.suppress(OSError), _held(left):
-            shutil.rmtree(left)
+            remove_tree(left)
     temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
         with _held(temporary):
             yield temporary
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove_tree(temporary)
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory of our own, with what is closed against writing in it, as far as that can be done."""
+    if directory.is_dir():
+        directory.chmod(0o700)
+    for root, names, _ in os.walk(directory):
+        for name in names:
+            path = Path(root, name)
+            if not path.is_symlink():
+                path.chmod(0o700)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextlib.contextmanager
