@@ -12,15 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import io
-import json
 import os
 import shutil
 import socket
 import sqlite3
-import stat
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -33,28 +28,25 @@ from faasd.linux.rename import rename_noreplace
 from faasd.model.units import format_size
 from faasd.store.database import BUSY_TIMEOUT_S, DATABASE_NAME, explain
 from faasd.store.migrations import APPLICATION_ID
+from faasd.store.pack import FORMAT, TEMPORARY, files_below, write_archive
 
 __all__ = [
-    "FORMAT",
     "LOGS",
-    "MANIFEST",
     "RESTORE_ORDERS",
-    "SUMS",
     "Contents",
     "database_contents",
+    "remove_tree",
     "snapshot",
     "state_directories",
     "temporary_directory",
     "write_backup",
 ]
 
-MANIFEST, SUMS, LOGS = "faasd-backup.json", "SHA256SUMS", "logs"
+LOGS = "logs"
 #: Where a restore says what it will move, while it does.
 RESTORE_ORDERS = Path(".restore", "move.json")
-FORMAT = 1
 #: Of the state directory, what belongs to the daemon that runs and not to its state.
 _PASSING = frozenset({"tmp", "lost+found"})
-_TEMPORARY = ".faasd-backup-"
 #: A mebibyte at a time, and to the disk every sixteen: a larger heap of unwritten pages would hold up
 #: the daemon's commits, which wait behind it in the file system's journal.
 _PORTION_PAGES = 256
@@ -97,7 +89,7 @@ def write_backup(
     try:
         directories = state_directories(state_dir, logs=logs)
         _check_room(source, directories, target)
-        with temporary_directory(target.parent, _TEMPORARY) as temporary:
+        with temporary_directory(target.parent, TEMPORARY) as temporary:
             copy = temporary / DATABASE_NAME
             snapshot(source, copy, on_progress)
             manifest = {
@@ -110,7 +102,7 @@ def write_backup(
                 "directories": [one.name for one in directories],
             }
             archive = temporary / "archive"
-            _write_archive(archive, manifest, copy, directories, _compression(target), target)
+            write_archive(archive, manifest, copy, directories, _compression(target), target)
             size = archive.stat().st_size
             _publish(archive, target)
     except (sqlite3.Error, OSError) as error:
@@ -239,7 +231,7 @@ def _check_room(source: Path, directories: list[Path], target: Path) -> None:
     wal = source.with_name(source.name + "-wal")
     database_bytes = source.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
     needed = 2 * database_bytes + sum(
-        path.lstat().st_size for one in directories for path in _files_below(one)
+        path.lstat().st_size for one in directories for path in files_below(one)
     )
     free = shutil.disk_usage(target.parent).free
     if needed > free:
@@ -254,13 +246,25 @@ def temporary_directory(parent: Path, prefix: str) -> Iterator[Path]:
     """Make a directory for a while; what killed predecessors left there is removed first."""
     for left in parent.glob(f"{prefix}*"):
         with contextlib.suppress(OSError), _held(left):
-            shutil.rmtree(left)
+            remove_tree(left)
     temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
         with _held(temporary):
             yield temporary
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove_tree(temporary)
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory of our own, with what is closed against writing in it, as far as that can be done."""
+    if directory.is_dir():
+        directory.chmod(0o700)
+    for root, names, _ in os.walk(directory):
+        for name in names:
+            path = Path(root, name)
+            if not path.is_symlink():
+                path.chmod(0o700)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -272,108 +276,6 @@ def _held(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _write_archive(
-    archive: Path,
-    manifest: dict[str, Any],
-    copy: Path,
-    directories: list[Path],
-    compression: str,
-    target: Path,
-) -> None:
-    descriptor = os.open(archive, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        how: Any = f"w:{compression}"
-        with tarfile.open(fileobj=file, mode=how, format=tarfile.PAX_FORMAT) as tar:
-            adding = _Adding(tar)
-            adding.text(MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")
-            adding.path(copy, DATABASE_NAME)
-            for directory in directories:
-                adding.path(directory, directory.name)
-                for path in _files_below(directory):
-                    if path not in (target, archive) and _TEMPORARY not in str(path):
-                        adding.path(path, str(path.relative_to(directory.parent)))
-            adding.text(SUMS, adding.sums())
-        file.flush()
-        os.fsync(file.fileno())
-
-
-class _Adding:
-    """Puts files into an archive and keeps their checksums."""
-
-    def __init__(self, tar: tarfile.TarFile) -> None:
-        self._tar = tar
-        self._sums: list[bytes] = []
-
-    def text(self, name: str, data: bytes) -> None:
-        member = tarfile.TarInfo(name)
-        member.size, member.mode = len(data), 0o600
-        self._tar.addfile(member, io.BytesIO(data))
-        self._sums.append(_sum_line(hashlib.sha256(data).hexdigest(), name))
-
-    def path(self, path: Path, name: str) -> None:
-        """Add one file, directory or link; what is none of these, or has gone since, is left out."""
-        member = tarfile.TarInfo(name)
-        try:
-            found = path.lstat()
-            member.mode, member.mtime = stat.S_IMODE(found.st_mode), found.st_mtime
-            if stat.S_ISREG(found.st_mode):
-                with path.open("rb") as file:
-                    self._file(member, file)
-                return
-            if stat.S_ISLNK(found.st_mode):
-                member.type, member.linkname = tarfile.SYMTYPE, str(path.readlink())
-            elif stat.S_ISDIR(found.st_mode):
-                member.type = tarfile.DIRTYPE
-            else:
-                return  # A socket or a pipe is nothing without who listens.
-        except FileNotFoundError:
-            return
-        self._tar.addfile(member)
-
-    def sums(self) -> bytes:
-        """Return what `sha256sum --check` reads."""
-        return b"".join(self._sums)
-
-    def _file(self, member: tarfile.TarInfo, file: io.BufferedReader) -> None:
-        # As long as it is now: a log may grow while it is read.
-        member.size = os.fstat(file.fileno()).st_size
-        summing = _Summing(file)
-        self._tar.addfile(member, summing)  # type: ignore[arg-type]
-        self._sums.append(_sum_line(summing.digest.hexdigest(), member.name))
-
-
-class _Summing:
-    """Reads a file and sums up what was read."""
-
-    def __init__(self, file: io.BufferedReader) -> None:
-        self._file = file
-        self.digest = hashlib.sha256()
-
-    def read(self, count: int) -> bytes:
-        data = self._file.read(count)
-        self.digest.update(data)
-        return data
-
-
-def _sum_line(digest: str, name: str) -> bytes:
-    # A backslash before a line says that its name is escaped, as coreutils has it.
-    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-    mark = "\\" if escaped != name else ""
-    return f"{mark}{digest}  {escaped}\n".encode("utf-8", "surrogateescape")
-
-
-def _files_below(directory: Path) -> Iterator[Path]:
-    """Yield everything below a directory, each directory before what it holds; links are not followed."""
-
-    def unreadable(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):  # Removed while we looked: not ours to keep.
-            raise error
-
-    for root, names, files in os.walk(directory, onerror=unreadable):
-        for name in sorted([*names, *files]):
-            yield Path(root, name)
 
 
 def _publish(archive: Path, target: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from faasd.store.backup import (
     RESTORE_ORDERS,
     Contents,
     database_contents,
+    remove_tree,
     state_directories,
     temporary_directory,
 )
@@ -73,7 +73,7 @@ def restore(state_dir: Path, backup: Path, *, now: datetime, force: bool = False
                 _commit(state_dir, staging, planned)
             except BaseException:
                 if not (staging / _ORDERS).exists():
-                    shutil.rmtree(staging, ignore_errors=True)
+                    remove_tree(staging)
                 raise
     return replace(planned, is_done=True)
 
@@ -98,7 +98,7 @@ def finish_interrupted_restore(state_dir: Path) -> None:
         orders = json.loads(orders_file.read_bytes())
     except FileNotFoundError:
         # None was begun, or it got no further than unpacking; the state is as it was.
-        shutil.rmtree(state_dir / _STAGING, ignore_errors=True)
+        remove_tree(state_dir / _STAGING)
         return
     except (OSError, ValueError) as error:
         raise StoreError(
@@ -179,7 +179,7 @@ def _move(state_dir: Path, orders: dict[str, Any]) -> None:
     _sync(state_dir)
     (staging / _ORDERS).unlink()
     _sync(staging)
-    shutil.rmtree(staging, ignore_errors=True)
+    remove_tree(staging)
 
 
 def _write_orders(path: Path, orders: dict[str, Any], state_dir: Path) -> None:

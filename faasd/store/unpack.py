@@ -16,8 +16,9 @@ from typing import Any, Protocol
 
 from faasd.errors import StoreError, StoreFull
 from faasd.model.units import format_size
-from faasd.store.backup import FORMAT, MANIFEST, SUMS, snapshot
+from faasd.store.backup import snapshot
 from faasd.store.database import DATABASE_NAME
+from faasd.store.pack import FORMAT, MANIFEST, SUMS
 
 __all__ = ["unpack"]
 

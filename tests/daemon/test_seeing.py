@@ -46,7 +46,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 def daemon(tmp_path: Path) -> DaemonProcess:
     (tmp_path / "inbox").mkdir()
     (tmp_path / "gates").mkdir()
-    return DaemonProcess(write_project(tmp_path, FUNCTIONS))
+    return DaemonProcess(write_project(tmp_path, FUNCTIONS, 'state_bytes_max = "1GiB"\n'))
 
 
 def scrape(daemon: DaemonProcess) -> Samples:

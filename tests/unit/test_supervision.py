@@ -209,3 +209,7 @@ def test_more_time_is_asked_for_whenever_the_daemon_does_not_serve() -> None:
 def test_the_status_counts_in_plain_words() -> None:
     """It is read in `systemctl status`."""
     assert status_text("ready", Counts(1, 0, 12, 2)) == "ready: 1 function, 0 running, 12 waiting, 2 dead letters"  # fmt: skip
+    full = Counts(2, 0, 0, 0, "no space left, new events are refused")
+    assert status_text("ready", full).endswith(
+        "0 dead letters; no space left, new events are refused"
+    )

@@ -7,11 +7,13 @@ import fcntl
 import gzip
 import io
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import tarfile
+import tempfile
 import textwrap
 from contextlib import closing
 from datetime import UTC, datetime
@@ -350,6 +352,44 @@ async def test_what_root_restores_belongs_to_the_user_of_the_service(
     assert len(list(other.rglob("*"))) > 15
     owners = {(path.lstat().st_uid, path.lstat().st_gid) for path in other.rglob("*")}
     assert owners == {(64_322, 64_323)}
+
+
+def test_directories_that_are_closed_against_writing_are_no_hindrance() -> None:
+    """Immutable versions may be; root would not notice, the user of the service would."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may become another user")
+    root = Path(tempfile.mkdtemp(prefix="faasd-backup-"))  # pytest's own are closed to others.
+    try:
+        state_dir = root / "state"
+        asyncio.run(make_store(state_dir))
+        closed = state_dir / "versions" / "v1"
+        closed.mkdir(parents=True)
+        (closed / "file").write_text("code")
+        subprocess.run(["chown", "-R", "64322:64322", str(root)], check=True)
+        closed.chmod(0o555)
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                os.setgroups([])
+                os.setgid(64_322)
+                os.setuid(64_322)
+                back_up(state_dir, root / "backup.tar")
+                rehearse(state_dir, root / "backup.tar", now=NOW)
+                restore(state_dir, root / "backup.tar", now=NOW, force=True)
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        names = sorted(os.listdir(state_dir))
+        assert names == ["faasd.db", "faasd.lock", "replaced-20261121T063000Z", "versions"]
+        assert (closed.stat().st_mode & 0o777, (closed / "file").read_text()) == (0o555, "code")
+    finally:
+        shutil.rmtree(root)
+
+
+async def make_store(state_dir: Path) -> None:
+    await (await open_store(state_dir, FakeClock(0.0))).close()
 
 
 _KILLED = """
