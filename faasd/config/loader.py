@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from faasd.config.assemble import Surroundings, assemble
+from faasd.config.assemble import Assembled, Surroundings, assemble
 from faasd.config.code_copies import CodeCopies, KeepCode
 from faasd.config.cross_checks import cross_check
 from faasd.config.document import Document, read_document
