@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from faasd.config.assemble import Surroundings, assemble
+from faasd.config.assemble import Assembled, Surroundings, assemble
 from faasd.config.code_copies import CodeCopies, KeepCode
 from faasd.config.cross_checks import cross_check
 from faasd.config.document import Document, read_document
@@ -113,7 +113,7 @@ async def load(
     around = Surroundings(document.base_dir, check_schedule, check_pattern)
     in_place = _in_place(code_version)
     keep = in_place if keep_code is None else keep_code(daemon.state_dir)
-    copies = CodeCopies(keep, in_place, link=[str(config_path)], leave_out=places)
+    copies = CodeCopies(keep, in_place, [str(config_path)], places)
     while True:
         drafting = Drafting(document, sources, daemon.functions, environ)
         drafts = await drafting.run(_hiding(copies.discovering(discover), config_path, places))
@@ -121,30 +121,24 @@ async def load(
         if not copies.learn(assembled):
             break
     problems += [*daemon_problems, *source_problems, *drafting.problems]
-    problems += [problem for one in assembled for problem in one.problems]
-    problems += cross_check(assembled, drafting.left_out)
-    problems += forbidden_paths(assembled, daemon)
-    problems += host_check(assembled, str(daemon.secrets_dir))
-    left_out = {problem.function for problem in problems if not problem.is_warning}
-    # A bad setting of [defaults] is nobody's own, and still keeps out whoever inherits it.
-    left_out |= {one.function.name for one in assembled if one.problems}
+    problems += _problems_of(assembled, drafting.left_out, daemon)
+    left_out = _left_out(problems, assembled)
     whole = [one for one in assembled if one.function.name not in left_out]
-    draft_of = {draft.name: draft for draft in drafts}
-    enabled = [(one.function, draft_of[one.function.name]) for one in whole if one.is_enabled]
+    roots = {
+        draft.name: drafting.code_root(draft) for draft in drafts if draft.name not in left_out
+    }
     functions = [
-        await copies.settle(f, drafting.code_root(d), document.base_dir) for f, d in enabled
+        await copies.settle(one.function, roots[one.function.name], document.base_dir)
+        for one in sorted(whole, key=lambda one: one.function.name)
+        if one.is_enabled
     ]
-    disabled = tuple(sorted(one.function.name for one in whole if not one.is_enabled))
-    why_left_out = _first_mistakes(problems, left_out - {None})
-    functions.sort(key=lambda function: function.name)
-    problems = sorted(dict.fromkeys(problems), key=_place)
     return Loaded(
         document.path,
         daemon,
         tuple(functions),
-        tuple(problems),
-        disabled,
-        why_left_out,
+        tuple(sorted(dict.fromkeys(problems), key=_place)),
+        tuple(sorted(one.function.name for one in whole if not one.is_enabled)),
+        _first_mistakes(problems, left_out),
         drafting.broken,
     )
 
@@ -187,14 +181,33 @@ def _in_place(code_version: CodeVersion) -> KeepCode:
     return keep
 
 
-def _first_mistakes(problems: Sequence[Problem], names: Collection[str | None]) -> dict[str, str]:
+def _problems_of(
+    assembled: Sequence[Assembled], left_out: Collection[str], daemon: DaemonSettings
+) -> list[Problem]:
+    """Return what is wrong with functions, each by itself and all together."""
+    return [
+        *(problem for one in assembled for problem in one.problems),
+        *cross_check(assembled, set(left_out)),
+        *forbidden_paths(assembled, daemon),
+        *host_check(assembled, str(daemon.secrets_dir)),
+    ]
+
+
+def _left_out(problems: Sequence[Problem], assembled: Sequence[Assembled]) -> set[str]:
+    """Return the functions that have an error."""
+    found = {one.function for one in problems if one.function is not None and not one.is_warning}
+    # A bad setting of [defaults] is nobody's own, and still keeps out whoever inherits it.
+    return found | {one.function.name for one in assembled if one.problems}
+
+
+def _first_mistakes(problems: Sequence[Problem], names: Collection[str]) -> dict[str, str]:
     """Return for each function that is left out the first mistake that names it, or any."""
     found: dict[str, str] = {}
     for problem in sorted(problems, key=_place):
-        if problem.function in names and not problem.is_warning:
-            found.setdefault(str(problem.function), str(problem))
+        if problem.function is not None and not problem.is_warning:
+            found.setdefault(problem.function, str(problem))
     anyhow = next((str(one) for one in problems if not one.is_warning), "")
-    return {str(name): found.get(str(name), anyhow) for name in names}
+    return {name: found.get(name, anyhow) for name in names}
 
 
 def _absolute(path: Path) -> Path:

@@ -85,10 +85,14 @@ def file_rules(
 
 
 def given_paths(function: Function) -> set[str]:
-    """Return what the function was given by name: code, lists, watched directories."""
+    """Return what the function was given by name: code, lists, watched directories.
+
+    Not the kept version of its code: that is never replaced.
+    """
     given = function.permissions
     watched = (trigger.path for trigger in function.files)
-    return {*function.readable_code, *given.read, *given.write, *watched}
+    paths = {*function.readable_code, *given.read, *given.write, *watched}
+    return paths - {function.copy_dir}
 
 
 def tmp_at(function: Function, premises: Premises) -> str:
