@@ -135,9 +135,8 @@ async def load(
     find = layer_finder(document.base_dir, daemon.state_dir, find_layer, code_version)
     places = [str(place) for place in (daemon.state_dir, daemon.socket, daemon.secrets_dir)]
     around = Surroundings(document.base_dir, check_schedule, check_pattern, find)
-    in_place = _in_place(code_version)
-    keep = keep_code(daemon.state_dir) if keep_code else in_place
-    copies = CodeCopies(keep, in_place, [str(config_path)], places)
+    keep = keep_code(daemon.state_dir) if keep_code else _in_place(code_version)
+    copies = CodeCopies(keep, _in_place(code_version), [str(config_path)], places)
     revealed = _revealing(discover, daemon.state_dir)
     while True:
         drafting = Drafting(document, sources, daemon.functions, environ, find)
