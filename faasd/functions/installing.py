@@ -80,7 +80,7 @@ def find_installer(
         return Installer("uv", (uv, "pip", "install"), python, tuple(options), allow_build)
     # Isolated: with the bundle's directory on its path, a `json.py` in there would be run.
     pip = (python, "-I", "-m", "pip", "install")
-    if use in (None, "pip") and _works((*pip[:4], "--version")):
+    if use in (None, "pip") and _has_pip(python):
         return Installer("pip", pip, python, tuple(options), allow_build)
     raise BundleRefused(
         f"there is nothing to install with: no uv in PATH, and {python} has no pip; "
@@ -88,9 +88,11 @@ def find_installer(
     )
 
 
-def _works(command: Sequence[str]) -> bool:
+def _has_pip(python: str) -> bool:
+    # Importing pip to ask for its version would take half a second.
+    code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('pip') is None)"
     try:
-        done = subprocess.run(command, capture_output=True, check=False, cwd="/")
+        done = subprocess.run((python, "-I", "-c", code), capture_output=True, check=False, cwd="/")
     except OSError:
         return False
     return done.returncode == 0

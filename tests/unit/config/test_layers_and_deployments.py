@@ -165,3 +165,17 @@ async def test_a_link_in_ones_own_code_shows_nothing_of_the_state_directory(
     [function] = (await project.load(TOML)).functions
 
     assert function.bundle_dir == ""
+
+
+@pytest.mark.parametrize("path", ["own", "own/python", "."])
+async def test_nobody_may_write_into_a_layer(path: str, project: Project) -> None:
+    """Whoever could would have his code run as another function, with that one's secrets."""
+    text = "import faasd\n@faasd.function(layers='./own')\ndef f(e, c): ...\n@faasd.function\ndef g(e, c): ...\n"
+    project.write("functions/m.py", text)
+    project.write("own/python/x.py", "")
+
+    problems = await project.problems(f'{TOML}[functions.g]\nwrite = ["{path}"]\n')
+
+    assert len(problems) == 1
+    if path != ".":  # Of which it is the least that is wrong.
+        assert "reaches a layer of function 'f'" in problems[0]
