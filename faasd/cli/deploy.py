@@ -6,7 +6,7 @@ import importlib
 import sys
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,11 @@ def deploy(context: click.Context, /, source: Path, name: str | None, **given: A
         options=_options(given["find_links"], no_index=given["no_index"]),
         installer=given["installer"],
     )
-    _deploy(context, store, request, is_dry=given["dry_run"], as_json=given["as_json"])
+    owner: Any = importlib.import_module("faasd.cli.as_owner")
+    bundle: Any = importlib.import_module("faasd.functions.bundle")
+    with owner.as_owner(store.root.parent, source, bundle.is_left_out) as readable:
+        request = replace(request, source=readable, shown_as=str(source.absolute()))
+        _deploy(context, store, request, is_dry=given["dry_run"], as_json=given["as_json"])
 
 
 def _deploy(

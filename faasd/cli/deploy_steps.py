@@ -23,7 +23,7 @@ from faasd.errors import BundleRefused, ConfigErrors
 from faasd.functions.bundle import Bundle, handler_module, is_left_out, read_bundle, read_wheel
 from faasd.functions.deployments import CODE, PACKAGES, Deployment, DeploymentStore
 from faasd.functions.installing import Installer, find_installer
-from faasd.functions.sealing import give_to_owner, seal
+from faasd.functions.sealing import seal
 from faasd.functions.unpacking import copy_directory, unpack_zip
 from faasd.model.deployment import Deployed
 
@@ -50,6 +50,7 @@ class Request:
     allow_build: bool = False
     options: tuple[str, ...] = ()  # For the installer.
     installer: str | None = None
+    shown_as: str = ""  # The source as it was handed over, where this is a copy of it.
 
     @property
     def is_wheel(self) -> bool:
@@ -90,7 +91,7 @@ def make(stage: Path, request: Request, python: str, told: Told) -> Deployment:
         name=request.name,
         version=hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12],
         created_at=to_iso(Clock().now()) or "",
-        source=str(request.source.absolute()),
+        source=request.shown_as or str(request.source.absolute()),
         code_dir=os.path.relpath(bundle.root, stage),
         modules=modules,
         functions=(),
@@ -119,7 +120,6 @@ def _take_in(
         return read_bundle(code), None
     told("unpack", str(request.source))
     installer = _installer(request, python)
-    give_to_owner(code.parent, code.parent.parent)
     installer.install(code, code, lambda line: told("install", line), alone=str(request.source.absolute()))  # fmt: skip
     return read_wheel(code), installer
 
@@ -141,7 +141,6 @@ def _install(
         return installer
     installer = installer or _installer(request, python)
     told("install", f"{installer.name}, for {python}")
-    give_to_owner(packages.parent, packages.parent.parent)
     try:
         installer.install(requirements, packages, lambda line: told("install", line))
     finally:

@@ -62,6 +62,7 @@ def remove(context: click.Context, name: str, as_json: bool) -> None:
     """
     steps: Any = importlib.import_module("faasd.cli.deploy_steps")
     store = _store(context)
+    importlib.import_module("faasd.cli.as_owner").become_owner(store.root.parent)
     with store.changing():
         found = store.find(name)
         problems = steps.check_removal(Path(config_in_force(context)), store, name)

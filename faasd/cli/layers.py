@@ -53,7 +53,10 @@ def publish(
     It never changes afterwards. What the newest version holds already makes no new one. Functions that
     name the layer without a version get the newest when the daemon next reads its configuration.
     """
-    version, is_new = _store(context).publish(name, source, description)
+    owner: Any = importlib.import_module("faasd.cli.as_owner")
+    unpacking: Any = importlib.import_module("faasd.functions.unpacking")
+    with owner.as_owner(_state_dir(context), source, unpacking.is_clutter) as readable:
+        version, is_new = _store(context).publish(name, readable, description)
     if as_json:
         print_json({**_view(version), "published": is_new})
         return
@@ -94,6 +97,7 @@ def delete(context: click.Context, layer: str, as_json: bool) -> None:
 
     Its number is not given again.
     """
+    importlib.import_module("faasd.cli.as_owner").become_owner(_state_dir(context))
     deleted = _store(context).delete(layer, lambda version: _users(context, version))
     if as_json:
         print_json(_view(deleted))
@@ -103,10 +107,13 @@ def delete(context: click.Context, layer: str, as_json: bool) -> None:
 
 def _store(context: click.Context) -> LayerStore:
     # Imported here: whoever lists nothing pays for nothing.
-    store: LayerStore = importlib.import_module("faasd.functions.layer_store").LayerStore(
-        Path(daemon_paths(config_of(context))[0])
-    )
+    module: Any = importlib.import_module("faasd.functions.layer_store")
+    store: LayerStore = module.LayerStore(_state_dir(context))
     return store
+
+
+def _state_dir(context: click.Context) -> Path:
+    return Path(daemon_paths(config_of(context))[0])
 
 
 def _view(version: LayerVersion) -> dict[str, Any]:

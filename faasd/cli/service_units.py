@@ -38,6 +38,8 @@ _LIFE = """\
 Type=notify
 NotifyAccess=main
 ExecStart={faasd} run --config {config}
+# Waits for its end and fails when something is not as the files say; RELOADING=1 and READY=1 come from the daemon.
+ExecReload={faasd} reload --config {config}
 # The event loop feeds the watchdog. When it hangs, SIGABRT has the daemon log where, and it starts anew.
 WatchdogSec=30s
 TimeoutAbortSec=10s

@@ -54,6 +54,11 @@ def _code_fault(
 ) -> str | None:
     own = os.path.realpath(one.function.code_dir)
     for other in everything:
+        layers = [one.path for one in other.function.layers if not one.is_published]
+        # As `write` of somebody it would be a way into the code of whoever has it as a layer.
+        for layer in layers if setting == "write" else ():
+            if _is_in(os.path.realpath(layer), path) or _is_in(path, os.path.realpath(layer)):
+                return f"reaches a layer of function {other.function.name!r} ({layer}), which no function may change"
         # A command's directory is the configuration's, in which there is more than code.
         if other.function.handler is None:
             continue

@@ -24,7 +24,7 @@ from faasd.config.host_checks import host_check
 from faasd.config.own_places import reveal_to_function, reveal_to_module
 from faasd.config.positions import Positions
 from faasd.config.settings import DaemonSettings, explicit
-from faasd.config.sources import find_deployed, find_sources
+from faasd.config.sources import find_sources
 from faasd.config.trigger_values import CheckPattern, CheckSchedule
 from faasd.config.validate import validate
 from faasd.errors import NotFound
@@ -130,14 +130,13 @@ async def load(
         return Loaded(config_path, _daemon(nothing, environ)[0], (), tuple(problems))
     daemon, daemon_problems = _daemon(document, environ)
     is_explicit = "functions" in daemon.model_fields_set
-    sources, source_problems = find_sources(document, daemon.functions, is_explicit)
-    find_deployed(deployed(daemon.state_dir), sources, source_problems)
+    there = deployed(daemon.state_dir)
+    sources, source_problems = find_sources(document, daemon.functions, is_explicit, there)
     find = layer_finder(document.base_dir, daemon.state_dir, find_layer, code_version)
     places = [str(place) for place in (daemon.state_dir, daemon.socket, daemon.secrets_dir)]
     around = Surroundings(document.base_dir, check_schedule, check_pattern, find)
-    in_place = _in_place(code_version)
-    keep = in_place if keep_code is None else keep_code(daemon.state_dir)
-    copies = CodeCopies(keep, in_place, link=[str(config_path)], leave_out=places)
+    keep = keep_code(daemon.state_dir) if keep_code else _in_place(code_version)
+    copies = CodeCopies(keep, _in_place(code_version), [str(config_path)], places)
     revealed = _revealing(discover, daemon.state_dir)
     while True:
         drafting = Drafting(document, sources, daemon.functions, environ, find)
@@ -146,35 +145,24 @@ async def load(
         if not copies.learn(assembled):
             break
     problems += [*daemon_problems, *source_problems, *drafting.problems]
-    problems += _found_in(assembled, drafting.left_out, daemon)
-    left_out = {problem.function for problem in problems if not problem.is_warning}
-    # A bad setting of [defaults] is nobody's own, and still keeps out whoever inherits it.
-    left_out |= {one.function.name for one in assembled if one.problems}
-    whole = [one for one in assembled if one.function.name not in left_out]
-    draft_of = {draft.name: draft for draft in drafts}
-    enabled = [(one.function, draft_of[one.function.name]) for one in whole if one.is_enabled]
-    base_dir = document.base_dir
-    settled = [await copies.settle(f, drafting.code_root(d), base_dir) for f, d in enabled]
-    functions = [reveal_to_function(one, daemon.state_dir) for one in settled]
-    disabled = tuple(sorted(one.function.name for one in whole if not one.is_enabled))
-    why = _first_mistakes(problems, left_out - {None})
-    functions.sort(key=lambda function: function.name)
-    problems = sorted(dict.fromkeys(problems), key=_place)
-    return Loaded(
-        document.path, daemon, tuple(functions), tuple(problems), disabled, why, drafting.broken
-    )
-
-
-def _found_in(
-    assembled: Sequence[Assembled], other_names: Collection[str], daemon: DaemonSettings
-) -> list[Problem]:
-    """Return what is wrong with functions that could be assembled: each by itself, together, and on this host."""
-    return [
-        *(problem for one in assembled for problem in one.problems),
-        *cross_check(assembled, other_names),
-        *forbidden_paths(assembled, daemon),
-        *host_check(assembled, str(daemon.secrets_dir)),
+    problems += _problems_of(assembled, drafting.left_out, daemon)
+    left_out = _left_out(problems, assembled)
+    whole = [one for one in sorted(assembled, key=_name) if one.function.name not in left_out]
+    roots = {one.name: drafting.code_root(one) for one in drafts if one.name not in left_out}
+    settled = [
+        await copies.settle(one.function, roots[one.function.name], document.base_dir)
+        for one in whole
+        if one.is_enabled
     ]
+    return Loaded(
+        document.path,
+        daemon,
+        tuple(reveal_to_function(one, daemon.state_dir) for one in settled),
+        tuple(sorted(dict.fromkeys(problems), key=_place)),
+        tuple(sorted(one.function.name for one in whole if not one.is_enabled)),
+        _first_mistakes(problems, left_out),
+        drafting.broken,
+    )
 
 
 def _daemon(document: Document, environ: Mapping[str, str]) -> tuple[DaemonSettings, list[Problem]]:
@@ -215,19 +203,42 @@ def _in_place(code_version: CodeVersion) -> KeepCode:
     return keep
 
 
-def _first_mistakes(problems: Sequence[Problem], names: Collection[str | None]) -> dict[str, str]:
+def _problems_of(
+    assembled: Sequence[Assembled], left_out: Collection[str], daemon: DaemonSettings
+) -> list[Problem]:
+    """Return what is wrong with functions, each by itself and all together."""
+    return [
+        *(problem for one in assembled for problem in one.problems),
+        *cross_check(assembled, set(left_out)),
+        *forbidden_paths(assembled, daemon),
+        *host_check(assembled, str(daemon.secrets_dir)),
+    ]
+
+
+def _left_out(problems: Sequence[Problem], assembled: Sequence[Assembled]) -> set[str]:
+    """Return the functions that have an error."""
+    found = {one.function for one in problems if one.function is not None and not one.is_warning}
+    # A bad setting of [defaults] is nobody's own, and still keeps out whoever inherits it.
+    return found | {one.function.name for one in assembled if one.problems}
+
+
+def _first_mistakes(problems: Sequence[Problem], names: Collection[str]) -> dict[str, str]:
     """Return for each function that is left out the first mistake that names it, or any."""
     found: dict[str, str] = {}
     for problem in sorted(problems, key=_place):
-        if problem.function in names and not problem.is_warning:
-            found.setdefault(str(problem.function), str(problem))
+        if problem.function is not None and not problem.is_warning:
+            found.setdefault(problem.function, str(problem))
     anyhow = next((str(one) for one in problems if not one.is_warning), "")
-    return {str(name): found.get(str(name), anyhow) for name in names}
+    return {name: found.get(name, anyhow) for name in names}
 
 
 def _absolute(path: Path) -> Path:
     # Without following links: what people wrote is what messages should show.
     return Path(os.path.abspath(path))
+
+
+def _name(assembled: Assembled) -> str:
+    return assembled.function.name
 
 
 def _place(problem: Problem) -> tuple[str, int, int]:

@@ -12,7 +12,7 @@ from faasd.config.document import Document
 from faasd.model.declaration import Problem
 from faasd.model.deployment import Deployed
 
-__all__ = ["Source", "code_dir_of", "find_deployed", "find_sources"]
+__all__ = ["Source", "code_dir_of", "find_sources"]
 
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 #: Files beside functions that are not functions.
@@ -30,9 +30,12 @@ class Source:
 
 
 def find_sources(
-    document: Document, entries: tuple[str, ...], is_explicit: bool
+    document: Document,
+    entries: tuple[str, ...],
+    is_explicit: bool,
+    deployed: Iterable[Deployed] = (),
 ) -> tuple[list[Source], list[Problem]]:
-    """Return the modules of every entry, and what is wrong with entries.
+    """Return the modules of every entry and of deployments in service, and what is wrong with these.
 
     Of a directory: each `.py` file and each package in it, except tests and names that begin with
     an underscore or a dot. The default entry may be missing; one that somebody wrote may not.
@@ -49,13 +52,14 @@ def find_sources(
                 problems.append(Problem(source.origin, fault))
             else:
                 sources.setdefault((source.name, source.code_dir), source)
-    return list(sources.values()), problems
+    found = list(sources.values())
+    _add_deployed(deployed, found, problems)
+    return found, problems
 
 
-def find_deployed(
+def _add_deployed(
     deployed: Iterable[Deployed], sources: list[Source], problems: list[Problem]
 ) -> None:
-    """Add the modules of deployments in service, and what is wrong with these."""
     for one in deployed:
         for module in one.modules:
             file = Path(one.code_dir, *module.split("."))

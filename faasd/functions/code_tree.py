@@ -21,6 +21,7 @@ __all__ = [
     "CodeFile",
     "CodeLink",
     "code_directories",
+    "code_file",
     "is_code_name",
     "scan",
 ]
@@ -119,7 +120,7 @@ class _Places:
 
 
 def _in_file(path: str) -> Iterator[CodeFile]:
-    yield _file(os.path.basename(path), path, Path(path).stat())
+    yield code_file(os.path.basename(path), path, Path(path).stat())
 
 
 def _in_directory(places: _Places, relative: str) -> Iterator[CodeFile | CodeLink]:
@@ -182,14 +183,15 @@ def _of_link(places: _Places, path: str, source: str) -> Iterator[CodeLink]:
 def _file_or_link(path: str, source: str, status: os.stat_result) -> CodeFile | CodeLink:
     if status.st_size > FILE_BYTES_MAX:
         return CodeLink(path, source, _stamp(status))
-    return _file(path, source, status)
+    return code_file(path, source, status)
 
 
 def _stamp(status: os.stat_result) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _file(path: str, source: str, status: os.stat_result) -> CodeFile:
+def code_file(path: str, source: str, status: os.stat_result) -> CodeFile:
+    """Return a file as it is now."""
     return CodeFile(
         path,
         source,

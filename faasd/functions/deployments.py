@@ -22,7 +22,6 @@ from pathlib import Path
 
 from faasd.errors import BundleRefused, NotFound
 from faasd.functions.sealing import (
-    give_to_owner,
     make_directory,
     staging,
     sync_directory,
@@ -91,9 +90,7 @@ class DeploymentStore:
         """Rename what is ready to its place; False when the same version is there already. Raises OSError."""
         top = self.root / deployment.name
         top.mkdir(mode=0o751, exist_ok=True)
-        give_to_owner(top, self.root)
         write_durably(stage / _RECORD, json.dumps(asdict(deployment), indent=1) + "\n")
-        give_to_owner(stage, self.root)
         stage.chmod(0o755)
         for part in (CODE, PACKAGES):
             (stage / part).chmod(0o555)
@@ -115,9 +112,6 @@ class DeploymentStore:
         else:
             made = current.with_name(f".new-{secrets.token_hex(6)}")
             made.symlink_to(version)
-            if os.geteuid() == 0:
-                owner = self.root.stat()
-                os.chown(made, owner.st_uid, owner.st_gid, follow_symlinks=False)
             made.rename(current)
         sync_directory(current.parent)
 

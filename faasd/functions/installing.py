@@ -1,13 +1,11 @@
 """Installs what a bundle depends on into a directory of its own, by uv where there is one, else by pip.
 
-The installer runs as whoever owns the state directory, never as root in that user's place. It takes wheels
-only, unless that is lifted: building a package runs code of its maker's at once, with that user's rights.
+It takes wheels only, unless that is lifted: building a package runs code of its maker's at once, with that user's rights.
 """
 
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -15,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 from faasd.errors import BundleRefused
 from faasd.linux import process
@@ -63,7 +60,7 @@ class Installer:
         command = [*self.command, "--target", str(into), *self._kind(), *self.options, *what]
         if not alone and "--hash=" in requirements.read_text(errors="replace"):
             command.append("--require-hashes")
-        _run(command, requirements.parent, into.parent, on_line, self.name)
+        _run(command, requirements.parent, on_line, self.name)
         (into / ".lock").unlink(missing_ok=True)  # Of uv's.
 
     def _kind(self) -> tuple[str, ...]:
@@ -83,7 +80,7 @@ def find_installer(
         return Installer("uv", (uv, "pip", "install"), python, tuple(options), allow_build)
     # Isolated: with the bundle's directory on its path, a `json.py` in there would be run.
     pip = (python, "-I", "-m", "pip", "install")
-    if use in (None, "pip") and _works((*pip[:4], "--version")):
+    if use in (None, "pip") and _has_pip(python):
         return Installer("pip", pip, python, tuple(options), allow_build)
     raise BundleRefused(
         f"there is nothing to install with: no uv in PATH, and {python} has no pip; "
@@ -91,9 +88,11 @@ def find_installer(
     )
 
 
-def _works(command: Sequence[str]) -> bool:
+def _has_pip(python: str) -> bool:
+    # Importing pip to ask for its version would take half a second.
+    code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('pip') is None)"
     try:
-        done = subprocess.run(command, capture_output=True, check=False, cwd="/")
+        done = subprocess.run((python, "-I", "-c", code), capture_output=True, check=False, cwd="/")
     except OSError:
         return False
     return done.returncode == 0
@@ -126,9 +125,7 @@ def _is_prebuilt(wanted: str) -> bool:
     return place.endswith(".whl") or _NAMED.fullmatch(wanted) is not None
 
 
-def _run(
-    command: Sequence[str], cwd: Path, stage: Path, on_line: Callable[[str], None], name: str
-) -> None:
+def _run(command: Sequence[str], cwd: Path, on_line: Callable[[str], None], name: str) -> None:
     """Run the installer to its end; it ends with us. Raises BundleRefused."""
     tail: deque[str] = deque(maxlen=_LINES_KEPT)
     try:
@@ -141,8 +138,7 @@ def _run(
             text=True,
             errors="replace",
             preexec_fn=process.die_with_parent,  # noqa: PLW1509 - one thread; nothing else can do it.
-            env=_environment(stage),
-            **_as_owner(stage),
+            env=_environment(),
         )
     except OSError as error:
         raise BundleRefused(f"cannot start {command[0]}: {error.strerror}") from error
@@ -159,38 +155,12 @@ def _run(
         )
 
 
-class _Identity(TypedDict, total=False):
-    user: int
-    group: int
-    extra_groups: list[int]
-
-
-def _as_owner(stage: Path) -> _Identity:
-    """Return how to start a process as the owner of a directory, where we are root and he is not."""
-    owner = stage.stat()
-    if os.geteuid() != 0 or owner.st_uid == 0:
-        return {}
-    return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
-
-
-def _environment(stage: Path) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
-    env |= {
+    return env | {
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_INPUT": "1",
         "PIP_ROOT_USER_ACTION": "ignore",
         "PIP_REQUIRE_VIRTUALENV": "0",
         "UV_PYTHON_DOWNLOADS": "never",
     }
-    owner = stage.stat()
-    if not _as_owner(stage):
-        return env
-    home = _home_of(owner.st_uid) or str(stage)
-    return env | {"HOME": home, "XDG_CACHE_HOME": str(stage / ".cache"), "UV_CACHE_DIR": str(stage / ".cache")}  # fmt: skip
-
-
-def _home_of(uid: int) -> str | None:
-    try:
-        return pwd.getpwuid(uid).pw_dir
-    except KeyError:
-        return None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from faasd.clock import Clock, to_iso
 from faasd.errors import BundleRefused, InvalidSetting, NotFound
-from faasd.functions.sealing import give_to_owner, seal, staging, sync_directory, write_durably
+from faasd.functions.sealing import seal, staging, sync_directory, write_durably
 from faasd.functions.unpacking import copy_directory, unpack_zip
 from faasd.model.layer import LAYER_NAME, Layer, split_layer
 from faasd.model.suggest import did_you_mean
@@ -96,7 +96,6 @@ class LayerStore:
         created_at = to_iso(self._clock.now()) or ""
         top = self._root / name
         top.mkdir(mode=0o751, exist_ok=True)
-        give_to_owner(top, self._root)
         while True:
             number = 1 + max(self._numbers(name), default=0)
             record = {
@@ -104,7 +103,6 @@ class LayerStore:
                 "created_at": created_at, "description": description,
             }  # fmt: skip
             write_durably(stage / _RECORD, json.dumps(record, indent=1) + "\n")
-            give_to_owner(stage, self._root)
             stage.chmod(0o755)
             (stage / _CONTENT).chmod(0o555)
             try:

@@ -22,7 +22,6 @@ from faasd.linux.sync import sync_file_system
 __all__ = [
     "Sealed",
     "digest_of",
-    "give_to_owner",
     "make_directory",
     "remove_tree",
     "seal",
@@ -47,10 +46,7 @@ class Sealed:
 def make_directory(path: Path) -> None:
     """Make a directory of the daemon's below its state directory. Raises BundleRefused, saying who may."""
     try:
-        missing = [one for one in (path, *path.parents) if not one.exists()]
         path.mkdir(mode=0o751, parents=True, exist_ok=True)
-        for one in reversed(missing):
-            give_to_owner(one, one.parent)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(13, os.strerror(13), str(path))
     except OSError as error:
@@ -121,7 +117,6 @@ def seal(tree: Path) -> Sealed:
         if not path.is_symlink():
             mode = path.stat().st_mode
             path.chmod(0o555 if stat.S_ISDIR(mode) or mode & 0o100 else 0o444)
-    give_to_owner(tree, tree.parent)
     tree.chmod(0o755)
     sync_file_system(str(tree))
     return sealed
@@ -161,15 +156,6 @@ def _below(tree: Path) -> Iterator[Path]:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def give_to_owner(tree: Path, of: Path) -> None:
-    """Give a tree that root has made to whoever owns another place: the daemon's user."""
-    if os.geteuid() != 0:
-        return
-    owner = of.stat()
-    for path in (tree, *_below(tree)):
-        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def remove_tree(tree: Path) -> None:

@@ -11,17 +11,19 @@ that runs, and a zygote that is started again tomorrow imports the very same cod
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from faasd.errors import VersionError
-from faasd.functions.code_tree import CodeFile, CodeLink, scan
+from faasd.functions.code_tree import FILE_BYTES_MAX, CodeFile, CodeLink, code_file, scan
 
 __all__ = ["KEPT_PER_SOURCE", "Version", "VersionStore"]
 
@@ -226,7 +228,26 @@ def _write(entries: Sequence[CodeFile | CodeLink], code: Path) -> list[bytes] | 
         hashes.append(hashlib.sha256(data).digest())
         _write_synced(path, data)
         _take_after(path, one)
+        if one.path.endswith(".py"):
+            _copy_bytecode(Path(one.source), path)
     return hashes
+
+
+def _copy_bytecode(source: Path, copy: Path) -> None:
+    """Copy what interpreters have compiled of a file: a sandbox cannot keep what it compiles.
+
+    It says of which time and size of the file it is, and the copy has both, so what is stale is not used.
+    """
+    for found in source.parent.glob(f"__pycache__/{glob.escape(source.stem)}.*.pyc"):
+        status = found.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= FILE_BYTES_MAX:
+            one = code_file(str(found), str(found), status)
+            data = _read_unchanged(one)
+            if data is not None:
+                cache = copy.parent / "__pycache__"
+                cache.mkdir(mode=0o755, exist_ok=True)
+                _write_synced(cache / found.name, data)
+                _take_after(cache / found.name, one)
 
 
 def _read_unchanged(one: CodeFile) -> bytes | None:

@@ -99,13 +99,14 @@ class Reloading:
         await self._look_at_code(functions)
         return functions
 
-    async def _look_at_code(self, functions: Sequence[Function]) -> None:
-        """Watch for changes, where that is wanted, what is in force now."""
+    async def _look_at_code(self, functions: Sequence[Function]) -> bool:
+        """Watch for changes, where that is wanted, what is in force now; returns whether some of it is new."""
         places = CodePlaces(self._loaded, functions)
         if self.settings.watch and not self._is_stopping:
-            await self._watch.look(places.directories, places.is_wanted)
-        elif self._watch.is_running:
+            return await self._watch.look(places.directories, places.is_wanted)
+        if self._watch.is_running:
             await self._watch.stop()
+        return False
 
     async def reload(self) -> ReloadReport:
         """Read everything anew and put in force what works. Raises ReloadRefused, or VersionError.
@@ -184,6 +185,8 @@ class Reloading:
             return report
 
     async def _reload(self) -> ReloadReport:
+        # Watched before it is read: what changes from here on is another change.
+        await self._look_at_code(self._rooms.registry.all())
         loaded = await self.versions.read()
         if loaded.fatal:
             raise ReloadRefused("\n".join(str(one) for one in loaded.errors))
@@ -196,7 +199,8 @@ class Reloading:
         self.problems = tuple(map(str, loaded.problems))
         if (settings.log_format, settings.log_level) != (was.log_format, was.log_level):
             configure(settings.log_format, settings.log_level)
-        await self._look_at_code(self._rooms.registry.all())
+        if await self._look_at_code(self._rooms.registry.all()):
+            self.reload_soon()  # Of what has come with this reading, changes since were not heard.
         report = ReloadReport(found.settled.changes, needs_restart, self.problems)
         _announce(report)
         return report

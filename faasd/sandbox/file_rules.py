@@ -92,11 +92,15 @@ def _shown(function: Function) -> list[str]:
 
 
 def given_paths(function: Function) -> set[str]:
-    """Return what the function was given by name: code, lists, watched directories."""
+    """Return what the function was given by name: code, lists, watched directories.
+
+    Not the kept version of its code: that is never replaced.
+    """
     given = function.permissions
     watched = (trigger.path for trigger in function.files)
-    layers = (layer.path for layer in function.layers)
-    return {*function.readable_code, *layers, *given.read, *given.write, *watched}
+    layers = [layer.path for layer in function.layers]
+    paths = {*function.readable_code, *layers, *given.read, *given.write, *watched}
+    return paths - {function.copy_dir}
 
 
 def tmp_at(function: Function, premises: Premises) -> str:

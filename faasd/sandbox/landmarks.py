@@ -29,6 +29,7 @@ class Landmarks:
     def __init__(self, premises: Premises, clock: Clock) -> None:
         self._clock = clock
         self._paths = {*WATCHED, *premises.hidden}
+        self._known: set[str] = set()  # Asked about, and answered or given up.
         self._looking: asyncio.Future[tuple[_Identities, str]] | None = None
         self._looked_at: float | None = None
         self.premises = premises
@@ -41,15 +42,19 @@ class Landmarks:
 
     async def look(self, paths: Iterable[str]) -> None:
         """Look, in a thread, at what is known and at these paths; not if that was done less than a second ago."""
-        new = set(paths) - self._paths
-        if self.is_fresh() and not new:
+        wanted = set(paths)
+        # One that somebody else has just asked about is waited for too: a zygote that is started without
+        # knowing its identity would be another one than the next look asks for.
+        if self.is_fresh() and wanted <= self._known:
             return
+        new = wanted - self._paths
         self._paths |= new
         if self._looking is None or new:
             self._looking = asyncio.ensure_future(asyncio.to_thread(_look, sorted(self._paths)))
         looking = self._looking
         done, _ = await asyncio.wait({looking}, timeout=_PATIENCE_S)
         self._looked_at = self._clock.monotonic()
+        self._known |= wanted
         if done and self._looking is looking:
             self._looking = None
             identities, resolv_conf = looking.result()

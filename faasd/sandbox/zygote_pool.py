@@ -109,6 +109,7 @@ class ZygotePool:
         self._roots: dict[str, asyncio.Task[RootZygote]] = {}
         self._entries: dict[str, _Entry] = {}
         self._endings: set[asyncio.Task[None]] = set()
+        self._waiting: dict[asyncio.Task[Zygote], int] = {}  # How many wait for its start.
         self._evictions: dict[Zygote, asyncio.TimerHandle] = {}
         self._asked: dict[int, _Asked] = {}  # By the function's identity.
         self._identities: dict[int, tuple[Function, Identity | None]] = {}  # Likewise.
@@ -139,9 +140,24 @@ class ZygotePool:
         is_cold = entry is None or not entry.task.done() or self._is_spent(entry)
         if entry is None or self._is_spent(entry):
             entry = self._start(function, root, key, asked)
-        zygote = await asyncio.shield(entry.task)
+        zygote = await self._wait_for(entry.task)
         zygote.is_kept = zygote.is_kept or function.keep_warm  # Commands share theirs.
         return self._lease(zygote, walls, is_cold=is_cold)
+
+    async def _wait_for(self, task: asyncio.Task[Zygote]) -> Zygote:
+        """Wait for a zygote to start. One that is retired meanwhile is not ended before it was of use."""
+        self._waiting[task] = self._waiting.get(task, 0) + 1
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # Whoever else waits has it; else nobody will give it back.
+            if self._waiting[task] == 1 and task.done() and not task.cancelled():
+                asyncio.get_running_loop().call_soon(self._end_unused, task)
+            raise
+        finally:
+            self._waiting[task] -= 1
+            if not self._waiting[task]:
+                del self._waiting[task]
 
     def ready(self, function: Function) -> ZygoteLease | None:
         """Return the function's zygote for one use if nobody has to wait for it, or hear of its start."""
@@ -364,7 +380,13 @@ class ZygotePool:
         zygote = task.result()
         if not zygote.is_retired:
             zygote.is_retired = True
-            if not zygote.active:
+            self._end_unused(task)
+
+    def _end_unused(self, task: asyncio.Task[Zygote]) -> None:
+        """End a retired zygote that nobody uses, and nobody waits for."""
+        if task.exception() is None and task not in self._waiting:
+            zygote = task.result()
+            if zygote.is_retired and not zygote.active:
                 self._end_later(zygote)
 
     def _end_later(self, zygote: Zygote) -> None:

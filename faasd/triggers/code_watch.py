@@ -35,6 +35,7 @@ class CodeWatch:
         self._timer: asyncio.TimerHandle | None = None
         self._restless_since: float | None = None
         self._problem = ""
+        self._watched: set[bytes] = set()
 
     @property
     def is_running(self) -> bool:
@@ -43,17 +44,19 @@ class CodeWatch:
 
     async def look(
         self, directories: Callable[[], Collection[str]], is_wanted: Callable[[str], bool]
-    ) -> None:
+    ) -> bool:
         """Begin to watch, or watch these directories from now on; `is_wanted` says which paths matter.
 
+        Returns whether some were not watched before: what was read of them may have changed since.
         Both are called in other threads.
         """
         self._loop, self._is_wanted = asyncio.get_running_loop(), is_wanted
-        await asyncio.to_thread(self._watch_all, directories)
+        return await asyncio.to_thread(self._watch_all, directories)
 
     async def stop(self) -> None:
         """Watch no more, until the next `look`."""
         self._loop = None
+        self._watched = set()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -94,7 +97,7 @@ class CodeWatch:
         _log.info("change_noticed")
         self._changed()
 
-    def _watch_all(self, directories: Callable[[], Collection[str]]) -> None:
+    def _watch_all(self, directories: Callable[[], Collection[str]]) -> bool:
         wanted = {os.fsencode(path) for path in directories()}
         problem = ""
         for path in sorted(wanted):
@@ -112,3 +115,5 @@ class CodeWatch:
         if problem and problem != self._problem:
             _log.warning("code_not_watched", problem=problem, remedy="use `faasd reload`")
         self._problem = problem
+        before, self._watched = self._watched, wanted
+        return not wanted <= before

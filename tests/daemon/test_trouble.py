@@ -239,11 +239,11 @@ def test_a_daemon_that_stands_still_longer_than_its_leases_runs_nothing_twice(
         assert notes(daemon) == ["brief"] * 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_in_the_middle_of_a_batch_and_a_burst_charges_nothing(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    """SIGHUP too: a closed terminal is no reason to lose what runs."""
+    """SIGINT too: an interrupt from the keyboard is no reason to lose what runs."""
     daemon = project(tmp_path)
     daemon.start()
     assert daemon.process is not None

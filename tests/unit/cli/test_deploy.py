@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +17,10 @@ from typing import Any
 
 import pytest
 
+from tests.containment.ordinary import ENVIRONMENT, ROOT, python_of
 from tests.daemon.harness import tmpfs
 from tests.fakes.wheels import make_sdist, make_wheel
+from tests.patience import patient
 from tests.unit.cli.conftest import FAASD, Run
 
 Deploy = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -316,3 +320,46 @@ def test_layers_are_published_listed_and_kept_while_in_use(
     (tmp_path / "functions" / "app.py").unlink()
     assert faasd("layers", "delete", "tiny:1", "--json").returncode == 0
     assert json.loads(faasd("layers", "list", "--json").stdout) == []
+
+
+def test_root_deploys_as_the_owner_of_the_state_directory() -> None:
+    """Nothing of root's gets there, and no code of the bundle's runs as root; what root alone may read is taken in."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    python = python_of(is_ordinary=True)
+    nobody = pwd.getpwnam("nobody").pw_uid
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        top.chmod(0o755)
+        (top / "faasd.toml").write_text('[daemon]\nstate_dir = "state"\n')
+        (top / "state").mkdir()
+        os.chown(top / "state", nobody, -1)
+        make_wheel(top / "wheels", "tiny")
+        source = top / "closed"
+        source.mkdir(mode=0o700)
+        mark = f"{top}/state/ran-as"
+        (source / "app.py").write_text(APP)
+        (source / "requirements.txt").write_text("tiny\nbuilt\n")
+        backend = f"import os, pathlib\npathlib.Path({mark!r}).write_text(str(os.getuid()))\n"
+        make_sdist(top / "wheels", "built", backend=backend)
+        options = ["--installer", "pip", "--no-index", "--find-links", str(top / "wheels")]
+
+        def deploy(*more: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [python, "-m", "faasd", "deploy", str(source), *options, *more],
+                env={**ENVIRONMENT, "FAASD_CONFIG": str(top / "faasd.toml")},
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=patient(100),
+            )
+
+        deploy("--allow-build")
+        assert Path(mark).read_text() == str(nobody), "building is done by the owner"
+        (source / "requirements.txt").write_text("tiny\n")
+        done = deploy()
+        assert done.returncode == 0, done.stderr
+        assert (top / "state/deployments/closed/current/code/app.py").read_text() == APP
+        made = [one for one in (top / "state").rglob("*") if one.lstat().st_uid != nobody]
+        assert made == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import py_compile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -234,3 +236,15 @@ def test_a_name_that_is_no_version_is_none(store: VersionStore) -> None:
     assert store.get("../..") is None
     assert store.get("") is None
     assert store.get("abcdef") is None
+
+
+def test_bytecode_that_is_there_comes_along(store: VersionStore, tree: Path) -> None:
+    """A sandbox cannot keep what it compiles, so a large package would be compiled at each cold start."""
+    py_compile.compile(str(tree / "app.py"))
+    version = store.add(str(tree), now=NOW).version
+    copy = store.path(version) / "app.py"
+    with open(importlib.util.cache_from_source(str(copy)), "rb") as file:
+        header = file.read(16)
+    assert int.from_bytes(header[8:12], "little") == int(copy.stat().st_mtime)
+    (tree / "__pycache__" / "app.cpython-39.pyc").write_bytes(b"other")
+    assert store.add(str(tree), now=NOW).version == version, "it is no part of the version"
