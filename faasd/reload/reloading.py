@@ -78,6 +78,7 @@ class Reloading:
         self._lock = asyncio.Lock()
         self._under_way: set[asyncio.Task[ReloadReport]] = set()
         self._asked: set[asyncio.Task[ReloadReport]] = set()
+        self.count = 0  # Of reloads that were put in force.
         self._is_stopping = False
         self._swapping: asyncio.Task[None] | None = None
         self._last_refusal: str | None = None
@@ -88,8 +89,10 @@ class Reloading:
         await asyncio.to_thread(self.versions.store.sweep)
         found = await self.versions.decide((), self._loaded)
         functions = found.settled.functions
-        await self._look_for_walls(functions, found)
+        self._refuse(functions, found, await self._rooms.sandboxes.missing_walls(functions))
         self._note(found)
+        for name, reason in self.kept.items():
+            _log.error("function_kept", function=name, reason=reason)
         lanes = [lane for function in functions for lane in function.lanes()]
         await self._rooms.store.invocations.known_queues(
             [(one.queue, one.function) for one in lanes]
@@ -182,6 +185,7 @@ class Reloading:
                 if not self._is_stopping:
                     await self._supervision.ready()
             self._last_refusal = None
+            self.count += 1
             return report
 
     async def _reload(self) -> ReloadReport:
@@ -264,9 +268,6 @@ class Reloading:
             self._incomplete = str(error)
         await rooms.sandboxes.retire(functions)
         rooms.wake()
-
-    async def _look_for_walls(self, functions: Sequence[Function], found: InForce) -> None:
-        self._refuse(functions, found, await self._rooms.sandboxes.missing_walls(functions))
 
     def _refuse(
         self,
