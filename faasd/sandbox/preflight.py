@@ -26,7 +26,7 @@ from faasd.sandbox.zygote_process import BOOTSTRAP
 
 __all__ = ["WallReport", "inspect_functions", "inspect_host", "walls_from_json"]
 
-_PROBE_TIMEOUT_S = 20.0
+_PROBE_TIMEOUT_S = 60.0
 #: Between them they ask for every wall.
 _ASKERS = (
     Function("plain", "m:h"),

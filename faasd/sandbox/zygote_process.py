@@ -25,7 +25,8 @@ MARK = "FAASD_SANDBOX_OF"
 BOOTSTRAP = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "runtime", "bootstrap.py"
 )
-_START_TIMEOUT_S = 20.0
+#: A broken interpreter ends at once; a sound one on a host that is overloaded may well need most of this.
+_START_TIMEOUT_S = 60.0
 _FORK_TIMEOUT_S = 10.0
 _MESSAGE_CHARS_MAX = 4096
 _CLOSED_BY_US = "closed by us"
