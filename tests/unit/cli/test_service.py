@@ -174,6 +174,34 @@ def test_a_link_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
     assert (tmp_path / "data" / "kept").exists()
 
 
+def test_what_is_kept_read_only_is_purged_by_its_owner_too(tmp_path: Path) -> None:
+    """Who has no root is kept out by the mode of a directory; and a link's target is none of our business."""
+    kept = tmp_path / "state" / "versions" / "abc"
+    kept.mkdir(parents=True)
+    (kept / "app.py").write_text("")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o555)
+    (tmp_path / "state" / "link").symlink_to(elsewhere)
+    for path in (kept, kept.parent):
+        path.chmod(0o555)
+    code = """
+import os
+from faasd.cli import service_plan as plan
+from faasd.cli.service_steps import take
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+print(take(plan.Remove("state"), is_dry=False))
+"""
+    if os.geteuid() == 0:
+        for path in (tmp_path, *tmp_path.rglob("*")):
+            os.lchown(path, 65534, 65534)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "('remove'" in done.stdout, done.stderr
+    assert not (tmp_path / "state").exists()
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o555
+
+
 def test_a_command_that_fails_stops_the_installation_and_is_named() -> None:
     """Going on after it would end in a service that half exists."""
     with pytest.raises(Conflict, match=r"`sh -c 'exit 3'` ended with 3"):
