@@ -35,6 +35,7 @@ class SandboxPool:
         self._sweep: asyncio.TimerHandle | None = None
         self._closings: set[asyncio.Task[Any]] = set()
         self._is_closed = False
+        self._current: dict[str, Function] = {}  # Since the last `retire`, by name.
         self.on_spare_lost: Callable[[Function], None] = lambda _: None
 
     def take(
@@ -57,7 +58,13 @@ class SandboxPool:
 
     def put(self, sandbox: Sandbox) -> None:
         """Have a sandbox wait for its function's next attempt."""
-        function, zygote = sandbox.function, sandbox.zygote
+        zygote = sandbox.zygote
+        function = self._current.get(sandbox.function.name, sandbox.function)
+        if function is not sandbox.function:  # A reload came between.
+            if function != sandbox.function:
+                self.end(sandbox)
+                return
+            sandbox.function = function
         if self._is_closed or zygote.is_retired or not sandbox.may_serve:
             self.end(sandbox)
             return
@@ -92,11 +99,18 @@ class SandboxPool:
         return [task for shelf in shelves for task in self._clear(shelf)]
 
     def retire(self, keep: Sequence[Function]) -> None:
-        """End everything that waits for a function which is not, itself, in `keep`."""
-        wanted = {id(function) for function in keep}
-        for shelf in list(self._shelves.values()):
-            if id(shelf.function) not in wanted:
+        """End everything that waits for a function of which `keep` has no equal; the rest waits for that."""
+        self._current = {function.name: function for function in keep}
+        for identity, shelf in list(self._shelves.items()):
+            successor = self._current.get(shelf.function.name)
+            if successor is None or successor != shelf.function:
                 self._clear(shelf)
+                continue
+            del self._shelves[identity]
+            shelf.function = successor
+            for sandbox in shelf.sandboxes:
+                sandbox.function = successor
+            self._shelves[id(successor)] = shelf
 
     def make_room(self, zygote: Zygote) -> None:
         """End one sandbox of a zygote, which waits while an attempt has no place."""

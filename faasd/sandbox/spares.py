@@ -94,10 +94,16 @@ class Spares:
         self._refill_soon(kept)
 
     def retire(self, keep: Sequence[Function]) -> None:
-        """Forget every function that is not, itself, in `keep`; its spares end with it."""
-        wanted = {id(function) for function in keep}
-        for identity in set(self._kept) - wanted:
-            _stop(self._kept.pop(identity))
+        """Forget every function of which `keep` has no equal; its spares end with it."""
+        current = {function.name: function for function in keep}
+        for identity, kept in list(self._kept.items()):
+            del self._kept[identity]
+            successor = current.get(kept.function.name)
+            if successor is None or successor != kept.function:
+                _stop(kept)
+            else:
+                kept.function = successor
+                self._kept[id(successor)] = kept
 
     async def close(self) -> None:
         """Fork nothing any more."""

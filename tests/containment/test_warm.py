@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 from collections.abc import AsyncIterator
@@ -276,6 +277,28 @@ async def test_no_sandbox_waits_for_a_function_that_is_retired(bench: Bench, tok
     await bench.sandboxes.retire([])
     assert warm.waiting == 0
     await asyncio.wait_for(asyncio.shield(sandbox.gone), patient(10.0))
+
+
+async def test_a_reload_that_changed_nothing_of_a_function_leaves_its_sandboxes(
+    bench: Bench,
+) -> None:
+    """Those that wait, and those that serve meanwhile; the declarations are new objects all the same."""
+    warm = Warm(bench, spares=1)
+    await warm.told()
+    await warm.wait_until_waiting(2)
+    stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    busy = asyncio.create_task(
+        bench.run_attempt(an_attempt(warm.function, {"do": "spin", "s": 0.2}), stop)
+    )
+    async with asyncio.timeout(patient(10.0)):
+        while "attempt 2" not in bench.services.texts("stdout"):
+            await asyncio.sleep(0.005)
+    warm.function = dataclasses.replace(warm.function)
+    await bench.sandboxes.retire([warm.function])
+    assert warm.waiting == 1
+    assert (await busy).word == "ok"
+    assert warm.waiting == 2
+    assert (await warm.told())["attempts"] == 3
 
 
 async def test_waiting_sandboxes_make_room_for_who_has_work(tmp_path: Path) -> None:
