@@ -81,7 +81,7 @@ def open_writer(path: Path) -> Connection:
             # store/writer.py does the checkpoints, after it has answered its callers.
             "wal_autocheckpoint = 0",
             f"journal_size_limit = {WAL_KEPT_BYTES}",
-            "cache_size = -16384",
+            "cache_size = -8192",
             "temp_store = MEMORY",
         ):
             driver_of(connection).execute(f"PRAGMA {pragma}")
