@@ -373,7 +373,7 @@ class Daemon:
             "state": self._state,
             "running": len(self._running.attempts()),
             "slots": self._slots.total,
-            "functions": len(self._registry.all()),
+            "reloads": self._reloading.count,
             "problems": [
                 *self._reloading.problems_now(),
                 *[f"function {name!r} is refused: {why}" for name, why in self._refused.items()],

@@ -179,7 +179,7 @@ def function_view(
     """Return one row of the functions. `outcomes` counts the attempts of the last 24 hours."""
     return {
         "name": function.name,
-        "handler": function.handler or " ".join(function.command or ()),
+        "handler": function.handler or _command(function),
         "triggers": _triggers(function),
         "timeout_s": function.limits.timeout_s,
         "memory_bytes": function.limits.memory_bytes,
@@ -197,6 +197,12 @@ def function_view(
         "layers": [layer.name for layer in function.layers],
         "origin": function.origin,
     }
+
+
+def _command(function: Function) -> str:
+    """Return a command as it was written, not as it runs from a kept version."""
+    command = " ".join(function.command or ())
+    return command.replace(function.copy_dir, function.source_dir) if function.copy_dir else command
 
 
 def function_details(function: Function, missing: Sequence[MissingWall] = ()) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -39,9 +40,10 @@ def print_report(context: click.Context, report: dict[str, Any], *, as_json: boo
         ]
         print_rows(report["changes"], columns, as_json=False, nothing="there is no function")
         for one in report["needs_restart"]:
-            complain(
-                f"`{one['setting']}` is {one['in_file']} in the file and {one['in_force']} in force; "
-                "it takes effect at the next start"
+            print(
+                f"faasd: warning: `{one['setting']}` is {one['in_file']} in the file and "
+                f"{one['in_force']} in force; it takes effect at the next start",
+                file=sys.stderr,
             )
         for one in report["changes"]:
             if one["reason"] is not None and one["change"] in ("kept", "refused"):

@@ -78,6 +78,8 @@ class Reloading:
         self._lock = asyncio.Lock()
         self._under_way: set[asyncio.Task[ReloadReport]] = set()
         self._asked: set[asyncio.Task[ReloadReport]] = set()
+        self.count = 0  # Of reloads that were put in force.
+        self._swap_ms = 0.0
         self._is_stopping = False
         self._swapping: asyncio.Task[None] | None = None
         self._last_refusal: str | None = None
@@ -88,8 +90,10 @@ class Reloading:
         await asyncio.to_thread(self.versions.store.sweep)
         found = await self.versions.decide((), self._loaded)
         functions = found.settled.functions
-        await self._look_for_walls(functions, found)
+        self._refuse(functions, found, await self._rooms.sandboxes.missing_walls(functions))
         self._note(found)
+        for name, reason in self.kept.items():
+            _log.error("function_kept", function=name, reason=reason)
         lanes = [lane for function in functions for lane in function.lanes()]
         await self._rooms.store.invocations.known_queues(
             [(one.queue, one.function) for one in lanes]
@@ -182,6 +186,7 @@ class Reloading:
                 if not self._is_stopping:
                     await self._supervision.ready()
             self._last_refusal = None
+            self.count += 1
             return report
 
     async def _reload(self) -> ReloadReport:
@@ -202,7 +207,7 @@ class Reloading:
         if await self._look_at_code(self._rooms.registry.all()):
             self.reload_soon()  # Of what has come with this reading, changes since were not heard.
         report = ReloadReport(found.settled.changes, needs_restart, self.problems)
-        _announce(report)
+        _announce(report, self._swap_ms)
         return report
 
     async def swap_one(self, name: str, now: Function, reason: str) -> ReloadReport:
@@ -225,7 +230,7 @@ class Reloading:
         refused = {one: why for one, why in self.refused.items() if one != name}
         await self._put_in_force(InForce(settled, refused))
         report = ReloadReport((change,))
-        _announce(report)
+        _announce(report, self._swap_ms)
         return report
 
     async def _put_in_force(self, found: InForce) -> None:
@@ -241,11 +246,13 @@ class Reloading:
         lanes = [lane for function in functions for lane in function.lanes()]
         await rooms.store.invocations.known_queues([(one.queue, one.function) for one in lanes])
         # From here on it is done whole, also when the daemon is asked to stop.
+        began = asyncio.get_running_loop().time()
         self._swapping = asyncio.ensure_future(self._swap(found, missing))
         try:
             await self._swapping
         finally:
             self._swapping = None
+            self._swap_ms = round((asyncio.get_running_loop().time() - began) * 1000, 1)
 
     async def _swap(self, found: InForce, missing: Mapping[str, tuple[MissingWall, ...]]) -> None:
         rooms, functions = self._rooms, found.settled.functions
@@ -264,9 +271,6 @@ class Reloading:
             self._incomplete = str(error)
         await rooms.sandboxes.retire(functions)
         rooms.wake()
-
-    async def _look_for_walls(self, functions: Sequence[Function], found: InForce) -> None:
-        self._refuse(functions, found, await self._rooms.sandboxes.missing_walls(functions))
 
     def _refuse(
         self,
@@ -327,7 +331,7 @@ def _settings_after(
     return changes, wanted.model_copy(update={name: getattr(now, name) for name in held})
 
 
-def _announce(report: ReloadReport) -> None:
+def _announce(report: ReloadReport, swap_ms: float) -> None:
     for one in report.changes:
         if one.change == "unchanged":
             continue
@@ -337,4 +341,4 @@ def _announce(report: ReloadReport) -> None:
     for setting in report.needs_restart:
         _log.warning("setting_needs_restart", **vars(setting))
     count = sum(one.change != "unchanged" for one in report.changes)
-    _log.info("reloaded", changed=count, whole=report.is_whole)
+    _log.info("reloaded", changed=count, whole=report.is_whole, swap_ms=swap_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -408,3 +409,17 @@ async def test_an_interpreter_that_does_not_exist_is_our_failure_to_say(bench: B
     assert outcome.word == "sandbox-failed"
     assert outcome.error is not None
     assert "/nowhere/python3" in outcome.error.message
+
+
+async def test_a_zygote_that_is_retired_while_it_is_awaited_is_of_use_first(bench: Bench) -> None:
+    """A reload must not turn an attempt that begins just now into a failure of ours."""
+    running = asyncio.ensure_future(bench.run("echo", 1))
+    pool = bench.sandboxes._pool
+    assert pool is not None
+    while not pool._entries:
+        await asyncio.sleep(0)
+    [entry] = pool._entries.values()
+    assert not entry.task.done()
+    await bench.sandboxes.retire([])
+    assert (await running).word == "ok"
+    await entry.task.result().exited

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -234,3 +236,49 @@ def test_as_process_1_of_a_container_it_stops_cleanly(daemon: DaemonProcess) -> 
         os.kill(inside, signal.SIGTERM)
         assert process.wait(patient(30)) == 0
         daemon.process = None
+
+
+def test_a_reload_is_told_with_its_time_and_ends_with_ready(
+    daemon: DaemonProcess, tmp_path: Path
+) -> None:
+    """What `systemctl reload` waits for; also when the configuration is refused."""
+    with (
+        notified(tmp_path / "notify") as receiver,
+        started(daemon, NOTIFY_SOCKET=str(tmp_path / "notify")) as process,
+    ):
+        hear(receiver, "READY=1")
+        for text in (daemon.config.read_text(), "nonsense"):
+            daemon.config.write_text(text)
+            before_us = time.monotonic_ns() // 1000
+            process.send_signal(signal.SIGHUP)
+            heard = hear(receiver, "READY=1")
+            assert "RELOADING=1" in heard
+            [at_us] = [one for one in heard if one.startswith("MONOTONIC_USEC=")]
+            assert before_us <= int(at_us.partition("=")[2]) <= time.monotonic_ns() // 1000
+
+
+def test_a_closed_terminal_stops_the_daemon_rather_than_reloading_it(
+    daemon: DaemonProcess,
+) -> None:
+    """Both are SIGHUP; who closes a window does not want a daemon that goes on without it."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *RUN, str(daemon.config)],
+        cwd=REPOSITORY,
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(theirs)
+    daemon.process = process
+    try:
+        daemon.wait_until_ready()
+        process.send_signal(signal.SIGHUP)  # From somebody else: the terminal is there.
+        request = daemon.client.request
+        wait_for(lambda: request("GET", "/api/v1/status")["reloads"] == 1, "it to reload")
+        os.close(ours)  # The kernel sends SIGHUP to the session's leader.
+        assert process.wait(patient(30)) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert not daemon.leftovers()

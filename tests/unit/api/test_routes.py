@@ -455,3 +455,24 @@ def test_running_attempts_are_listed_oldest_first(daemon: FakeDaemon, client: Cl
     assert [one["attempt_id"] for one in attempts] == ["old", "young"]
     assert attempts[0]["age_s"] >= 100
     assert attempts[0]["memory_bytes"] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("rollback", {"version": 3}),
+        ("rollback", []),
+        ("aliases", {"alias": 1, "version": "a"}),
+        ("aliases", {"alias": "a", "version": 1}),
+    ],
+)
+def test_a_version_that_is_no_text_is_refused(client: Client, path: str, body: object) -> None:
+    """Before anybody looks for it."""
+    with pytest.raises(errors.InvalidSetting, match="body must be"):
+        client.request("POST", f"/api/v1/functions/echo/{path}", body)
+
+
+def test_without_versions_of_code_there_is_nothing_to_reload(client: Client) -> None:
+    """An API in front of something else says so, and does not break."""
+    with pytest.raises(errors.Conflict, match="does not keep versions"):
+        client.request("POST", "/api/v1/reload")
