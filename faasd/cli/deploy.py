@@ -36,7 +36,7 @@ _DRY = ".dry"
     "--name", help="The deployment's name; else that of the directory, archive or package."
 )
 @click.option("--handler", metavar="MODULE.NAME", help="Declare this callable as a function of the deployment's name: for code written for Lambda.")  # fmt: skip
-@click.option("--python", help="The interpreter to install for and to run with; else that of [defaults], else the daemon's own.")  # fmt: skip
+@click.option("--python", help="The interpreter to install for and to run with; else the configuration's default, else the daemon's own.")  # fmt: skip
 @click.option("--allow-build", is_flag=True, help="Let packages without a wheel be built here, which runs their code as you.")  # fmt: skip
 @click.option("--find-links", multiple=True, metavar="DIR|URL", help="Look for packages there too.")
 @click.option("--no-index", is_flag=True, help="Look for packages there alone.")

@@ -21,7 +21,7 @@ __all__ = ["deployments"]
 
 @noun("deployments")
 def deployments() -> None:
-    """List, show and remove what `faasd deploy` has put in service."""
+    """List, show and remove deployments."""
 
 
 @deployments.verb("list", examples=("faasd deployments list", "faasd deployments list --json"))
