@@ -204,7 +204,9 @@ def test_watch_reloads_by_itself_when_code_or_configuration_changes(tmp_path: Pa
         for number in (2, 3, 4):
             edit(daemon, f"VERSION = {number - 1}", f"VERSION = {number}")
         wait_for(lambda: result(daemon, "version") == 4, "the new version")
-        wait_for(lambda: daemon.log().count('"configuration_reloaded"') == 1, "the reload to be logged")
+        wait_for(
+            lambda: daemon.log().count('"configuration_reloaded"') == 1, "the reload to be logged"
+        )
         package = tmp_path / "functions" / "package"
         package.mkdir()
         (package / "__init__.py").write_text(
@@ -217,7 +219,9 @@ def test_watch_reloads_by_itself_when_code_or_configuration_changes(tmp_path: Pa
         os.rename(package, tmp_path / "away")
         wait_for(lambda: "packed" not in {one["name"] for one in functions()}, "it to go")
         edit(daemon, "watch = true", "watch = false", "faasd.toml")
-        wait_for(lambda: daemon.log().count('"configuration_reloaded"') == 5, "the reload to be logged")
+        wait_for(
+            lambda: daemon.log().count('"configuration_reloaded"') == 5, "the reload to be logged"
+        )
         edit(daemon, "VERSION = 4", "VERSION = 5")
         assert reload(daemon)["version"]["change"] == "changed"
         assert daemon.log().count('"change_noticed"') == 5
