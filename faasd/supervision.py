@@ -29,7 +29,9 @@ _log = get_logger("supervision")
 #: How often the status is told anew where no watchdog asks more often.
 _STATUS_INTERVAL_S = 10.0
 #: With every beat, a start or a stop may take this much longer. A loop that hangs gets no more of it.
-_MORE_TIME_S = 30.0
+#: As long as systemd gives a start that says nothing: on a machine so busy that a beat was half a minute
+#: late, less made it kill the start, and start anew what was as slow the next time.
+_MORE_TIME_S = 90.0
 
 
 @dataclass(frozen=True)

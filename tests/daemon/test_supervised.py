@@ -98,7 +98,7 @@ def test_ready_is_said_when_requests_are_answered_and_stopping_when_it_drains(
             daemon.wait_for_state(id_, "running")
             process.send_signal(signal.SIGTERM)
             hear(receiver, "STATUS=stopping: 2 functions, 1 running, 0 waiting, 0 dead letters")
-            assert "READY=1" not in hear(receiver, "EXTEND_TIMEOUT_USEC=30000000")
+            assert "READY=1" not in hear(receiver, "EXTEND_TIMEOUT_USEC=90000000")
             assert process.wait(patient(30)) == 0
 
 

@@ -71,7 +71,7 @@ async def test_the_life_of_a_daemon_as_its_supervisor_hears_it(supervisor: Super
     """Ready is said only when it is so, and time is asked for only while starting and stopping."""
     one = Supervision(supervisor.environ(), Clock(), PID)
     one.start()
-    await supervisor.hear("EXTEND_TIMEOUT_USEC=30000000", 2)
+    await supervisor.hear("EXTEND_TIMEOUT_USEC=90000000", 2)
     assert "READY=1" not in supervisor.heard
 
     async def counts() -> Counts:
@@ -86,7 +86,7 @@ async def test_the_life_of_a_daemon_as_its_supervisor_hears_it(supervisor: Super
     assert set(supervisor.heard) == {"WATCHDOG=1"}
     await one.stopping()
     await supervisor.hear("STOPPING=1")
-    await supervisor.hear("EXTEND_TIMEOUT_USEC=30000000", 2)
+    await supervisor.hear("EXTEND_TIMEOUT_USEC=90000000", 2)
     await one.stop()
     supervisor.read()
     supervisor.heard.clear()
