@@ -366,6 +366,8 @@ class Daemon:
         """Add what only the daemon sees to one look at the metrics."""
         schedules = [one.name for one in self._schedules.statuses()]
         self._measures.look(metrics, self._registry.all(), schedules)
+        for labels, count in self._sandboxes.waiting().items():
+            metrics.set("faasd_sandboxes_waiting", count, *labels)
         metrics.add("faasd_log_lines_dropped_total", amount=self._store.logs.dropped)
         self._store.space.measure(metrics)
 

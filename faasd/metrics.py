@@ -102,6 +102,9 @@ METRICS: dict[str, Metric] = {
     ),
     "faasd_memory_limit_bytes": Metric("gauge", "What one attempt may use.", ("function",)),
     "faasd_attempts_running": Metric("gauge", "Attempts that run now.", ("function",)),
+    "faasd_sandboxes_waiting": Metric(
+        "gauge", "Sandboxes that wait for an attempt, `warm` or `spare`.", ("function", "kind")
+    ),
     "faasd_function_paused": Metric("gauge", "1 while the function is paused.", ("function",)),
     "faasd_slots": Metric("gauge", "How many attempts may run at once, over all functions."),
     "faasd_functions": Metric("gauge", "Functions in force."),

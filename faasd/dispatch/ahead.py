@@ -85,7 +85,7 @@ class Ahead:
             async with turn:
                 try:
                     await self._sandboxes.warm(function)
-                except FaasdError as error:
+                except (FaasdError, OSError) as error:
                     # Its next attempt will say so, where people look for it.
                     _log.debug("warming_failed", function=function.name, error=str(error))
 

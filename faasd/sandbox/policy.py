@@ -26,6 +26,7 @@ __all__ = [
     "environment",
     "event_json",
     "frame_bytes_max",
+    "shares_process_cap",
     "walls_of_user",
     "zygote_key",
     "zygote_policy",
@@ -171,6 +172,15 @@ def attempt_policy(
         "secrets": list(function.permissions.secrets),
         "serves_many": function.reuse > 1,
     }
+
+
+def shares_process_cap(walls: Walls) -> bool:
+    """Whether a sandbox's cap on processes counts all of our user's.
+
+    Then it is right only for the moment in which it is set: no sandbox may wait, before or between attempts.
+    """
+    is_counted = walls.uid != 0 and not walls.cgroup_caps_processes
+    return is_counted and "user" not in walls.namespaces
 
 
 def frame_bytes_max(function: Function) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from faasd.linux import proc_tree
 from faasd.model.function import Function
-from faasd.sandbox import full_disk
+from faasd.sandbox import full_disk, policy
 from faasd.sandbox.policy import Walls
 from faasd.sandbox.sandbox import Sandbox
 from faasd.sandbox.sandbox_pool import SandboxPool
@@ -53,7 +53,9 @@ class SandboxMaker:
     async def make_spare(self, function: Function, lease: ZygoteLease) -> Sandbox | None:
         """Make a sandbox that nobody waits for; None where there is no place for it now."""
         zygote = lease.zygote
-        if self.is_stopping or not zygote.room.take_nowait():
+        if self.is_stopping or policy.shares_process_cap(lease.walls):
+            return None
+        if not zygote.room.take_nowait():
             return None
         try:
             workspace = self._workspace(function, zygote, lease.walls)
@@ -112,7 +114,4 @@ def _word(stop: asyncio.Future[str]) -> str:
 
 def _uid_tasks(walls: Walls) -> int:
     """Return how many tasks our uid has, where a sandbox's cap on processes is counted together with them."""
-    shares_count = walls.uid != 0 and not walls.cgroup_caps_processes
-    if shares_count and "user" not in walls.namespaces:
-        return proc_tree.tasks_of(walls.uid)
-    return 0
+    return proc_tree.tasks_of(walls.uid) if policy.shares_process_cap(walls) else 0

@@ -124,6 +124,15 @@ class SandboxPool:
         shelf = self._shelves.get(id(function))
         return sum(not one.served for one in shelf.sandboxes) if shelf is not None else 0
 
+    def waiting(self) -> dict[tuple[str, str], int]:
+        """Return how many wait, by function and kind: `warm` or `spare`."""
+        found: dict[tuple[str, str], int] = {}
+        for shelf in self._shelves.values():
+            for sandbox in shelf.sandboxes:
+                key = (shelf.function.name, "warm" if sandbox.served else "spare")
+                found[key] = found.get(key, 0) + 1
+        return found
+
     def end_spares(self, function: Function, count: int) -> None:
         """End so many of this function's spares."""
         shelf = self._shelves.get(id(function))

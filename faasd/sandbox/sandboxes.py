@@ -201,6 +201,10 @@ class ProcessSandboxes:
                 found[function.name] = missing_walls(function, task.result())
         return found
 
+    def waiting(self) -> dict[tuple[str, str], int]:
+        """Return how many sandboxes wait for an attempt, by function and kind: `warm` or `spare`."""
+        return self._waiting.waiting()
+
     async def memory_now(self) -> dict[str, int]:
         """Return how much memory each running attempt's processes have now, in bytes, by attempt id."""
         found = {one.attempt_id: one.pid for one in self._running.values() if one is not None}

@@ -81,7 +81,8 @@ class Supervision:
         self._cpu_watch: CpuWatch | None = None
         self._size_watch: SizeWatch | None = None
         # Whether the sandbox is to serve others after this attempt; and whether it is fit to.
-        self._stays = sandbox.served + 1 < sandbox.function.reuse
+        is_last = sandbox.served + 1 >= sandbox.function.reuse
+        self._stays = not is_last and not policy.shares_process_cap(sandbox.walls)
         self._has_reported = False
         self.keeps_sandbox = False
 

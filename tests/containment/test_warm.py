@@ -350,6 +350,18 @@ def test_every_wall_stands_around_warm_sandboxes_and_spares(
         assert set(one.values()) <= REFUSED, one
 
 
+def test_where_a_cap_counts_all_of_a_users_every_attempt_has_a_new_sandbox() -> None:
+    """An ordinary user's without user namespaces, cgroups or not: what was written to /tmp is gone."""
+    count = {
+        "files": "at = os.environ['TMPDIR']; n = len(os.listdir(at)); open(f'{at}/{n}', 'w'); out = n + 1"
+    }
+    with world(is_ordinary=True) as made:
+        found = probe(made, [count] * 3, is_ordinary=True, pid_namespaces=False, reuse=10)
+        kept = probe(made, [count] * 3, is_ordinary=True, reuse=10)
+    assert [one["files"] for one in found] == [1, 1, 1]
+    assert [one["files"] for one in kept] == [1, 2, 3]
+
+
 @pytest.mark.parametrize("walls", WALLS.values(), ids=list(WALLS))
 async def test_a_spare_serves_the_next_attempt_and_another_one_takes_its_place(
     tmp_path: Path, walls: dict[str, Any]

@@ -90,6 +90,8 @@ def test_what_is_kept_warm_is_there_before_the_first_event(project: Path) -> Non
     daemon = DaemonProcess(project)
     with daemon.running():
         wait_for(lambda: len(sandboxes_of(daemon)) >= 2, "two spares")
+        line = 'faasd_sandboxes_waiting{function="kept",kind="spare"} 2'
+        wait_for(lambda: line in daemon.cli("metrics").stdout, "the metric to say so")
         outcome = daemon.client.invoke("kept", {})
         assert outcome["outcome"] == "ok"
 

@@ -18,6 +18,7 @@ from faasd.sandbox.policy import (
     attempt_environment,
     attempt_header,
     attempt_policy,
+    shares_process_cap,
     walls_of_user,
     zygote_key,
     zygote_policy,
@@ -186,3 +187,9 @@ def test_a_zygote_has_no_more_slots_than_it_can_bear() -> None:
         for slots in (3, 64, 10_000)
     ]
     assert made == [3, 64, 64]
+
+
+def test_where_a_cap_counts_all_of_a_users_no_sandbox_waits() -> None:
+    """It is right only for the moment in which it is set."""
+    counts = {FULL: False, USER: False, BARE: True, BARE_ROOT: False}
+    assert {walls: shares_process_cap(walls) for walls in counts} == counts
