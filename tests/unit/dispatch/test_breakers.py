@@ -81,6 +81,10 @@ class Rig:
         for _ in range(3):
             self.dispatcher.wake()
             await asyncio.sleep(0.02)
+            # What the dispatcher has asked the store by now is answered before these are.
+            await self.store.invocations.waiting_since("in")
+            await self.store.invocations.expire_due()
+            await asyncio.sleep(0.02)
             await self.running.wait_until_none(patient(5))
 
     async def pass_s(self, seconds: float) -> None:
