@@ -44,7 +44,7 @@ class CodeControl(Protocol):
     async def versions_of(self, name: str) -> Sequence[FunctionVersion]:
         """Return the versions that a function had in service, the last first. Raises NotFound."""
 
-    async def function_at(self, name: str, wanted: str) -> Function:
+    async def function_at(self, name: str, wanted: str, *, only_aliases: bool = False) -> Function:
         """Return a function with the code of a version, or of an alias. Raises NotFound or VersionError."""
 
     async def roll_back(self, name: str, wanted: str | None) -> ReloadReport:

@@ -68,9 +68,13 @@ class CodeInService:
             )
         return found
 
-    async def function_at(self, name: str, wanted: str) -> Function:
-        """Return a function with the code of a version, or of an alias. Raises NotFound or VersionError."""
-        return await self._versions.at(name, await self._versions.find(name, wanted))
+    async def function_at(self, name: str, wanted: str, *, only_aliases: bool = False) -> Function:
+        """Return a function with the code of a version, or of an alias. Raises NotFound or VersionError.
+
+        An old version may have the hole that the new one mends, so not everybody may run any.
+        """
+        version = await self._versions.find(name, wanted, only_aliases=only_aliases)
+        return await self._versions.at(name, version)
 
     async def set_alias(self, name: str, alias: str, wanted: str | None) -> str | None:
         """Name a version, and return it in full; with None, take the name away. Raises InvalidSetting."""

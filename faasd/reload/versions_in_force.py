@@ -93,12 +93,16 @@ class VersionsInForce:
         why = why or "; ".join(map(str, loaded.fatal)) or f"it declares no function {name!r}"
         raise VersionError(f"version {version.version} of function {name!r} cannot run: {why}")
 
-    async def find(self, name: str, wanted: str) -> ServedVersion:
+    async def find(self, name: str, wanted: str, *, only_aliases: bool = False) -> ServedVersion:
         """Return what an alias, a version or the beginning of one means. Raises NotFound."""
         known = await self._known.load()
         named = known.aliases.get((name, wanted))
         if named is not None:
             return named
+        if only_aliases:
+            raise NotFound(
+                f"function {name!r} has no alias {wanted!r}; only administrators name versions themselves"
+            )
         found = [one for one in known.served_by(name) if one.version.startswith(wanted) and wanted]
         found = [one for one in found if self.store.get(one.version) is not None]
         if len(found) != 1:

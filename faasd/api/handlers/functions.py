@@ -57,7 +57,8 @@ async def invoke_function(call: Call) -> Response:
 
     `mode=async` puts it on the function's queue instead and answers 202 at once. `logs=1` answers with
     JSON lines: each captured line as it comes (`type` is `log`), then the outcome (`result`).
-    `version` runs a kept version of its code, or an alias, instead of the one in service.
+    `version` runs a kept version of its code, or an alias, instead of the one in service; who is no
+    administrator may name aliases only.
     A client that goes away cancels the invocation.
     """
     function = call.function(call.segment("name"))
@@ -81,7 +82,10 @@ async def invoke_function(call: Call) -> Response:
     if mode == "async":
         acceptance = await call.services.accept.accept(event)
         return json_reply(acceptance_view(acceptance), 202)
-    other = None if wanted is None else await control_of(call).function_at(function.name, wanted)
+    other = None
+    if wanted is not None:
+        control, is_admin = control_of(call), call.is_admin()
+        other = await control.function_at(function.name, wanted, only_aliases=not is_admin)
     if call.flag("logs"):
         return await _invoke_with_logs(call, event, other)
     invocation_id, outcome = await unless_gone(

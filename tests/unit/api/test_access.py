@@ -156,6 +156,7 @@ def test_every_route_that_changes_or_shows_the_work_of_others_is_for_administrat
         ("POST", "/api/v1/queues/{queue:path}/events"),
         ("POST", "/api/v1/wake"),
         ("GET", "/api/v1/invocations/{id}"),
+        ("GET", "/api/v1/functions/{name}/versions"),
         ("GET", "/api/v1/schedules"),
         ("GET", "/api/v1/schedules/{name:path}/next"),
         ("GET", "/api/v1/watches"),
