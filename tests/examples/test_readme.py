@@ -89,7 +89,9 @@ def test_the_tour_works_line_by_line(walked: tuple[Example, str]) -> None:
     [letter] = wait_for(
         "the greeting for nobody is a dead letter", lambda: example.json("dead-letters", "list")
     )
-    assert (letter["function"], letter["attempts"]) == ("greet", 3)
+    assert letter["function"] == "greet"
+    # On a slow machine it is dead before the tour's last line, which sends it back for three more.
+    assert letter["attempts"] in (3, 6)
     greeted = example.json("invocations", "list", "--function", "greet", "--outcome", "ok")
     results = [example.json("invocations", "show", row["id"])["result"] for row in greeted]
     assert "Hello, Grace" in results
