@@ -66,6 +66,7 @@ def file_rules(
     watched = {*WATCHED, *premises.hidden, *given_paths(function)}
     read = [*read_by_all()]
     read += [path for path in (*function.readable_code, *python_paths) if path != "/"]
+    read += [os.path.dirname(function.copy_dir)] if function.copy_dir else []
     read += [*given.read, *(trigger.path for trigger in function.files)]
     if function.command is not None and function.command[0].startswith("/"):
         read.append(function.command[0])
@@ -78,7 +79,8 @@ def file_rules(
         "devices": list(DEVICES),
         "hidden": sorted({premises.state_dir, *premises.hidden}),
         # Out of what is hidden, this alone is there: the version that the function runs from.
-        "shown": [function.copy_dir] if function.copy_dir else [],
+        # With what is linked beside it.
+        "shown": [os.path.dirname(function.copy_dir)] if function.copy_dir else [],
         # Nothing is done with it, but another one means another zygote.
         "identities": {p: list(premises.identities.get(p, ())) for p in sorted(watched)},
     }
