@@ -79,7 +79,7 @@ class VersionStore:
                 known = self._known(_digest(entries, None, place))
                 kept = known or self._copy(entries, source, place)
                 if kept is not None and scan(tree, link=link, leave_out=leave_out) == entries:
-                    _link_siblings(self.root / kept, place, leave_out)
+                    _link_siblings(self.root / kept, place, link, leave_out)
                     os.utime(self.root / kept, (now, now))
                     found = self.get(kept)
                     if found is not None:
@@ -214,7 +214,9 @@ def _digest(
     return whole.hexdigest()
 
 
-def _link_siblings(directory: Path, place: str, leave_out: Collection[str]) -> None:
+def _link_siblings(
+    directory: Path, place: str, link: Collection[str], leave_out: Collection[str]
+) -> None:
     """Have `Path(__file__).parent.parent / "data"` lead where it leads from the source: beside it.
 
     Links only, to what is there now; what of it a function may touch, its walls say as ever.
@@ -226,7 +228,8 @@ def _link_siblings(directory: Path, place: str, leave_out: Collection[str]) -> N
             for one in entries
             if not one.name.startswith(".") and os.path.realpath(one.path) not in closed
         )[:_SIBLINGS_MAX]
-    missing = [name for name in names if not os.path.lexists(directory / name)]
+    to_come = [os.path.basename(path) for path in link if os.path.dirname(path) == place]
+    missing = [name for name in {*names, *to_come} if not os.path.lexists(directory / name)]
     if missing:
         directory.chmod(0o755)
         for name in missing:
