@@ -57,6 +57,10 @@ class CodeCopies:
         """
         paths = {path for one in everything for path in _data_of(one.function)}
         amid = {path for path in paths for root in self._kept if _is_below(path, root)}
+        # Beside the code what will be made is linked too; what is there is linked anyway.
+        beside = (path for path in paths if not Path(path).exists())
+        roots = [os.path.dirname(os.path.realpath(root)) for root in self._kept]
+        amid |= {path for path in beside for root in roots if os.path.dirname(path) == root}
         if amid <= self._link:
             return False
         self._link |= amid

@@ -45,7 +45,8 @@ def script_of(command: Sequence[str], base_dir: Path) -> tuple[int, str, str] | 
             if not path.is_file():
                 continue
             parts = path.relative_to(base_dir).parts
-            return index, str(path), str(base_dir if len(parts) == 1 else base_dir / parts[0])
+            # Right beside the configuration there is data amid code: that runs in place.
+            return (index, str(path), str(base_dir / parts[0])) if len(parts) > 1 else None
     return None
 
 

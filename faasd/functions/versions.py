@@ -31,6 +31,7 @@ KEPT_PER_SOURCE = 10
 #: How often a directory that changes while it is copied is copied anew.
 _TRIES = 5
 _NAME_CHARS = 12
+_SIBLINGS_MAX = 1000
 _NEW, _OLD = ".new-", ".old-"  # Beginnings of names that are no versions: on their way in, or out.
 
 
@@ -73,9 +74,12 @@ class VersionStore:
         try:
             for _ in range(_TRIES):
                 entries = scan(tree, link=link, leave_out=leave_out)
-                known = self._known(_digest(entries, None))
-                kept = known or self._copy(entries, source)
+                # What is beside it is reached from it (`_link_siblings`), so its place counts.
+                place = os.path.dirname(os.path.realpath(tree))
+                known = self._known(_digest(entries, None, place))
+                kept = known or self._copy(entries, source, place)
                 if kept is not None and scan(tree, link=link, leave_out=leave_out) == entries:
+                    _link_siblings(self.root / kept, place, link, leave_out)
                     os.utime(self.root / kept, (now, now))
                     found = self.get(kept)
                     if found is not None:
@@ -156,7 +160,7 @@ class VersionStore:
                 return digest[:chars]
         return digest
 
-    def _copy(self, entries: Sequence[CodeFile | CodeLink], source: str) -> str | None:
+    def _copy(self, entries: Sequence[CodeFile | CodeLink], source: str, place: str) -> str | None:
         """Make a version of copies; None when a file has changed meanwhile."""
         # The state directory's own mode: events and results will lie in it.
         self.root.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -168,7 +172,7 @@ class VersionStore:
             copied = _write(entries, code)
             if copied is None:
                 return None
-            digest = _digest(entries, copied)
+            digest = _digest(entries, copied, place)
             name = self._name(digest)
             files = [one for one in entries if isinstance(one, CodeFile)]
             links = [one.target for one in entries if isinstance(one, CodeLink)]
@@ -194,9 +198,11 @@ class VersionStore:
             _remove(made)
 
 
-def _digest(entries: Sequence[CodeFile | CodeLink], copied: Sequence[bytes] | None) -> str:
+def _digest(
+    entries: Sequence[CodeFile | CodeLink], copied: Sequence[bytes] | None, place: str
+) -> str:
     """Hash names, contents and links; `copied` has the hashes of the files, which are read else."""
-    whole = hashlib.sha256()
+    whole = hashlib.sha256(os.fsencode(place) + b"\0")
     hashes = iter(copied if copied is not None else ())
     for one in entries:
         whole.update(os.fsencode(one.path) + b"\0")
@@ -206,6 +212,30 @@ def _digest(entries: Sequence[CodeFile | CodeLink], copied: Sequence[bytes] | No
         whole.update(b"program " if one.mode & 0o100 else b"file ")
         whole.update(next(hashes) if copied is not None else _hash_of(one.source))
     return whole.hexdigest()
+
+
+def _link_siblings(
+    directory: Path, place: str, link: Collection[str], leave_out: Collection[str]
+) -> None:
+    """Have `Path(__file__).parent.parent / "data"` lead where it leads from the source: beside it.
+
+    Links only, to what is there now; what of it a function may touch, its walls say as ever.
+    """
+    closed = {os.path.realpath(path) for path in leave_out}
+    with os.scandir(place) as entries:
+        names = sorted(
+            one.name
+            for one in entries
+            if not one.name.startswith(".") and os.path.realpath(one.path) not in closed
+        )[:_SIBLINGS_MAX]
+    to_come = [os.path.basename(path) for path in link if os.path.dirname(path) == place]
+    missing = [name for name in {*names, *to_come} if not os.path.lexists(directory / name)]
+    if missing:
+        directory.chmod(0o755)
+        for name in missing:
+            with contextlib.suppress(FileExistsError):  # Another process has been faster.
+                (directory / name).symlink_to(os.path.join(place, name))
+        directory.chmod(0o555)
 
 
 def _hash_of(path: str) -> bytes:

@@ -66,6 +66,7 @@ def file_rules(
     watched = {*WATCHED, *premises.hidden, *given_paths(function)}
     read = [*read_by_all()]
     read += [path for path in (*function.readable_code, *python_paths) if path != "/"]
+    read += [os.path.dirname(function.copy_dir)] if function.copy_dir else []
     read += [layer.path for layer in function.layers]
     read += [function.bundle_dir] if function.bundle_dir else []
     read += [*given.read, *(trigger.path for trigger in function.files)]
@@ -79,7 +80,8 @@ def file_rules(
         "write": sorted({*given.write}),
         "devices": list(DEVICES),
         "hidden": sorted({premises.state_dir, *premises.hidden}),
-        # Out of what is hidden, this alone is there: the version that the function runs from, and what came with it.
+        # Out of what is hidden, this alone is there: the version that the function runs from, with what is
+        # linked beside it, and what came with it.
         "shown": _shown(function),
         # Nothing is done with it, but another one means another zygote.
         "identities": {p: list(premises.identities.get(p, ())) for p in sorted(watched)},
@@ -88,7 +90,8 @@ def file_rules(
 
 def _shown(function: Function) -> list[str]:
     published = [layer.path for layer in function.layers if layer.is_published]
-    return [path for path in (function.copy_dir, function.bundle_dir, *published) if path]
+    version = os.path.dirname(function.copy_dir) if function.copy_dir else ""
+    return [path for path in (version, function.bundle_dir, *published) if path]
 
 
 def given_paths(function: Function) -> set[str]:

@@ -151,9 +151,11 @@ def test_how_a_handler_ends_is_as_documented(
 
 
 def test_surroundings_are_as_documented(claims: Example) -> None:
-    """Directory of the code, a temporary directory of its own, a nearly empty environment, no survivors."""
+    """Directory of the code's kept version, a temporary directory of its own, a nearly empty environment, no survivors."""
     result = _invoked(claims, "surroundings")["result"]
-    assert result["cwd"] == str(claims.folder / "functions")
+    kept = claims.folder / "state" / "versions"
+    assert Path(result["cwd"]).parent.parent == kept
+    assert (Path(result["cwd"]) / "claims.py").exists() or list(Path(result["cwd"]).glob("*.py"))
     assert result["tmp"] == "/tmp"
     assert not Path("/tmp/scratch").exists()
     known = {"PATH", "LANG", "TZ", "HOME", "TMPDIR", "LAMBDA_TASK_ROOT", "_HANDLER"}

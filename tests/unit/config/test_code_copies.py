@@ -82,7 +82,7 @@ async def test_a_version_that_was_asked_for_is_taken_instead_of_what_is_there(
     ("command", "script"),
     [
         (["jobs/a.sh"], (0, "jobs/a.sh", "jobs")),
-        (["./top.sh", "jobs/a.sh"], (0, "top.sh", "")),
+        (["./top.sh", "jobs/a.sh"], None),
         (["/bin/sh", "jobs/a.sh"], (1, "jobs/a.sh", "jobs")),
         (["/bin/cp", "data.csv", "/tmp"], None),
         (["/bin/sh", "-c", "exit"], None),
