@@ -17,6 +17,7 @@ EVENTS = {
         "A strict function is promised a wall that this host cannot build. Its events wait; the reason "
         "says what to do."
     ),
+    "function_kept": "The function's new code is broken, so what was in service before stays; the reason says why.",
     "wall_missing": "Functions run without a wall that they are promised. `faasd doctor` has the remedy.",
     "daemon_ready": "Events are accepted and run.",
     "daemon_stopping": "No new work is begun; what runs may finish for `drain_timeout`.",
@@ -46,6 +47,7 @@ EVENTS = {
     ),
     "attempt_broke": "An attempt could not be run by a mistake of faasd's. Please report it.",
     "attempt_delayed": "A sandbox could not be made just now, for want of processes or memory; it is tried again.",
+    "spare_lost": "A sandbox that waited for work died by itself; none is made ahead for this function for a while.",
     "warming_failed": "A zygote could not be started ahead of a schedule; the attempt itself tries again and tells.",
     "spare_failed": "A sandbox could not be made ahead of need; attempts have theirs made when they come.",
     "breaker_opened": "So many sandboxes of a function died in a row that it is held back for a while.",

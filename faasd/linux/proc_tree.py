@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "has_children",
     "is_alive",
     "memory_bytes",
+    "memory_bytes_of_trees",
     "parents",
     "stat_of",
     "tasks_of",
@@ -147,6 +148,19 @@ def _zombie_children() -> list[int]:
             if stat is not None and stat.parent == ours and not is_alive(stat):
                 found.append(int(name))
     return found
+
+
+def memory_bytes_of_trees(roots: Collection[int]) -> dict[int, int]:
+    """Return by root what it and everything below it weigh, with one look at who descends from whom."""
+    parent_of = parents()
+    trees = {pid: {pid} for pid in roots}
+    for pid in parent_of:
+        above = pid
+        while above and above not in trees:
+            above = parent_of.get(above, 0)
+        if above:
+            trees[above].add(pid)
+    return {root: memory_bytes(tree) for root, tree in trees.items()}
 
 
 def memory_bytes(pids: Iterable[int]) -> int:

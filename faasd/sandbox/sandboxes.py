@@ -209,7 +209,8 @@ class ProcessSandboxes:
         """Return how much memory each running attempt's processes have now, in bytes, by attempt id."""
         found = {one.attempt_id: one.pid for one in self._running.values() if one is not None}
         pids = {attempt_id: pid for attempt_id, pid in found.items() if pid is not None}
-        return await asyncio.to_thread(_memory_of, pids)
+        weights = await asyncio.to_thread(proc_tree.memory_bytes_of_trees, set(pids.values()))
+        return {attempt_id: weights[pid] for attempt_id, pid in pids.items()}
 
     async def retire(self, keep: Sequence[Function]) -> None:
         """End the zygotes of everything that is not in `keep`, each after its last attempt."""
@@ -363,19 +364,6 @@ class ProcessSandboxes:
         if self._pool is None:
             raise SandboxError("the sandboxes are not started, or have been stopped")
         return self._pool
-
-
-def _memory_of(pids: dict[str, int]) -> dict[str, int]:
-    """Weigh the trees of these processes, with one look at who descends from whom."""
-    parent_of = proc_tree.parents()
-    trees = {pid: {pid} for pid in pids.values()}
-    for pid in parent_of:
-        above = pid
-        while above and above not in trees:
-            above = parent_of.get(above, 0)
-        if above:
-            trees[above].add(pid)
-    return {attempt_id: proc_tree.memory_bytes(trees[pid]) for attempt_id, pid in pids.items()}
 
 
 def _not_begun(stop: asyncio.Future[str], when: str) -> Outcome:

@@ -8,7 +8,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -20,7 +20,7 @@ from faasd.model.walls import refusal
 from faasd.sandbox import leftovers, policy
 from faasd.sandbox.cgroup_slot import CgroupSlots, SlotLimits
 from faasd.sandbox.file_rules import Premises, given_paths
-from faasd.sandbox.identity import Identity, identity_of, is_own_user
+from faasd.sandbox.host_walls import HostWalls
 from faasd.sandbox.landmarks import Landmarks
 from faasd.sandbox.memory_watch import MemoryWatch
 from faasd.sandbox.missing_walls import missing_walls
@@ -105,14 +105,13 @@ class ZygotePool:
         self._clock = clock
         self._use_namespaces = use_namespaces
         self._idle_s = idle_s
-        self._without = without
+        self._host = HostWalls(slots, without)
         self._roots: dict[str, asyncio.Task[RootZygote]] = {}
         self._entries: dict[str, _Entry] = {}
         self._endings: set[asyncio.Task[None]] = set()
         self._waiting: dict[asyncio.Task[Zygote], int] = {}  # How many wait for its start.
         self._evictions: dict[Zygote, asyncio.TimerHandle] = {}
         self._asked: dict[int, _Asked] = {}  # By the function's identity.
-        self._identities: dict[int, tuple[Function, Identity | None]] = {}  # Likewise.
 
     async def root(self, python: str) -> RootZygote:
         """Return an interpreter's root zygote, started anew if it has died. Raises SandboxError."""
@@ -130,7 +129,7 @@ class ZygotePool:
     async def zygote(self, function: Function) -> ZygoteLease:
         """Return the function's zygote for one use. Raises ZygoteInitFailed, FunctionRefused or SandboxError."""
         root = await self.root(function.python or sys.executable)
-        walls = self._walls(root, function)
+        walls = self._host.around(function, root)
         reason = refusal(function.permissions.containment, missing_walls(function, walls))
         if reason is not None:  # Here, before anything of the function's is imported.
             raise FunctionRefused(f"function {function.name!r} is refused: {reason}")
@@ -210,7 +209,7 @@ class ZygotePool:
     async def retire(self, keep: Sequence[Function]) -> None:
         """End every zygote that no function in `keep` uses, each after its last attempt."""
         self._asked.clear()
-        self._identities.clear()
+        self._host.forget()
         wanted = set()
         for function in keep:
             task = self._roots.get(function.python or sys.executable)
@@ -219,7 +218,7 @@ class ZygotePool:
                 with contextlib.suppress(
                     SandboxError
                 ):  # Of a user who is no more: it has no zygote.
-                    wanted.add(self._key(function, self._walls(root, function), root)[0])
+                    wanted.add(self._key(function, self._host.around(function, root), root)[0])
         for key in set(self._entries) - wanted:
             entry = self._entries.pop(key)
             entry.task.add_done_callback(self._retire_one)
@@ -245,13 +244,13 @@ class ZygotePool:
 
     async def walls_of(self, function: Function) -> Walls:
         """Return what this host builds for the function's interpreter. Raises SandboxError."""
-        return self._walls(await self.root(function.python or sys.executable), function)
+        return self._host.around(function, await self.root(function.python or sys.executable))
 
     def known_walls(self) -> dict[str, dict[str, Any]]:
         """Return, as JSON, what this host builds for each interpreter that has been started."""
         roots = {python: task for python, task in self._roots.items() if task.done()}
         return {
-            python: dataclasses.asdict(self._walls_of_host(task.result()))
+            python: dataclasses.asdict(self._host.of(task.result()))
             for python, task in roots.items()
             if not task.cancelled() and not task.exception()
         }
@@ -259,37 +258,6 @@ class ZygotePool:
     def _lease(self, zygote: Zygote, walls: Walls, *, is_cold: bool) -> ZygoteLease:
         zygote.active += 1
         return ZygoteLease(zygote, walls, is_cold, self)
-
-    def _walls(self, root: RootZygote, function: Function) -> Walls:
-        """Return what this host builds around a function. Raises SandboxError where its user cannot be had."""
-        walls = self._walls_of_host(root)
-        if function.permissions.user is None:
-            return walls
-        if walls.uid != 0:  # Where somebody else is wanted, the wall `user` is missing.
-            return replace(walls, is_own_user=is_own_user(function))
-        identity = self._identity(function)
-        if identity is not None:
-            return policy.walls_of_user(walls, identity)
-        return replace(walls, is_own_user=True)
-
-    def _walls_of_host(self, root: RootZygote) -> Walls:
-        slots = self._slots
-        return Walls(
-            root.namespaces,
-            slots.version if slots else None,
-            cgroup_caps_processes=slots.caps_processes if slots else False,
-            cgroup_caps_cpu=slots.caps_cpu if slots else False,
-            uid=root.uid,
-            **{name: value for name, value in root.walls.items() if name not in self._without},
-        )
-
-    def _identity(self, function: Function) -> Identity | None:
-        found = self._identities.get(id(function))
-        if found is None or found[0] is not function:
-            if len(self._identities) >= _ASKED_MAX:
-                self._identities.clear()
-            found = self._identities[id(function)] = (function, identity_of(function))
-        return found[1]
 
     def _key(
         self, function: Function, walls: Walls, root: RootZygote
@@ -328,7 +296,7 @@ class ZygotePool:
                 slot = self._slots.make(f"z{number}", _slot_limits(function, asked))
             except OSError as error:
                 raise SandboxError(f"cannot make a cgroup for a zygote: {error}") from error
-        identity = self._walls(root, function).identity
+        identity = self._host.around(function, root).identity
         start = ZygoteStart(
             function, asked, key, number, root, slot, self._watch, self._clock, identity
         )

@@ -115,7 +115,8 @@ class ReloadLoad:
         is_done = all(row["state"] == "done" for row in rows if row["function"] != "tick")
         dropped = sum(row["function"] == "picture" for row in rows)
         wanted = [row for row in rows if row["state"] == "done"]
-        return wanted if is_done and dropped >= self.dropped and len(rows) > len(self.sent) else []
+        has_ticked = sum(row["function"] == "tick" for row in wanted) >= 3
+        return wanted if is_done and dropped >= self.dropped and has_ticked else []
 
     def _send(self) -> None:
         while not self._stopping.is_set():
