@@ -16,6 +16,11 @@ class Room:
         self._free = places
         self._waiting: deque[asyncio.Future[None]] = deque()
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody waits for a place."""
+        return bool(self._waiting)
+
     def take_nowait(self) -> bool:
         """Take a place if one is free and nobody waits for it."""
         if self._free is None:

@@ -57,7 +57,10 @@ class SandboxPool:
         return None
 
     def put(self, sandbox: Sandbox) -> None:
-        """Have a sandbox wait for its function's next attempt."""
+        """Have a sandbox wait for its function's next attempt, unless one waits for its place already.
+
+        A spare may be in the making when an attempt comes that finds neither it nor room for another.
+        """
         zygote = sandbox.zygote
         function = self._current.get(sandbox.function.name, sandbox.function)
         if function is not sandbox.function:  # A reload came between.
@@ -65,7 +68,8 @@ class SandboxPool:
                 self.end(sandbox)
                 return
             sandbox.function = function
-        if self._is_closed or zygote.is_retired or not sandbox.may_serve:
+        is_in_the_way = zygote.room.is_wanted
+        if self._is_closed or zygote.is_retired or is_in_the_way or not sandbox.may_serve:
             self.end(sandbox)
             return
         shelf = self._shelves.get(id(function))

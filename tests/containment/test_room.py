@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from faasd.sandbox.room import Room
-from tests.containment.bench import Bench, processes_with
+from tests.containment.bench import Bench, RecordingServices, an_attempt, processes_with
 from tests.containment.conftest import a_bench
 from tests.patience import patient
 
@@ -133,3 +133,26 @@ async def test_a_place_is_not_lost_when_who_waits_is_cancelled(is_held: bool) ->
     await first
     async with asyncio.timeout(patient(2)):
         assert await room.take(stop)
+
+
+async def test_a_spare_that_was_in_the_making_gives_its_place_to_who_waits(
+    bench_of_one: Bench,
+) -> None:
+    """It was not there to be taken when the attempt came, and would hold the only place for half a minute."""
+    sandboxes = bench_of_one.sandboxes
+    function = bench_of_one.function("echo")
+    attempt = an_attempt(function, "hello")
+    stop = asyncio.get_running_loop().create_future()
+    with await sandboxes._the_pool().zygote(function) as _:
+        lease = sandboxes._the_pool().standing(function)
+        assert lease is not None
+        with lease:
+            spare = await sandboxes._the_maker().make_spare(function, lease)
+            assert spare is not None
+            running = asyncio.create_task(sandboxes.run(attempt, RecordingServices(), stop))
+            async with asyncio.timeout(patient(10)):
+                while not lease.zygote.room.is_wanted:
+                    await asyncio.sleep(0)
+            sandboxes._waiting.put(spare)
+            outcome = await asyncio.wait_for(running, patient(10))
+    assert (outcome.word, outcome.result_json) == ("ok", '"hello"')
