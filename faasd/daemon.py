@@ -164,7 +164,9 @@ class Daemon:
         )
         kept = VersionStore(self._settings.state_dir / "versions")
         versions = VersionsInForce(kept, store.versions, self._load, self._clock)
-        return Reloading(self._loaded, versions, rooms, self._supervision, self._refused)
+        return Reloading(
+            self._loaded, versions, rooms, self._supervision, self._refused, self._clock
+        )
 
     def _functions_changed(self) -> None:
         self._dispatcher.wake()
@@ -370,6 +372,7 @@ class Daemon:
             metrics.set("faasd_sandboxes_waiting", count, *labels)
         metrics.add("faasd_log_lines_dropped_total", amount=self._store.logs.dropped)
         self._store.space.measure(metrics)
+        self._reloading.measure(metrics)
 
     async def _counts(self) -> Counts:
         queues = await self._store.history.queue_counts()
@@ -386,7 +389,7 @@ class Daemon:
             "state": self._state,
             "running": len(self._running.attempts()),
             "slots": self._slots.total,
-            "reloads": self._reloading.count,
+            "reloads": self._reloading.record.in_force_count,
             "problems": [
                 *self._reloading.problems_now(),
                 *[f"function {name!r} is refused: {why}" for name, why in self._refused.items()],

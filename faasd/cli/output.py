@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "Columns",
     "duration_text",
+    "one_line",
     "print_fields",
     "print_json",
     "print_rows",
@@ -61,6 +62,11 @@ def print_fields(value: Mapping[str, Any], *, as_json: bool) -> None:
     width = max(len(name) for name in value)
     for name, one in value.items():
         print(f"{name.ljust(width)}  {_text(one)}")
+
+
+def one_line(text: str) -> str:
+    """Return text of several lines, such as a list of mistakes, as one."""
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def printable(text: str) -> str:

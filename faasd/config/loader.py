@@ -60,6 +60,7 @@ class Loaded:
     left_out: Mapping[str, str] = field(default_factory=dict)  # Function → its first mistake.
     #: Module and its directory → why it could not be imported.
     broken: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    digest: str = ""  # The first digits of the file's SHA-256.
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -162,6 +163,7 @@ async def load(
         tuple(sorted(one.function.name for one in whole if not one.is_enabled)),
         _first_mistakes(problems, left_out),
         drafting.broken,
+        document.digest,
     )
 
 

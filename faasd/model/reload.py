@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CHANGES", "FunctionChange", "FunctionVersion", "ReloadReport", "SettingChange"]
+__all__ = [
+    "CHANGES",
+    "RELOAD_RESULTS",
+    "FunctionChange",
+    "FunctionVersion",
+    "LastReload",
+    "ReloadReport",
+    "SettingChange",
+]
 
 #: What a reload can do to a function, each word with its meaning. The order is the order of listings.
 CHANGES = {
@@ -14,6 +22,14 @@ CHANGES = {
     "refused": "Its new code or settings are broken, and there is nothing older to keep.",
     "removed": "It is not declared any more; events that wait for it go on waiting.",
     "unchanged": "Nothing of it has changed.",
+}
+
+#: How a reload ends, each word with its meaning.
+RELOAD_RESULTS = {
+    "applied": "Something has changed, and all that the files say is in force.",
+    "partial": "Some functions are kept as they were, or refused, because what the files say of them is broken.",
+    "unchanged": "What the files say was in force already.",
+    "refused": "Nothing has changed, because of a mistake that concerns everything.",
 }
 
 
@@ -49,6 +65,23 @@ class ReloadReport:
     def is_whole(self) -> bool:
         """Whether everything that the files say is in force."""
         return not any(one.change in ("kept", "refused") for one in self.changes)
+
+    @property
+    def result(self) -> str:
+        """How it ended as far as functions are concerned: a key of RELOAD_RESULTS, never `refused`."""
+        if not self.is_whole:
+            return "partial"
+        is_changed = any(one.change != "unchanged" for one in self.changes)
+        return "applied" if is_changed else "unchanged"
+
+
+@dataclass(frozen=True)
+class LastReload:
+    """How the last reload ended, and when. `error` says what was wrong with `partial` and `refused` ones."""
+
+    result: str  # A key of RELOAD_RESULTS.
+    at: float
+    error: str | None = None
 
 
 @dataclass(frozen=True)

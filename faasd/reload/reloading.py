@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from faasd.clock import Clock
 from faasd.config.loader import Loaded
 from faasd.config.settings import DaemonSettings
 from faasd.dispatch.running import Running
@@ -13,10 +14,12 @@ from faasd.errors import FaasdError, ReloadRefused, StoreError
 from faasd.functions.changes import Settled
 from faasd.functions.registry import Registry
 from faasd.logs import configure, get_logger
+from faasd.metrics import Registry as Metrics
 from faasd.model.function import Function
 from faasd.model.reload import FunctionChange, ReloadReport, SettingChange
 from faasd.model.walls import MissingWall, refusal
 from faasd.reload.places import CodePlaces
+from faasd.reload.record import ReloadRecord
 from faasd.reload.versions_in_force import InForce, VersionsInForce
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from faasd.store.open import Store
@@ -64,6 +67,7 @@ class Reloading:
         rooms: Rooms,
         supervision: Supervision,
         refused: dict[str, str],
+        clock: Clock,
     ) -> None:
         self.settings = loaded.daemon
         self.problems: tuple[str, ...] = tuple(map(str, loaded.problems))
@@ -78,11 +82,10 @@ class Reloading:
         self._lock = asyncio.Lock()
         self._under_way: set[asyncio.Task[ReloadReport]] = set()
         self._asked: set[asyncio.Task[ReloadReport]] = set()
-        self.count = 0  # Of reloads that were put in force.
+        self.record = ReloadRecord(clock, loaded.digest)
         self._swap_ms = 0.0
         self._is_stopping = False
         self._swapping: asyncio.Task[None] | None = None
-        self._last_refusal: str | None = None
         self._incomplete: str | None = None
 
     async def start(self) -> Sequence[Function]:
@@ -117,7 +120,7 @@ class Reloading:
 
         Whoever asks while one is under way waits for it and then has his own: the files may have changed.
         """
-        return await self.one_by_one(self._reload)
+        return await self.one_by_one(self._reload_and_note)
 
     def reload_soon(self) -> None:
         """Reload for a signal or a change on the disk; what comes of it is in the log and the status."""
@@ -145,9 +148,8 @@ class Reloading:
 
     def problems_now(self) -> list[str]:
         """Return what is wrong with what was read, a sentence each."""
-        refusal_ = (
-            [f"the last reload was refused: {self._last_refusal}"] if self._last_refusal else []
-        )
+        why = self.record.refusal
+        refusal_ = [f"the last reload was refused: {why}"] if why else []
         kept = [
             f"function {name!r} is not as its files say: {why}" for name, why in self.kept.items()
         ]
@@ -155,6 +157,12 @@ class Reloading:
             [f"the last reload is incomplete: {self._incomplete}"] if self._incomplete else []
         )
         return [*self.problems, *refusal_, *incomplete, *kept]
+
+    def measure(self, metrics: Metrics) -> None:
+        """Add to one look at the metrics."""
+        self.record.measure(metrics)
+        mistakes = (self.record.refusal, self._incomplete, self.kept, self._loaded.errors)
+        metrics.set("faasd_configuration_whole", not any(mistakes))
 
     async def one_by_one(self, work: Callable[[], Awaitable[ReloadReport]]) -> ReloadReport:
         """Do something that changes what is in service, after whatever does so now."""
@@ -177,17 +185,20 @@ class Reloading:
                 raise ReloadRefused("the daemon is stopping")
             self._supervision.begin_reload()
             try:
-                report = await work()
-            except FaasdError as error:
-                self._last_refusal = str(error)
-                _log.error("reload_refused", error=str(error))
-                raise
+                return await work()
             finally:
                 if not self._is_stopping:
                     await self._supervision.ready()
-            self._last_refusal = None
-            self.count += 1
-            return report
+
+    async def _reload_and_note(self) -> ReloadReport:
+        try:
+            report = await self._reload()
+        except FaasdError as error:
+            self.record.refused(str(error))
+            _log.error("reload_refused", error=str(error))
+            raise
+        self.record.put_in_force(report, self._loaded.digest)
+        return report
 
     async def _reload(self) -> ReloadReport:
         # Watched before it is read: what changes from here on is another change.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import re
 import signal
@@ -66,6 +67,24 @@ def edit(daemon: DaemonProcess, old: str, new: str, name: str = "functions/app.p
 def reload(daemon: DaemonProcess) -> dict[str, dict[str, Any]]:
     report = daemon.client.request("POST", "/api/v1/reload")
     return {one["function"]: one for one in report["changes"]}
+
+
+def status(daemon: DaemonProcess) -> dict[str, Any]:
+    answer: dict[str, Any] = daemon.client.request("GET", "/api/v1/status")
+    return answer
+
+
+def metrics(daemon: DaemonProcess) -> str:
+    return daemon.cli("metrics").stdout
+
+
+def why(daemon: DaemonProcess, subject: str) -> str:
+    answer = daemon.client.request("GET", "/api/v1/why", query={"subject": subject})
+    return " ".join(answer["sentences"])
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def result(daemon: DaemonProcess, name: str, event: Any = None) -> Any:
@@ -175,6 +194,51 @@ def test_a_mistake_in_the_file_refuses_it_all(tmp_path: Path) -> None:
         assert reload(daemon)["version"]["change"] == "changed"
         assert daemon.client.request("GET", "/api/v1/functions/version")["timeout_s"] == 3
         assert "refused" not in " ".join(daemon.client.request("GET", "/api/v1/status")["problems"])
+
+
+def test_how_the_last_reload_ended_is_in_the_status_the_metrics_and_why(tmp_path: Path) -> None:
+    """Who reloads by a signal or by `watch` is told nothing at that moment."""
+    daemon = project(tmp_path)
+    with daemon.running():
+        good = daemon.config.read_text()
+        assert status(daemon)["last_reload"] is None
+        assert 'faasd_reloads_total{result="refused"} 0' in metrics(daemon)
+        first = daemon.client.invoke("version", wait=False)["id"]
+        before = daemon.wait_for_state(first, "done")["attempt_records"][0]["code_version"]
+        assert f"ran version {before} of the code, which is in force." in why(daemon, first)
+        daemon.config.write_text(good + "\n[functions.version]\ntimeuot = 1\nmemroy = 2\n")
+        assert daemon.cli("reload").returncode == 1
+        assert status(daemon)["last_reload"]["result"] == "refused"
+        told = daemon.cli("status").stdout
+        assert re.search(r"^last_reload +refused at .*timeuot.*; .*memroy", told, re.MULTILINE), (
+            told
+        )
+        assert 'faasd_reloads_total{result="refused"} 1' in metrics(daemon)
+        assert "\nfaasd_configuration_whole 0\n" in metrics(daemon)
+        assert f'faasd_configuration_info{{sha256="{digest(good)}"}} 1' in metrics(daemon)
+        assert re.search(rf"Version {before} .*was refused.*timeuot", why(daemon, "version"))
+        # What is asked of one function is no reload, and mends nothing in the file.
+        assert daemon.cli("functions", "rollback", "version", "nonsense").returncode == 2
+        assert "timeuot" in status(daemon)["last_reload"]["error"]
+        edit(daemon, "VERSION = 1", "VERSION = 2")
+        daemon.config.write_text(good + "\n# mended\n")
+        now = reload(daemon)["version"]["code_version"]
+        assert status(daemon)["last_reload"] | {"at": 0} == {
+            "result": "applied",
+            "at": 0,
+            "error": None,
+        }
+        assert "\nfaasd_configuration_whole 1\n" in metrics(daemon)
+        assert f'sha256="{digest(daemon.config.read_text())}"' in metrics(daemon)
+        assert f'faasd_function_info{{function="version",code_version="{now}"}} 1' in metrics(
+            daemon
+        )
+        assert f"ran version {before} of the code; version {now} is in force" in why(daemon, first)
+        edit(daemon, "VERSION = 2", "VERSION = nonsense")
+        assert daemon.cli("reload").returncode == 1
+        assert status(daemon)["last_reload"]["result"] == "partial"
+        assert "\nfaasd_configuration_whole 0\n" in metrics(daemon)
+        assert re.search(rf"Version {now} .*not in force: .*nonsense", why(daemon, "version"))
 
 
 def test_settings_that_need_a_restart_are_named(tmp_path: Path) -> None:
