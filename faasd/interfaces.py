@@ -455,6 +455,9 @@ class FileDrops(Protocol):
     async def explain(self, path: str) -> list[str]:
         """Say in sentences what each watch that could see this path thinks of it; empty if none could."""
 
+    def start_again(self, function: str) -> list[str]:
+        """Start the triggers of a function that the guard against self-feeding has stopped; return their names."""
+
 
 @dataclass(frozen=True)
 class BreakerStatus:

@@ -78,9 +78,10 @@ def pause(context: click.Context, name: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def resume(context: click.Context, name: str, as_json: bool) -> None:
-    """Let a paused function run again, and close its breaker.
+    """Let a paused function run again, and lift what else stopped it.
 
-    The breaker holds a function back whose sandboxes died one after another; `faasd why NAME` says how.
+    That is its breaker, which holds a function back whose sandboxes died one after another, and the guard
+    that stops a files trigger whose function feeds it. `faasd why NAME` says which of them it was.
     """
     _set_paused(context, name, "resume", as_json)
 
@@ -192,6 +193,8 @@ def _set_paused(context: click.Context, name: str, verb: str, as_json: bool) -> 
         return
     word = "paused" if answer["paused"] else "not paused"
     print(f"function {name} is {word}" + ("" if answer["changed"] else ", as it was"))
+    for trigger in answer.get("started_triggers", ()):
+        print(f"files trigger {trigger} goes on")
 
 
 def _triggers(row: Mapping[str, Any]) -> str:

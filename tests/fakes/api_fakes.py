@@ -412,6 +412,7 @@ class FakeFileDrops:
         self.rows = [
             FileRow("inbox", b"/srv/inbox/a.jpg", 1, 2, 10**18, 512, "failed", None, 1.7e9, "error")
         ]
+        self.stopped: dict[str, list[str]] = {}
 
     def statuses(self) -> list[WatchStatus]:
         return [WatchStatus("inbox", "resize", "/srv/inbox", "inotify", 1, 0, 0, 1, 1.7e9, None)]
@@ -429,6 +430,9 @@ class FakeFileDrops:
         if path.startswith("/srv/inbox/"):
             return [f"Watch 'inbox' has seen {path}; its invocation failed."]
         return []
+
+    def start_again(self, function: str) -> list[str]:
+        return sorted(self.stopped.pop(function, ()))
 
 
 class FakeLogs:

@@ -102,10 +102,15 @@ async def pause_function(call: Call) -> Response:
 
 
 async def resume_function(call: Call) -> Response:
-    """Let a function run again that is paused, or held back by its breaker."""
+    """Let a function run again that is paused, or held back by its breaker, and start its stopped files triggers.
+
+    `started_triggers` names those that were stopped because the function seemed to feed them.
+    """
     function = call.function(call.segment("name"))
     changed = await call.services.invoker.resume(function.name)
-    return json_reply({"name": function.name, "paused": False, "changed": changed})
+    started = call.services.files.start_again(function.name)
+    answer = {"name": function.name, "paused": False, "changed": changed or bool(started)}
+    return json_reply({**answer, "started_triggers": started})
 
 
 async def _rows(call: Call) -> list[dict[str, Any]]:

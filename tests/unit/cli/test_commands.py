@@ -195,6 +195,9 @@ def test_verbs_reach_what_they_name(faasd: Run, daemon: FakeDaemon, tmp_path: Pa
     assert ("function", "echo") in daemon.pauses.paused
     assert faasd("functions", "pause", "echo").stdout == "function echo is paused, as it was\n"
     assert faasd("functions", "resume", "echo").stdout == "function echo is not paused\n"
+    daemon.files.stopped = {"resize": ["inbox"]}
+    resumed = faasd("functions", "resume", "resize").stdout
+    assert resumed == "function resize is not paused\nfiles trigger inbox goes on\n"
     assert faasd("schedules", "pause", "nightly").stdout == "schedule nightly is paused\n"
     assert faasd("schedules", "resume", "nightly").stdout == "schedule nightly is not paused\n"
     run = faasd("schedules", "run", "nightly").stdout.strip()
