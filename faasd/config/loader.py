@@ -127,8 +127,7 @@ async def load(
     config_path = _absolute(config_path)
     document, problems = read_document(config_path)
     if document is None:
-        nothing = Document(config_path, {}, Positions({}, ""))
-        return Loaded(config_path, _daemon(nothing, environ)[0], (), tuple(problems))
+        return _unread(config_path, problems, environ)
     daemon, daemon_problems = _daemon(document, environ)
     is_explicit = "functions" in daemon.model_fields_set
     there = deployed(daemon.state_dir)
@@ -165,6 +164,11 @@ async def load(
         drafting.broken,
         document.digest,
     )
+
+
+def _unread(config_path: Path, problems: list[Problem], environ: Mapping[str, str]) -> Loaded:
+    nothing = Document(config_path, {}, Positions({}, ""))
+    return Loaded(config_path, _daemon(nothing, environ)[0], (), tuple(problems))
 
 
 def _daemon(document: Document, environ: Mapping[str, str]) -> tuple[DaemonSettings, list[Problem]]:

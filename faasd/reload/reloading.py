@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from faasd.clock import Clock
 from faasd.config.loader import Loaded
@@ -13,6 +14,7 @@ from faasd.dispatch.running import Running
 from faasd.errors import FaasdError, ReloadRefused, StoreError
 from faasd.functions.changes import Settled
 from faasd.functions.registry import Registry
+from faasd.intake import Intake
 from faasd.logs import configure, get_logger
 from faasd.metrics import Registry as Metrics
 from faasd.model.function import Function
@@ -83,6 +85,8 @@ class Reloading:
         self._under_way: set[asyncio.Task[ReloadReport]] = set()
         self._asked: set[asyncio.Task[ReloadReport]] = set()
         self.record = ReloadRecord(clock, loaded.digest)
+        nothing: Any = None  # It only prepares: what it prepares is in the store already.
+        self._intake = Intake(rooms.registry, nothing, clock, nothing)
         self._swap_ms = 0.0
         self._is_stopping = False
         self._swapping: asyncio.Task[None] | None = None
@@ -317,9 +321,16 @@ class Reloading:
 
     async def _write_down(self, found: InForce) -> None:
         functions = found.settled.functions
+        await self._rooms.store.address(self._intake.prepare)
         await self.versions.served(functions, found.gone)
         running = {one.function.code_version for one in self._rooms.running.attempts()}
         await self.versions.collect(functions, running)
+        try:
+            await self._rooms.store.keep_intake_rules(functions)
+        except (
+            OSError
+        ) as error:  # Events are accepted all the same, without a daemon by older rules.
+            _log.warning("intake_rules_not_kept", error=str(error))
 
 
 def _settings_after(
