@@ -42,6 +42,9 @@ class CodeControl(Protocol):
     def last_reload(self) -> LastReload | None:
         """How the last reload since the start ended; None before the first."""
 
+    def left_open(self, function: Function) -> Sequence[str]:
+        """Say what the import of a function leaves behind that its attempts would share."""
+
     async def reload(self) -> ReloadReport:
         """Put in force what the files say now. Raises ReloadRefused, and then everything stays as it was."""
 

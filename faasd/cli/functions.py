@@ -48,16 +48,22 @@ def list_functions(context: click.Context, as_json: bool) -> None:
 def show_function(context: click.Context, name: str, as_json: bool) -> None:
     """Show a function's triggers, limits and permissions.
 
-    What it may touch and use on this host is said in sentences, and so is each wall that is missing here.
+    What it may touch and use on this host is said in sentences, and so is each wall that is missing here,
+    and what its import leaves open that all attempts would share.
     """
     value = client_of(context).request("GET", f"/api/v1/functions/{quote(name)}")
     if as_json:
         print_json(value)
         return
-    shown = {key: one for key, one in value.items() if key not in ("policy", "missing_walls")}
+    apart = ("policy", "missing_walls", "left_open")
+    shown = {key: one for key, one in value.items() if key not in apart}
     print_fields(shown, as_json=False)
     print("\nWhat it may touch and use here:")
     for sentence in value["policy"]:
+        print(f"  {printable(sentence)}")
+    if value["left_open"]:
+        print("\nWhat its import leaves open:")
+    for sentence in value["left_open"]:
         print(f"  {printable(sentence)}")
 
 

@@ -24,7 +24,7 @@ from faasd.config.host_checks import host_check
 from faasd.config.own_places import reveal_to_function, reveal_to_module
 from faasd.config.positions import Positions
 from faasd.config.settings import DaemonSettings, explicit
-from faasd.config.sources import find_sources
+from faasd.config.sources import Source, find_sources
 from faasd.config.trigger_values import CheckPattern, CheckSchedule
 from faasd.config.validate import validate
 from faasd.errors import NotFound
@@ -61,6 +61,8 @@ class Loaded:
     #: Module and its directory → why it could not be imported.
     broken: Mapping[tuple[str, str], str] = field(default_factory=dict)
     digest: str = ""  # The first digits of the file's SHA-256.
+    #: Function → what the import of its module has left behind that does not bear being forked.
+    left_open: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -129,9 +131,7 @@ async def load(
     if document is None:
         return _unread(config_path, problems, environ)
     daemon, daemon_problems = _daemon(document, environ)
-    is_explicit = "functions" in daemon.model_fields_set
-    there = deployed(daemon.state_dir)
-    sources, source_problems = find_sources(document, daemon.functions, is_explicit, there)
+    sources, source_problems = _sources(document, daemon, deployed(daemon.state_dir))
     find = layer_finder(document.base_dir, daemon.state_dir, find_layer, code_version)
     places = [str(place) for place in (daemon.state_dir, daemon.socket, daemon.secrets_dir)]
     around = Surroundings(document.base_dir, check_schedule, check_pattern, find)
@@ -163,6 +163,7 @@ async def load(
         _first_mistakes(problems, left_out),
         drafting.broken,
         document.digest,
+        {one.name: _left_open(drafting.answer_of(one)) for one in drafts},
     )
 
 
@@ -198,6 +199,13 @@ def _daemon(document: Document, environ: Mapping[str, str]) -> tuple[DaemonSetti
         "secrets_dir": Path(secrets_dir),
     }
     return settings.model_copy(update=where), problems
+
+
+def _sources(
+    document: Document, daemon: DaemonSettings, there: Sequence[Deployed]
+) -> tuple[list[Source], list[Problem]]:
+    is_explicit = "functions" in daemon.model_fields_set
+    return find_sources(document, daemon.functions, is_explicit, there)
 
 
 def _in_place(code_version: CodeVersion) -> KeepCode:
@@ -236,6 +244,12 @@ def _first_mistakes(problems: Sequence[Problem], names: Collection[str]) -> dict
             found.setdefault(problem.function, str(problem))
     anyhow = next((str(one) for one in problems if not one.is_warning), "")
     return {name: found.get(name, anyhow) for name in names}
+
+
+def _left_open(answer: Discovered | None) -> tuple[str, ...]:
+    """Return the warnings that concern a whole module: they are about what its import leaves behind."""
+    said = answer.problems if answer is not None else ()
+    return tuple(one.message for one in said if one.is_warning and one.function is None)
 
 
 def _absolute(path: Path) -> Path:

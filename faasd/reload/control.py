@@ -32,6 +32,10 @@ class CodeInService:
         """How the last reload since the start ended; None before the first."""
         return self._reloading.record.last
 
+    def left_open(self, function: Function) -> Sequence[str]:
+        """Say what the import of a function leaves behind that its attempts would share."""
+        return self._versions.left_open(function)
+
     async def reload(self) -> ReloadReport:
         """Put in force what the files say now. Raises ReloadRefused, and then everything stays as it was."""
         return await self._reloading.reload()

@@ -241,6 +241,33 @@ def test_how_the_last_reload_ended_is_in_the_status_the_metrics_and_why(tmp_path
         assert re.search(rf"Version {now} .*not in force: .*nonsense", why(daemon, "version"))
 
 
+def test_what_an_import_leaves_open_is_shown_with_its_function(tmp_path: Path) -> None:
+    """Who looks at a function sees it there; the log of a zygote that started last week is far away."""
+    daemon = project(tmp_path)
+    leaves = tmp_path / "functions" / "leaves.py"
+    leaves.write_text(
+        "from faasd import function\nHELD = open(__file__)\n@function\ndef leaves(e, c):\n    return 1\n"
+    )
+
+    def left_open(name: str) -> str:
+        return " ".join(daemon.client.request("GET", f"/api/v1/functions/{name}")["left_open"])
+
+    with daemon.running():
+        assert re.search("leaves.py' open .*every attempt would share it", left_open("leaves"))
+        assert left_open("version") == ""
+        shown = daemon.cli("functions", "show", "leaves").stdout
+        assert re.search("What its import leaves open:\n  the import has left the file", shown)
+        assert "What its import leaves open" not in daemon.cli("functions", "show", "slow").stdout
+        edit(daemon, "HELD = open(__file__)", "HELD = nonsense", "functions/leaves.py")
+        assert reload(daemon)["leaves"]["change"] == "kept"
+        assert "leaves.py" in left_open("leaves"), "the old version serves"
+        edit(daemon, "HELD = nonsense", "HELD = None", "functions/leaves.py")
+        assert reload(daemon)["leaves"]["change"] == "changed"
+        assert left_open("leaves") == ""
+        daemon.client.request("POST", "/api/v1/functions/leaves/rollback", {})
+        assert "leaves.py" in left_open("leaves")
+
+
 def test_settings_that_need_a_restart_are_named(tmp_path: Path) -> None:
     """Who believes that a setting is in force which is not finds out at the worst time."""
     daemon = project(tmp_path, "slots = 5\n")
