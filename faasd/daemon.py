@@ -100,7 +100,7 @@ class Daemon:
                     state_dir=str(self._settings.state_dir),
                     socket=str(self._settings.socket),
                     pid=os.getpid(),
-                    walls=self._sandboxes.walls(),
+                    walls=_of_host(self._sandboxes.walls()),
                 )
                 await self._supervision.ready()
                 await self._stop_asked.wait()
@@ -405,6 +405,11 @@ def _retention(settings: DaemonSettings) -> Retention:
         finished_count_max=settings.keep_finished_count,
         dead_s=settings.keep_dead_s,
     )
+
+
+def _of_host(walls: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out what each interpreter may use: a page of it, which `faasd doctor` tells in words."""
+    return {name: one for name, one in walls.items() if name != "interpreters"}
 
 
 def _noise() -> float:

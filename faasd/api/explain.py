@@ -54,7 +54,10 @@ class InvocationFacts:
 def explain_invocation(facts: InvocationFacts) -> list[str]:
     """Say where an invocation came from, and why it ran, waits or did not run."""
     said = [_origin(facts.invocation)]
-    said += [_attempt(record) for record in facts.attempts]
+    told: set[str] = set()
+    for record in facts.attempts:
+        said.append(_attempt(record, is_new=record.outcome not in told))
+        told.add(record.outcome)
     said += _code(facts)
     state = facts.invocation.state
     if state == "waiting":
@@ -164,10 +167,11 @@ def _origin(invocation: Invocation) -> str:
     return f"Invocation {invocation.id} of function {invocation.function!r} {came} at {at}{parent}."
 
 
-def _attempt(record: AttemptRecord) -> str:
+def _attempt(record: AttemptRecord, *, is_new: bool) -> str:
+    """Say how an attempt ended; what that means only for the first that ended so."""
     took = format_duration(record.wall_s)
     ended = f"ended as {record.outcome} at {to_iso(record.ended_at)} after {took}"
-    if record.outcome == "ok":
+    if record.outcome == "ok" or not is_new:
         return f"Attempt {record.number} {ended}."
     meaning = OUTCOME_MEANINGS.get(record.outcome, "")
     return f"Attempt {record.number} {ended}. {meaning}".rstrip()

@@ -9,7 +9,7 @@ import click
 
 from faasd.cli.command import client_of, json_option, noun
 from faasd.cli.completing import names_of
-from faasd.cli.output import Columns, print_fields, print_json, print_rows, printable, time_text
+from faasd.cli.output import Columns, print_details, print_json, print_rows, printable, time_text
 from faasd.cli.reload import print_report
 from faasd.client import quote
 
@@ -57,7 +57,8 @@ def show_function(context: click.Context, name: str, as_json: bool) -> None:
         return
     apart = ("policy", "missing_walls", "left_open")
     shown = {key: one for key, one in value.items() if key not in apart}
-    print_fields(shown, as_json=False)
+    shown |= {"outcomes_24h": _outcomes(value), "breaker": _breaker(value) or "closed"}
+    print_details(shown)
     print("\nWhat it may touch and use here:")
     for sentence in value["policy"]:
         print(f"  {printable(sentence)}")
@@ -205,9 +206,18 @@ def _set_paused(context: click.Context, name: str, verb: str, as_json: bool) -> 
 
 def _triggers(row: Mapping[str, Any]) -> str:
     return ", ".join(
-        f"{one['trigger']} {one.get('expression') or one.get('path') or one['name']}"
+        f"{one['trigger']} {_happening(one) or one.get('path') or one['name']}"
         for one in row["triggers"]
     )
+
+
+def _happening(trigger: Mapping[str, Any]) -> str:
+    """Return when a schedule fires, as it was written; "" for what is none."""
+    if trigger.get("interval_s") is not None:
+        from faasd.model.units import format_duration
+
+        return format_duration(trigger["interval_s"])
+    return str(trigger.get("expression") or trigger.get("at") or "")
 
 
 def _breaker(row: Mapping[str, Any]) -> str:

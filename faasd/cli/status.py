@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from faasd.cli.command import client_of, command, json_option
-from faasd.cli.output import one_line, print_fields, print_json, printable, time_text
+from faasd.cli.output import one_line, print_details, print_json, printable, time_text
 
 __all__ = ["status"]
 
@@ -17,7 +17,10 @@ __all__ = ["status"]
 @json_option
 @click.pass_context
 def status(context: click.Context, as_json: bool) -> None:
-    """Show what the daemon does, and what is wrong."""
+    """Show what the daemon does, and what is wrong.
+
+    `faasd doctor` tells which walls this host builds; with `--json` they are here too.
+    """
     found = client_of(context).request("GET", "/api/v1/status")
     if as_json:
         print_json(found)
@@ -25,8 +28,9 @@ def status(context: click.Context, as_json: bool) -> None:
     problems = found["problems"]
     if found.get("last_reload"):
         found["last_reload"] = _reload_text(found["last_reload"])
-    shown = {key: value for key, value in found.items() if key != "problems" or not problems}
-    print_fields(shown, as_json=False)
+    # Of the walls `faasd doctor` tells more, and in words.
+    apart = {"walls", "problems"} if problems else {"walls"}
+    print_details({key: value for key, value in found.items() if key not in apart})
     if problems:
         print("problems")
     for problem in problems:

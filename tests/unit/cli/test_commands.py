@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -227,7 +228,11 @@ def test_following_logs_prints_lines_as_they_come_until_interrupted(
 ) -> None:
     """Its output is a pipe here, which must not hold lines back."""
     process = subprocess.Popen(
-        [FAASD, "logs", "-f", "--json"], env=environment, stdout=subprocess.PIPE, text=True
+        [FAASD, "logs", "-f", "--json"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     try:
@@ -236,8 +241,8 @@ def test_following_logs_prints_lines_as_they_come_until_interrupted(
         assert json.loads(process.stdout.readline())["text"] == "now"
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
-    assert process.returncode == 130
+        _, told = process.communicate(timeout=20)
+    assert (process.returncode, told) == (130, ""), "there is no other way to end it"
 
 
 def test_a_reader_that_has_enough_ends_the_command_quietly(
@@ -469,3 +474,52 @@ def test_logs_have_colours_on_a_terminal_only_and_where_they_are_wanted(
         os.close(theirs)
     assert "hello there" in text
     assert ("\x1b[" in text) != no_color
+
+
+@pytest.mark.parametrize("arguments", [[], ["functions"], ["layers"]])
+def test_a_bare_command_shows_its_help_and_no_error(faasd: Run, arguments: list[str]) -> None:
+    """Who types a name to see what it can do has made no mistake; nothing goes down a pipe, though."""
+    done = faasd(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: faasd")
+    assert "Commands:" in done.stderr
+    assert "error" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("invocations list", ""),
+        ("status --json", ""),
+        ("enqueue images 1", "the first event is on disk\n"),
+    ],
+)
+def test_output_that_has_nowhere_to_go_is_a_sentence(
+    environment: dict[str, str], daemon: FakeDaemon, server: ServerThread, arguments: str, told: str
+) -> None:
+    """A report written to a full disk must not look like a fault of faasd's, or an event like a lost one."""
+    daemon.store.put()
+    command = f"{FAASD} {arguments} > /dev/full"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, check=False
+    )
+    wrong = "faasd: error: cannot write the output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, told + wrong)
+
+
+def test_what_is_shown_of_one_thing_reads_without_knowing_json(faasd: Run) -> None:
+    """Limits in braces are for programs, which have --json."""
+    shown = faasd("functions", "show", "resize").stdout
+    assert re.search(r"\n  memory_bytes +268435456 \(256MiB\)\n", shown)
+    assert "\ntriggers\n  trigger files, name inbox, path /srv/inbox, pattern " in shown
+    assert re.search(r"\nbreaker +closed\n", shown)
+    assert "{" not in shown
+    listed = faasd("functions", "list").stdout
+    assert "cron 0 3 * * *" in listed
+
+
+def test_metrics_that_do_not_exist_are_missed(faasd: Run) -> None:
+    """Silence would look like a metric without a value."""
+    done = faasd("metrics", "fasd_")
+    assert (done.stdout, done.returncode) == ("", 0)
+    assert done.stderr == "no metric that has a value begins with 'fasd_'\n"
