@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "LastReload",
     "ReloadReport",
     "SettingChange",
+    "by_reason",
 ]
 
 #: What a reload can do to a function, each word with its meaning. The order is the order of listings.
@@ -31,6 +33,23 @@ RELOAD_RESULTS = {
     "unchanged": "What the files say was in force already.",
     "refused": "Nothing has changed, because of a mistake that concerns everything.",
 }
+
+
+def by_reason(reasons: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return for each reason who has it, as the beginning of a sentence: one broken module has many functions.
+
+    `reasons` are pairs of a function and its reason.
+    """
+    names: dict[str, list[str]] = {}
+    for function, reason in reasons:
+        names.setdefault(reason, []).append(repr(function))
+    return [
+        (
+            f"functions {', '.join(those)} are" if len(those) > 1 else f"function {those[0]} is",
+            reason,
+        )
+        for reason, those in names.items()
+    ]
 
 
 @dataclass(frozen=True)
@@ -65,6 +84,16 @@ class ReloadReport:
     def is_whole(self) -> bool:
         """Whether everything that the files say is in force."""
         return not any(one.change in ("kept", "refused") for one in self.changes)
+
+    @property
+    def mistakes(self) -> str:
+        """What keeps the others from being as the files say; "" of a whole one."""
+        said = []
+        for change in ("kept", "refused"):
+            found = [one for one in self.changes if one.change == change]
+            reasons = by_reason((one.function, one.reason or "") for one in found)
+            said += [f"{who} {change}: {reason}" for who, reason in reasons]
+        return "; ".join(said)
 
     @property
     def result(self) -> str:

@@ -37,14 +37,11 @@ class ReloadRecord:
 
     def put_in_force(self, report: ReloadReport, digest: str) -> None:
         """Note a reload that has changed what works of what was to be changed."""
-        result, error = report.result, None
+        result = report.result
         if result == "unchanged" and digest != self.digest:
             result = "applied"  # Settings of the daemon have changed, and no function.
-        if result == "partial":
-            broken = [one for one in report.changes if one.change in ("kept", "refused")]
-            error = "; ".join(f"function {one.function!r}: {one.reason}" for one in broken)
         self.digest = digest
-        self._ended(result, error)
+        self._ended(result, report.mistakes or None)
 
     def refused(self, error: str) -> None:
         """Note a reload that has changed nothing."""

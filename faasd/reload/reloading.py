@@ -18,7 +18,7 @@ from faasd.intake import Intake
 from faasd.logs import configure, get_logger
 from faasd.metrics import Registry as Metrics
 from faasd.model.function import Function
-from faasd.model.reload import FunctionChange, ReloadReport, SettingChange
+from faasd.model.reload import FunctionChange, ReloadReport, SettingChange, by_reason
 from faasd.model.walls import MissingWall, refusal
 from faasd.reload.places import CodePlaces
 from faasd.reload.record import ReloadRecord
@@ -154,9 +154,7 @@ class Reloading:
         """Return what is wrong with what was read, a sentence each."""
         why = self.record.refusal
         refusal_ = [f"the last reload was refused: {why}"] if why else []
-        kept = [
-            f"function {name!r} is not as its files say: {why}" for name, why in self.kept.items()
-        ]
+        kept = [f"{who} not as the files say: {why}" for who, why in by_reason(self.kept.items())]
         incomplete = (
             [f"the last reload is incomplete: {self._incomplete}"] if self._incomplete else []
         )

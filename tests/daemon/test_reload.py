@@ -140,7 +140,7 @@ def test_a_broken_version_is_refused_and_the_old_one_serves_also_after_a_restart
         told = daemon.cli("reload")
         assert told.returncode == 1
         assert re.search(
-            r"'version' is kept: .*functions/app.py:6.*NameError.*nonsense", told.stderr
+            r"'slow', 'version' are kept: .*functions/app.py:6.*NameError.*nonsense", told.stderr
         )
         assert result(daemon, "version") == 1
         assert result(daemon, "other") == 2, "the others' changes apply"

@@ -47,6 +47,16 @@ def test_how_a_reload_ended(changes: tuple[str, ...], digest: str, result: str) 
     assert (record.last.error is not None) == (result == "partial")
 
 
+def test_functions_of_one_broken_module_share_a_sentence() -> None:
+    """Twenty functions with the same syntax error are one mistake."""
+    record = ReloadRecord(FakeClock(50.0), "old")
+    record.put_in_force(a_report("kept", "changed", "kept", "refused"), "old")
+    assert record.last is not None
+    assert record.last.error == (
+        "functions 'f0', 'f2' are kept: it is broken; function 'f3' is refused: it is broken"
+    )
+
+
 def test_a_refused_one_leaves_the_digest_and_is_forgotten_by_the_next() -> None:
     """The digest is of what is in force, and a mended file is no problem any more."""
     clock = FakeClock(50.0)
