@@ -16,6 +16,7 @@ from faasd.linux import proc_tree
 from faasd.model.function import Function
 from faasd.model.outcome import Outcome
 from faasd.model.permissions import Permissions
+from faasd.sandbox.policy import shares_process_cap
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.containment.bench import WALLS, Bench, an_attempt, processes_with
 from tests.containment.probing import probe, world
@@ -32,10 +33,19 @@ class Warm:
         self.function: Function = bench.function(handler, **{"reuse": 100, **settings})
 
     async def run(self, do: str | None = None, number: int = 1, **event: Any) -> Outcome:
+        await self._skip_where_none_waits()
         text = {"do": do, **event}
         return await self.bench.run_attempt(
             an_attempt(self.function, text, id=f"01980000-0000-7000-8000-{number:012}")
         )
+
+    async def _skip_where_none_waits(self) -> None:
+        """On some hosts an ordinary user has a new sandbox for each attempt; see test_where_a_cap_counts."""
+        walls = await self.bench.sandboxes._the_pool().walls_of(self.function)
+        if shares_process_cap(walls):
+            pytest.skip(
+                "the process cap counts all of this user's processes here, so no sandbox waits"
+            )
 
     async def told(self, do: str | None = None, **event: Any) -> dict[str, Any]:
         outcome = await self.run(do, **event)
@@ -200,11 +210,11 @@ async def test_a_sandbox_that_is_killed_while_it_waits_costs_no_attempt(bench: B
 async def test_usage_is_told_attempt_by_attempt(any_bench: Bench) -> None:
     """The second one used next to nothing, whatever the first did."""
     warm = Warm(any_bench)
-    await warm.run("spin", s=0.3)
+    await warm.run("spin", s=patient(0.3))
     used = (await warm.run()).usage
     assert used.cpu_s is not None
-    assert used.cpu_s < 0.15
-    assert ((await warm.run("spin", s=0.3)).usage.cpu_s or 0) > 0.2
+    assert used.cpu_s < patient(0.15)
+    assert ((await warm.run("spin", s=patient(0.3))).usage.cpu_s or 0) > patient(0.2)
     has_group = any_bench.sandboxes._slots is not None
     large = (await warm.run("use", bytes=60 * MIB)).usage.memory_peak_bytes or 0
     small = (await warm.run()).usage.memory_peak_bytes or 0
