@@ -16,6 +16,7 @@ from faasd.linux import proc_tree
 from faasd.model.function import Function
 from faasd.model.outcome import Outcome
 from faasd.model.permissions import Permissions
+from faasd.sandbox import attempt_io
 from faasd.sandbox.policy import shares_process_cap
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.containment.bench import WALLS, Bench, an_attempt, processes_with
@@ -196,6 +197,17 @@ async def test_who_speaks_or_ends_while_it_waits_is_replaced(
     assert (await warm.told())["attempts"] == 1
 
 
+async def test_who_speaks_while_it_waits_is_heard_though_its_channel_was_resting(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A channel that costs much rests, and the attempt may end meanwhile."""
+    monkeypatch.setattr(attempt_io, "_REST_AFTER_S", -1.0)
+    warm = Warm(bench)
+    await warm.told("speak_later", text="\xff\xff\xff\xff")
+    await warm.wait_until_waiting(0)
+    assert (await warm.told())["attempts"] == 1
+
+
 async def test_a_sandbox_that_is_killed_while_it_waits_costs_no_attempt(bench: Bench) -> None:
     """Whether or not we have heard of it when the next event comes."""
     warm = Warm(bench)
@@ -361,12 +373,13 @@ def test_every_wall_stands_around_warm_sandboxes_and_spares(
 
 
 def test_where_a_cap_counts_all_of_a_users_every_attempt_has_a_new_sandbox() -> None:
-    """An ordinary user's without user namespaces, cgroups or not: what was written to /tmp is gone."""
+    """An ordinary user's without user namespaces and cgroups: what was written to /tmp is gone."""
     count = {
         "files": "at = os.environ['TMPDIR']; n = len(os.listdir(at)); open(f'{at}/{n}', 'w'); out = n + 1"
     }
     with world(is_ordinary=True) as made:
-        found = probe(made, [count] * 3, is_ordinary=True, pid_namespaces=False, reuse=10)
+        without = {"pid_namespaces": False, "cgroups": False}
+        found = probe(made, [count] * 3, is_ordinary=True, reuse=10, **without)
         kept = probe(made, [count] * 3, is_ordinary=True, reuse=10)
     assert [one["files"] for one in found] == [1, 1, 1]
     assert [one["files"] for one in kept] == [1, 2, 3]
