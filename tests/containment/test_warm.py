@@ -201,7 +201,8 @@ async def test_who_speaks_while_it_waits_is_heard_though_its_channel_was_resting
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A channel that costs much rests, and the attempt may end meanwhile."""
-    monkeypatch.setattr(attempt_io, "_REST_AFTER_S", -1.0)
+    monkeypatch.setattr(attempt_io, "_REST_AFTER_S", 0.0)
+    monkeypatch.setattr(attempt_io, "_REST_FACTOR", 1e9)
     warm = Warm(bench)
     await warm.told("speak_later", text="\xff\xff\xff\xff")
     await warm.wait_until_waiting(0)
