@@ -13,7 +13,8 @@ from pathlib import Path
 import click
 import pytest
 
-from faasd.cli.exits import EXIT_CODES
+from faasd.cli import exits
+from faasd.cli.exits import EXIT_CODES, exit_codes_of
 from faasd.cli.group import faasd as group
 from tests.fakes.api_fakes import FakeDaemon, ServerThread, wait_for
 from tests.unit.cli.conftest import FAASD, Run
@@ -282,13 +283,41 @@ def test_a_terminated_daemon_is_exit_3(faasd: Run, server: ServerThread) -> None
         assert done.stderr.startswith("faasd: error: no daemon answers on ")
 
 
-def test_every_help_text_documents_the_exit_codes(faasd: Run) -> None:
-    """They are part of the interface."""
-    for arguments in (["invoke"], ["dead-letters", "redrive"], ["enqueue"]):
-        done = faasd(*arguments, "--help")
-        assert done.returncode == 0
-        for code in EXIT_CODES:
-            assert f"\n  {code}  " in done.stdout or f"\n  {code} " in done.stdout
+@pytest.mark.parametrize(
+    ("arguments", "codes"),
+    [
+        ("invoke", {"0": "the function succeeded", "3": "no daemon answers"}),
+        ("dead-letters redrive", {"0": "it was done", "3": "no daemon answers"}),
+        (
+            "run",
+            {"0": "stopped by a signal, after the drain", "3": None, "78": "the configuration"},
+        ),
+        ("check", {"1": "something is wrong", "3": None, "78": None}),
+        ("service status", {"1": "nothing is installed", "3": "the daemon does not run"}),
+    ],
+)
+def test_every_help_text_documents_its_own_exit_codes(
+    faasd: Run, arguments: str, codes: dict[str, str | None]
+) -> None:
+    """They are part of the interface; those of other commands are noise."""
+    done = faasd(*arguments.split(), "--help")
+    assert done.returncode == 0
+    told = done.stdout.partition("\nExit codes:\n")[2].splitlines()
+    rows = dict(line.split(maxsplit=1) for line in told if line[2:3].strip())
+    assert rows["2"].startswith("the command line is wrong")
+    for code, meaning in codes.items():
+        if meaning is None:
+            assert code not in rows
+        else:
+            assert rows[code].startswith(meaning)
+
+
+def test_every_code_of_a_command_stands_in_the_manual() -> None:
+    """And the names of those with codes of their own are commands."""
+    words = [one for one, _ in all_commands()]
+    for command in words:
+        assert set(exit_codes_of(command)) <= set(EXIT_CODES)
+    assert {*exits._PARTICULAR, *exits._WITHOUT_DAEMON} <= set(words)
 
 
 def all_commands() -> list[tuple[str, click.Command]]:
