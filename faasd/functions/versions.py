@@ -36,6 +36,7 @@ _TRIES = 5
 _NAME_CHARS = 12
 #: How long a version is compiled for; what is missing then is compiled by each zygote.
 _COMPILE_S_MAX = 20.0
+_PASSED_ENV = ("LD_LIBRARY_PATH",)  # An interpreter may not start without.
 _SIBLINGS_MAX = 1000
 _NEW, _OLD = ".new-", ".old-"  # Beginnings of names that are no versions: on their way in, or out.
 
@@ -284,7 +285,7 @@ def _compile(entries: Sequence[CodeFile | CodeLink], code: Path) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env={},
+            env={name: os.environ[name] for name in _PASSED_ENV if name in os.environ},
             timeout=_COMPILE_S_MAX,
             check=False,
         )

@@ -195,12 +195,17 @@ class Reloading:
                     await self._supervision.ready()
 
     async def _reload_and_note(self) -> ReloadReport:
+        error = "it broke by a mistake of faasd's; the log says where (reload_broke)"
         try:
             report = await self._reload()
-        except FaasdError as error:
-            self.record.refused(str(error))
-            _log.error("reload_refused", error=str(error))
+            error = ""
+        except FaasdError as refusal_:
+            error = str(refusal_)
+            _log.error("reload_refused", error=error)
             raise
+        finally:
+            if error:
+                self.record.refused(error)
         self.record.put_in_force(report, self._loaded.digest)
         return report
 
