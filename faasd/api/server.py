@@ -180,6 +180,8 @@ class ApiServer:
         def is_admin() -> bool:
             return refusal("admin", peer, self._is_sandboxed) is None
 
+        if route.shows_records:
+            await self._services.invoker.written()
         call = Call(request, self._services, peer, is_admin, self._stopping, self._body_limit_bytes)
         try:
             return await route.handler(call)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from faasd.dispatch.dispatcher import Dispatcher
 from faasd.dispatch.run_attempt import Spine
-from faasd.dispatch.running import Running
+from faasd.dispatch.running import Ended, Running
 from faasd.dispatch.services import SandboxServices
 from faasd.dispatch.slots import Slots
 from faasd.errors import Conflict, FunctionRefused, NotAccepting, NotFound, SandboxError
@@ -23,6 +24,8 @@ __all__ = ["NESTING_MAX", "DirectInvoker"]
 
 #: Callers that may wait for a slot at once; more are turned away rather than queued without end.
 WAITERS_MAX = 1000
+#: How long a look at the records waits for what was answered to be on disk.
+_WRITTEN_S = 2.0
 #: Invokes from inside sandboxes need no free slot, so they have a bound of their own: so many attempts for
 #: each slot. Without it, a function that invokes itself is a fork bomb made of attempts.
 NESTING_MAX = 8
@@ -49,6 +52,7 @@ class DirectInvoker:
         self._refused = refused
         self._freed = asyncio.Event()
         self._waiting = 0
+        self._unwritten: set[asyncio.Task[Ended]] = set()  # Answered, and not on disk yet.
         self._closed = False
         self._spine: Spine | None = None
         self._services: SandboxServices | None = None
@@ -103,19 +107,29 @@ class DirectInvoker:
                 )
                 if on_output is not None:
                     services.listen(attempt, on_output)
+                answer = services.answer_to(attempt) if _may_hear_early(function) else None
                 task = self._running.start(attempt, "", spine)
             finally:
                 spine.breakers.release(function.name)
         try:
-            ended = await asyncio.shield(task)
+            await _first_of(answer, task)
         except asyncio.CancelledError:
             self._running.stop([new.id], "cancelled")
             raise
         finally:
             services.unlisten(attempt)
-        if ended.outcome is None:
+        if answer is not None and answer.done():
+            self._keep_until_written(task)
+            return new.id, answer.result()
+        outcome = task.result().outcome
+        if outcome is None:
             raise SandboxError(f"cannot run {function.name!r}: faasd failed; see the daemon's log")
-        return new.id, ended.outcome
+        return new.id, outcome
+
+    async def written(self) -> None:
+        """Wait until what callers were answered by now is on disk, but not for ever: a full disk may keep it."""
+        if self._unwritten:
+            await asyncio.wait(set(self._unwritten), timeout=_WRITTEN_S)
 
     async def cancel(self, ids: Sequence[str], reason: str) -> list[str]:
         """Cancel waiting and running invocations; returns those that changed.
@@ -145,6 +159,11 @@ class DirectInvoker:
     def running(self) -> list[Attempt]:
         """Return the attempts that run now."""
         return self._running.attempts()
+
+    def _keep_until_written(self, task: asyncio.Task[Ended]) -> None:
+        if not task.done():
+            self._unwritten.add(task)
+            task.add_done_callback(self._unwritten.discard)
 
     async def _set_paused(self, name: str, paused: bool) -> bool:
         self._function(name)
@@ -199,3 +218,14 @@ class DirectInvoker:
         if self._spine is None or self._services is None:
             raise RuntimeError("attach() comes first")
         return self._spine, self._services
+
+
+def _may_hear_early(function: Function) -> bool:
+    """Whether its callers may be answered before the outcome is written: what is sent on is written with it."""
+    return not function.on_success and not function.on_failure
+
+
+async def _first_of(answer: asyncio.Future[Outcome] | None, task: asyncio.Task[Ended]) -> None:
+    """Wait for either; who is cancelled meanwhile cancels neither."""
+    waits: set[asyncio.Future[Any]] = {task} if answer is None else {task, answer}
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
