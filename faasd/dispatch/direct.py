@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 from faasd.dispatch.dispatcher import Dispatcher
 from faasd.dispatch.run_attempt import Spine
@@ -87,17 +87,9 @@ class DirectInvoker:
         spine, services = self._attached()
         new = self._prepare(event)
         other, function = function, self._function(new.function)
-        if function.name in self._refused:
-            raise FunctionRefused(
-                f"function {function.name!r} is refused: {self._refused[function.name]}"
-            )
-        if function.name in self._paused:
-            raise Conflict(
-                f"function {function.name!r} is paused; `faasd functions resume {function.name}`"
-            )
-        spine.breakers.check(function.name)
+        self._check_open_to(function)
         async with self._slot(function, is_nested=event.trigger == "function"):
-            spine.breakers.check(function.name)  # Again: others have run while it waited,
+            self._check_open_to(function)  # Again: others have run while it waited,
             function = other or self._function(new.function)  # and a reload may have been.
             spine.breakers.reserve(function.name)
             try:
@@ -112,16 +104,12 @@ class DirectInvoker:
             finally:
                 spine.breakers.release(function.name)
         try:
-            await _first_of(answer, task)
+            outcome = await self._answer(task, answer)
         except asyncio.CancelledError:
             self._running.stop([new.id], "cancelled")
             raise
         finally:
             services.unlisten(attempt)
-        if answer is not None and answer.done():
-            self._keep_until_written(task)
-            return new.id, answer.result()
-        outcome = task.result().outcome
         if outcome is None:
             raise SandboxError(f"cannot run {function.name!r}: faasd failed; see the daemon's log")
         return new.id, outcome
@@ -160,10 +148,28 @@ class DirectInvoker:
         """Return the attempts that run now."""
         return self._running.attempts()
 
-    def _keep_until_written(self, task: asyncio.Task[Ended]) -> None:
+    async def _answer(
+        self, task: asyncio.Task[Ended], early: asyncio.Future[Outcome | None] | None
+    ) -> Outcome | None:
+        """Wait for the attempt's end, or for what is certain about it earlier."""
+        answer = early or asyncio.get_running_loop().create_future()
+        task.add_done_callback(functools.partial(_tell_at_last, answer))
+        outcome = (
+            await answer
+        )  # And not for the task as well: the answer is to leave in the next turn.
         if not task.done():
             self._unwritten.add(task)
             task.add_done_callback(self._unwritten.discard)
+        return outcome
+
+    def _check_open_to(self, function: Function) -> None:
+        """Raise FunctionRefused or Conflict when nothing of the function may begin now."""
+        name = function.name
+        if name in self._refused:
+            raise FunctionRefused(f"function {name!r} is refused: {self._refused[name]}")
+        if name in self._paused:
+            raise Conflict(f"function {name!r} is paused; `faasd functions resume {name}`")
+        self._attached()[0].breakers.check(name)
 
     async def _set_paused(self, name: str, paused: bool) -> bool:
         self._function(name)
@@ -225,7 +231,10 @@ def _may_hear_early(function: Function) -> bool:
     return not function.on_success and not function.on_failure
 
 
-async def _first_of(answer: asyncio.Future[Outcome] | None, task: asyncio.Task[Ended]) -> None:
-    """Wait for either; who is cancelled meanwhile cancels neither."""
-    waits: set[asyncio.Future[Any]] = {task} if answer is None else {task, answer}
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+def _tell_at_last(answer: asyncio.Future[Outcome | None], task: asyncio.Task[Ended]) -> None:
+    if answer.done():
+        return
+    if task.cancelled():
+        answer.cancel()
+    else:
+        answer.set_result(task.result().outcome)

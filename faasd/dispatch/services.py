@@ -30,15 +30,15 @@ class SandboxServices:
         self._clock = clock
         self._listeners: dict[str, Callable[[OutputLine], None]] = {}
         self._progress: dict[str, Any] = {}
-        self._answers: dict[str, asyncio.Future[Outcome]] = {}
+        self._answers: dict[str, asyncio.Future[Outcome | None]] = {}
 
     def listen(self, attempt: Attempt, sink: Callable[[OutputLine], None]) -> None:
         """Copy this attempt's lines to a caller that waits for it, until `unlisten`."""
         self._listeners[attempt.id] = sink
 
-    def answer_to(self, attempt: Attempt) -> asyncio.Future[Outcome]:
+    def answer_to(self, attempt: Attempt) -> asyncio.Future[Outcome | None]:
         """Return what will hold the attempt's outcome as soon as that is certain, until `unlisten`."""
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
         self._answers[attempt.id] = future
         return future
 

@@ -167,7 +167,7 @@ class Supervision:
                     return await self._judge_warm(wall_s)
                 await self._sandbox.kill_until_gone()
             elif self._has_reported:
-                self._answer_early(wall_s)
+                await self._answer_early(wall_s)
                 await self._sandbox.dismiss()
             self._sandbox.ended_by_itself = self._wanted is None and not self._stays
             return await self._judge(wall_s)
@@ -262,7 +262,7 @@ class Supervision:
             and not self._sandbox.has_leftovers()
         )
 
-    def _answer_early(self, wall_s: float) -> None:
+    async def _answer_early(self, wall_s: float) -> None:
         """Tell a caller who waits a certain result before its sandbox is gone; the outcome stays what was told."""
         if not self._attempt.is_sync or not is_result_certain(self._sandbox, self._io):
             return
@@ -270,6 +270,7 @@ class Supervision:
             usage = usage_so_far(self._sandbox, wall_s, self._init_s)
             self._answered = self._outcome_of(Verdict("ok", self._io.result_json), None, usage)
             self._services.answer(self._attempt, self._answered)
+            await asyncio.sleep(0)  # It goes out before we go on.
 
     async def _judge_warm(self, wall_s: float) -> Outcome:
         """Judge an attempt whose sandbox lives on."""
