@@ -110,7 +110,11 @@ class DirectInvoker:
             raise
         finally:
             services.unlisten(attempt)
-        if outcome is None:
+        if (
+            outcome is not None
+        ):  # It may be told before its sandbox is gone; the second time changes nothing.
+            spine.breakers.ended(attempt, outcome)
+        else:
             raise SandboxError(f"cannot run {function.name!r}: faasd failed; see the daemon's log")
         return new.id, outcome
 

@@ -63,10 +63,10 @@ async def run_attempt(
 ) -> tuple[Outcome, list[Settled]]:
     """Run one leased attempt and record what became of it. When this returns, it is on disk."""
     outcome = await spine.sandboxes.run(attempt, spine.services, stop)
+    spine.breakers.ended(attempt, outcome)  # Before the slot is free: another must not slip in.
     if attempt.is_sync:
         spine.services.answer(attempt, outcome)  # Who waits need not wait for the disk,
         await asyncio.sleep(0)  # nor for what is still to be done here.
-    spine.breakers.ended(attempt, outcome)  # Before the slot is free: another must not slip in.
     finishes = _conclude_all(attempt, outcome, spine)
     writing = asyncio.ensure_future(_finish_until_written(finishes, spine.store, slot))
     await asyncio.sleep(0)  # Until the writer has it.
