@@ -18,7 +18,7 @@ from faasd import secret_files
 from faasd.clock import Clock
 from faasd.errors import NoRoomOnDisk, SandboxError, ZygoteInitFailed
 from faasd.interfaces import AttemptServices
-from faasd.linux import proc_tree
+from faasd.linux import proc_tree, rlimits
 from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.function import Function
 from faasd.model.outcome import ErrorRecord, Outcome, Usage
@@ -43,6 +43,9 @@ __all__ = ["ProcessSandboxes"]
 
 #: How long the start of the daemon waits for the walls of other interpreters.
 _ASK_TIMEOUT_S = 5.0
+
+#: The limit that we want for ourselves, as the service's unit has it: pipes, sockets and pidfds of every sandbox.
+_OPEN_FILES = 65536
 
 #: Waiting sandboxes that may be found dead before an attempt has a new one made for it.
 _LOSSES_MAX = 3
@@ -101,6 +104,7 @@ class ProcessSandboxes:
 
     async def start(self) -> None:
         """End what a predecessor left, then start the default interpreter's root zygote. Raises SandboxError."""
+        rlimits.raise_soft("NOFILE", _OPEN_FILES)  # Also what keeps us sending when they send many.
         instance = secrets.token_hex(4)
         self.leftovers_ended = await asyncio.to_thread(leftovers.end_marked, self._state_hash + ":")
         found, self._cgroup_problem = find_cgroups(self._state_hash, instance)
