@@ -93,6 +93,7 @@ class DirectInvoker:
             function = other or self._function(new.function)  # and a reload may have been.
             spine.breakers.reserve(function.name)
             try:
+                await spine.trailing.go_first()  # To be committed together.
                 claim = await spine.store.begin(new, function.limits.timeout_s + 60.0)
                 attempt = Attempt(
                     new_id(), function, (claim,), started_at=spine.clock.now(), is_sync=True
@@ -104,7 +105,7 @@ class DirectInvoker:
             finally:
                 spine.breakers.release(function.name)
         try:
-            outcome = await self._answer(task, answer)
+            outcome = await self._answer(attempt, task, answer)
         except asyncio.CancelledError:
             self._running.stop([new.id], "cancelled")
             raise
@@ -121,6 +122,7 @@ class DirectInvoker:
     async def written(self) -> None:
         """Wait until what callers were answered by now is on disk, but not for ever: a full disk may keep it."""
         if self._unwritten:
+            self._attached()[0].trailing.hurry()
             await asyncio.wait(set(self._unwritten), timeout=_WRITTEN_S)
 
     async def cancel(self, ids: Sequence[str], reason: str) -> list[str]:
@@ -153,7 +155,10 @@ class DirectInvoker:
         return self._running.attempts()
 
     async def _answer(
-        self, task: asyncio.Task[Ended], early: asyncio.Future[Outcome | None] | None
+        self,
+        attempt: Attempt,
+        task: asyncio.Task[Ended],
+        early: asyncio.Future[Outcome | None] | None,
     ) -> Outcome | None:
         """Wait for the attempt's end, or for what is certain about it earlier."""
         answer = early or asyncio.get_running_loop().create_future()
@@ -162,6 +167,7 @@ class DirectInvoker:
             await answer
         )  # And not for the task as well: the answer is to leave in the next turn.
         if not task.done():
+            self._attached()[0].trailing.answered(attempt.id, task)
             self._unwritten.add(task)
             task.add_done_callback(self._unwritten.discard)
         return outcome
