@@ -22,13 +22,18 @@ def is_result_certain(sandbox: Sandbox, io: AttemptIo) -> bool:
     slot = sandbox.slot
     if slot is None or io.report is None or io.report["op"] != "result":
         return False
-    io.finish_warm(sandbox.io.readable())
-    return io.is_quiet and not sandbox.has_leftovers() and not slot.oom_kills()
+    readable = sandbox.io.readable()
+    io.finish_warm(readable)
+    if slot.oom_fd is not None:  # It tells what reading the group's file would, for less.
+        has_run_out = slot.oom_fd in readable
+    else:
+        has_run_out = slot.oom_kills() > 0
+    return io.is_quiet and not has_run_out and not sandbox.has_leftovers()
 
 
 def usage_so_far(sandbox: Sandbox, wall_s: float, init_s: float | None) -> Usage:
     """Return what was used until the report; the record has the sandbox's end as well."""
-    peak = sandbox.slot.memory_peak_bytes() if sandbox.slot is not None else None
+    peak = sandbox.slot.account.peak_bytes() if sandbox.slot is not None else None
     return Usage(wall_s, _cpu_s(sandbox), peak, init_s)
 
 
