@@ -24,10 +24,8 @@ def is_result_certain(sandbox: Sandbox, io: AttemptIo) -> bool:
         return False
     readable = sandbox.io.readable()
     io.finish_warm(readable)
-    if slot.oom_fd is not None:  # It tells what reading the group's file would, for less.
-        has_run_out = slot.oom_fd in readable
-    else:
-        has_run_out = slot.oom_kills() > 0
+    # A descriptor tells, where there is one, what reading the group's file would, for less.
+    has_run_out = slot.oom_fd in readable if slot.oom_fd is not None else slot.oom_kills() > 0
     return io.is_quiet and not has_run_out and not sandbox.has_leftovers()
 
 
