@@ -74,7 +74,7 @@ async def _unharmed(bench: Bench) -> AsyncIterator[None]:
 
 async def _attack(bench: Bench, handler: str, event: Any = None, **limits: Any) -> Outcome:
     async with _unharmed(bench):
-        limits = {"timeout_s": 10.0, "permissions": _LOOSE, **limits}
+        limits = {"timeout_s": patient(10.0), "permissions": _LOOSE, **limits}
         return await bench.run(f"hostile_frames:{handler}", event, **limits)
 
 
