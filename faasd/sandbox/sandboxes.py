@@ -327,6 +327,7 @@ class ProcessSandboxes:
                 premises=self._premises,
                 clock=self._clock,
                 secrets=given,
+                init_s=lease.zygote.init_s if lease.is_cold else None,
             )
             outcome = await self._supervise(supervision, sandbox, stop)
             if outcome is not None:

@@ -20,6 +20,7 @@ from faasd.sandbox import policy
 from faasd.sandbox.attempt_io import AttemptIo
 from faasd.sandbox.classify import Facts, Verdict, classify, describe_status
 from faasd.sandbox.cpu_watch import CpuWatch, cpu_s_of_tree
+from faasd.sandbox.early_answer import is_result_certain, usage_so_far
 from faasd.sandbox.failures import failures_in_lines, failures_in_report
 from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.hints import with_hint
@@ -53,8 +54,12 @@ class Supervision:
         clock: Clock,
         premises: Premises,
         secrets: Mapping[str, bytes],
+        init_s: float | None = None,
     ) -> None:
+        """`init_s` is what the zygote took, where the attempt had to wait for it."""
         self._attempt = attempt
+        self._services = services
+        self._init_s = init_s
         self._limits = attempt.function.limits
         self._sandbox = sandbox
         self._slot = sandbox.slot
@@ -80,6 +85,7 @@ class Supervision:
         self._tree: WatchedTree | None = None
         self._cpu_watch: CpuWatch | None = None
         self._size_watch: SizeWatch | None = None
+        self._answered: Outcome | None = None  # What a caller was told already.
         # Whether the sandbox is to serve others after this attempt; and whether it is fit to.
         is_last = sandbox.served + 1 >= sandbox.function.reuse
         self._stays = not is_last and not policy.shares_process_cap(sandbox.walls)
@@ -161,6 +167,7 @@ class Supervision:
                     return await self._judge_warm(wall_s)
                 await self._sandbox.kill_until_gone()
             elif self._has_reported:
+                await self._answer_early(wall_s)
                 await self._sandbox.dismiss()
             self._sandbox.ended_by_itself = self._wanted is None and not self._stays
             return await self._judge(wall_s)
@@ -255,6 +262,16 @@ class Supervision:
             and not self._sandbox.has_leftovers()
         )
 
+    async def _answer_early(self, wall_s: float) -> None:
+        """Tell a caller who waits a certain result before its sandbox is gone; the outcome stays what was told."""
+        if not self._attempt.is_sync or not is_result_certain(self._sandbox, self._io):
+            return
+        if self._wanted is None:  # It has printed no more than it may.
+            usage = usage_so_far(self._sandbox, wall_s, self._init_s)
+            self._answered = self._outcome_of(Verdict("ok", self._io.result_json), None, usage)
+            self._services.answer(self._attempt, self._answered)
+            await asyncio.sleep(0)  # It goes out before we go on.
+
     async def _judge_warm(self, wall_s: float) -> Outcome:
         """Judge an attempt whose sandbox lives on."""
         sandbox = self._sandbox
@@ -303,10 +320,15 @@ class Supervision:
         cpu_s = None
         if usage is not None:
             cpu_s = max(0.0, usage["cpu_s"] - self._sandbox.cpu_s_before)
-        return await self._outcome(classify(facts), Usage(wall_s, cpu_s, peak))
+        told = self._answered
+        verdict = Verdict(told.word, told.result_json) if told is not None else classify(facts)
+        return await self._outcome(verdict, Usage(wall_s, cpu_s, peak))
 
     async def _outcome(self, verdict: Verdict, usage: Usage) -> Outcome:
         error = await self._with_hint(verdict) if verdict.error is not None else None
+        return self._outcome_of(verdict, error, usage)
+
+    def _outcome_of(self, verdict: Verdict, error: ErrorRecord | None, usage: Usage) -> Outcome:
         return Outcome(
             verdict.word,
             result_json=verdict.result_json,

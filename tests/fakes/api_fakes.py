@@ -299,6 +299,9 @@ class FakeInvoker:
         self.running_now: list[Attempt] = []
         self.breakers: dict[str, BreakerStatus] = {}
 
+    async def written(self) -> None:
+        pass
+
     async def invoke(
         self,
         event: NewEvent,
