@@ -180,6 +180,12 @@ class InvocationStore(Protocol):
     async def finish(self, finishes: Sequence[Finish]) -> list[Settled]:
         """Record the ends of attempts, each only while its lease is ours."""
 
+    async def release(self, leases: Sequence[Lease]) -> list[Lease]:
+        """Send claimed invocations back to waiting, as if they had not been claimed: nothing of them has begun.
+
+        Returns those that were still ours. No attempt is recorded, and none is counted.
+        """
+
     async def return_unheld(self, record: Callable[[Claim], Finish]) -> list[Settled]:
         """Return to waiting, or bury, everything a predecessor held: every invocation in state `running`.
 

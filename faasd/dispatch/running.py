@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from faasd.clock import Clock
 from faasd.dispatch.run_attempt import Spine, run_attempt
 from faasd.dispatch.slots import Slots
+from faasd.dispatch.stock import Stock
 from faasd.interfaces import Settled
 from faasd.logs import get_logger
 from faasd.model.attempt import Attempt
@@ -41,12 +43,14 @@ class Running:
         self._slots = slots
         self._on_freed = on_freed
         self._on_ended = on_ended
+        #: What is claimed and has not begun.
+        self.stock = Stock()
         self._stops: dict[str, tuple[Attempt, asyncio.Future[str]]] = {}
         self._tasks: set[asyncio.Task[Ended]] = set()
 
     def start(self, attempt: Attempt, queue: str, spine: Spine) -> asyncio.Task[Ended]:
         """Start one attempt; its slot is taken until nothing of its sandbox is left."""
-        slot = _HeldSlot(self._slots, attempt.function.name, queue, self._on_freed)
+        slot = _HeldSlot(self._slots, attempt.function.name, queue, self._freed, spine.clock)
         stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._stops[attempt.id] = (attempt, stop)
         spine.breakers.began(attempt)
@@ -55,13 +59,21 @@ class Running:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def _freed(self, function: str, queue: str, held_s: float) -> None:
+        self.stock.pace_of(function).add(held_s)
+        self._on_freed(queue)
+
     def attempts(self) -> list[Attempt]:
         """Return the attempts that run now."""
         return [attempt for attempt, _ in self._stops.values()]
 
     def stop(self, invocation_ids: Iterable[str], word: str) -> None:
-        """End attempts early that run for these invocations alone; they come back with this outcome."""
+        """End attempts early that run for these invocations alone; they come back with this outcome.
+
+        What has not begun yet never does.
+        """
         wanted = set(invocation_ids)
+        self.stock.drop(wanted)
         for attempt, stop in list(self._stops.values()):
             if all(claim.invocation.id in wanted for claim in attempt.claims) and not stop.done():
                 stop.set_result(word)
@@ -113,22 +125,30 @@ class _HeldSlot:
     """One attempt's slot; implements `run_attempt.Slot`."""
 
     def __init__(
-        self, slots: Slots, function: str, queue: str, on_freed: Callable[[str], None]
+        self,
+        slots: Slots,
+        function: str,
+        queue: str,
+        on_freed: Callable[[str, str, float], None],
+        clock: Clock,
     ) -> None:
+        """`on_freed` hears function, queue, and how long it was held."""
         self._slots = slots
         self._function = function
         self._queue = queue
         self._on_freed = on_freed
+        self._clock = clock
         self._is_held = False
         self.take_back()
 
     def take_back(self) -> None:
         if not self._is_held:
             self._is_held = True
+            self._since = self._clock.monotonic()
             self._slots.take(self._function, self._queue)
 
     def free(self) -> None:
         if self._is_held:
             self._is_held = False
             self._slots.give(self._function, self._queue)
-            self._on_freed(self._queue)
+            self._on_freed(self._function, self._queue, self._clock.monotonic() - self._since)

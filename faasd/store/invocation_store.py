@@ -20,7 +20,7 @@ from faasd.store.enqueueing import begin, enqueue
 from faasd.store.filters import drop, redrive
 from faasd.store.finishing import finish
 from faasd.store.groups import unblock_all
-from faasd.store.leases import last_token, renew, take_over
+from faasd.store.leases import last_token, release, renew, take_over
 from faasd.store.readers import Readers
 from faasd.store.statements import Hot, storable
 from faasd.store.tables import DELAYED, IS_OPEN, READY, invocations, queues
@@ -140,6 +140,10 @@ class SqliteInvocationStore:
         The attempt of a cancelled invocation is recorded too, although its lease is lost.
         """
         return await self._writer.submit_together(self._finish_all, finishes)
+
+    async def release(self, leases: Sequence[Lease]) -> list[Lease]:
+        """Undo claims of which nothing has begun; returns those that were still ours."""
+        return await self._writer.submit(lambda c: release(c, leases))
 
     async def return_unheld(self, record: Callable[[Claim], Finish]) -> list[Settled]:
         """Settle every invocation in state `running`; each is first leased to us, which fences its holder."""
