@@ -177,8 +177,14 @@ class InvocationStore(Protocol):
     async def renew(self, leases: Sequence[Lease], lease_s: float) -> list[Lease]:
         """Extend leases from now; returns the renewed ones, leaving out those that were lost."""
 
-    async def finish(self, finishes: Sequence[Finish]) -> list[Settled]:
-        """Record the ends of attempts, each only while its lease is ours."""
+    async def finish(
+        self, finishes: Sequence[Finish], when_taken: Callable[[], None] = lambda: None
+    ) -> list[Settled]:
+        """Record the ends of attempts, each only while its lease is ours.
+
+        `when_taken` is called, at most once and before the commit, when whatever is asked of the store from
+        then on will see what these finishes change.
+        """
 
     async def release(self, leases: Sequence[Lease]) -> list[Lease]:
         """Send claimed invocations back to waiting, as if they had not been claimed: nothing of them has begun.

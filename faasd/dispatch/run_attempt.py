@@ -65,12 +65,7 @@ async def run_attempt(
     outcome = await spine.sandboxes.run(attempt, spine.services, stop)
     spine.breakers.ended(attempt, outcome)  # Before the slot is free: another must not slip in.
     finishes = _conclude_all(attempt, outcome, spine)
-    writing = asyncio.ensure_future(_finish_until_written(finishes, spine.store, slot))
-    await asyncio.sleep(0)  # Until the writer has it.
-    # Now and not after the commit: the claim that this allows goes to the writer behind our finish,
-    # sees what it changes, and is most often committed together with it.
-    slot.free()
-    settled = await writing
+    settled = await _finish_until_written(finishes, spine.store, slot)
     spine.logs.forget(attempt)
     _announce(attempt, outcome, settled)
     return outcome, settled
@@ -97,13 +92,20 @@ async def _finish_until_written(
 
     Meanwhile it keeps its slot, so that outcomes which cannot be written do not pile up.
     """
+    # When it is taken and not after the commit: the claim that the free slot allows goes to the writer
+    # behind our finish, sees what it changes, and is most often committed together with it.
+    when_taken = slot.free
     while True:
         try:
-            return await store.finish(finishes)
+            return await store.finish(finishes, when_taken)
         except StoreError as error:
             slot.take_back()
+            when_taken = _nothing
             _log.error("finish_delayed", invocations=len(finishes), error=str(error))
             await asyncio.sleep(_STORE_RETRY_S)
+
+
+def _nothing() -> None: ...
 
 
 def _announce(attempt: Attempt, outcome: Outcome, settled: list[Settled]) -> None:

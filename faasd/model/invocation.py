@@ -132,9 +132,9 @@ class Acceptance:
     replaced: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Invocation:
-    """The durable promise to run one function for one event, as the store holds it."""
+    """The durable promise to run one function for one event, as the store holds it. Not frozen, as NewEvent."""
 
     id: str
     seq: int  # Order of acceptance.

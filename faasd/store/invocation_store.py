@@ -134,12 +134,18 @@ class SqliteInvocationStore:
         """Extend leases from now; returns the renewed ones."""
         return await self._writer.submit(lambda c: renew(c, leases, lease_s, self._clock.now()))
 
-    async def finish(self, finishes: Sequence[Finish]) -> list[Settled]:
+    async def finish(
+        self, finishes: Sequence[Finish], when_taken: Callable[[], None] = lambda: None
+    ) -> list[Settled]:
         """Record the ends of attempts, each only while its lease is ours.
 
         The attempt of a cancelled invocation is recorded too, although its lease is lost.
         """
-        return await self._writer.submit_together(self._finish_all, finishes)
+        # A caller waits for the end of a direct invoke, which has no queue.
+        is_awaited = any(one.invocation and not one.invocation.queue for one in finishes)
+        return await self._writer.submit_together(
+            self._finish_all, finishes, is_patient=not is_awaited, when_taken=when_taken
+        )
 
     async def release(self, leases: Sequence[Lease]) -> list[Lease]:
         """Undo claims of which nothing has begun; returns those that were still ours."""
