@@ -386,6 +386,18 @@ class Sandboxes(Protocol):
         of the attempt is gone.
         """
 
+    async def run_all(
+        self,
+        attempts: Sequence[Attempt],
+        services: AttemptServices,
+        stops: Sequence[asyncio.Future[str]],
+    ) -> list[Outcome | None]:
+        """Run attempts of one function one after another, each with its own `stop`, with what `run` promises.
+
+        None for those that have not begun, which are the last ones: it goes no further after one that did not
+        succeed and took the sandbox with it.
+        """
+
     async def warm(self, function: Function) -> None:
         """Start the function's zygote now, and have a spare wait. Raises ZygoteInitFailed or SandboxError."""
 

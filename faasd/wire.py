@@ -50,6 +50,9 @@ class FrameReader:
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
         self.fds: deque[int] = deque()  # Received and not yet taken, in order.
+        self.before_error: list[
+            bytes
+        ] = []  # What was complete before the frame that `feed` refused.
         self._buffer = bytearray()
 
     @property
@@ -69,11 +72,12 @@ class FrameReader:
         """Take bytes; return the texts of the frames that they complete. Raises WireError."""
         buffer = self._buffer
         buffer += data
-        frames = []
+        frames: list[bytes] = []
         start = 0
         while len(buffer) - start >= 4:
             size = int.from_bytes(buffer[start : start + 4], "big")
             if size > self.bytes_max:
+                self.before_error = frames
                 raise WireError(f"a frame of {size} bytes is over the limit of {self.bytes_max}")
             if len(buffer) - start - 4 < size:
                 break

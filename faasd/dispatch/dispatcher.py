@@ -11,7 +11,7 @@ from faasd.dispatch.batching import ripe_at
 from faasd.dispatch.run_attempt import Spine
 from faasd.dispatch.running import Running
 from faasd.dispatch.slots import Slots
-from faasd.dispatch.stock import count_ahead
+from faasd.dispatch.stock import count_ahead, count_in_burst
 from faasd.errors import StoreError
 from faasd.logs import get_logger
 from faasd.model.attempt import Attempt, Claim
@@ -105,11 +105,14 @@ class Dispatcher:
         if lane is None or function is None or self._is_stopping or self._is_held_back(function):
             return False
         now = self._spine.clock.monotonic()
+        slots = self._slots.most_of(function, lane)
+        pace = self._stock.pace_of(function.name)
         for _ in range(self._slots.free_for(function, lane)):
-            claim = self._stock.take(queue, now)
-            if claim is None:
+            count = count_in_burst(pace, function, self._stock.count(queue), slots)
+            claims = self._stock.take(queue, now, count)
+            if not claims:
                 break
-            self._start(lane, function, (claim,))
+            self._start_each(lane, function, claims)
         return True
 
     def _is_held_back(self, function: Function) -> bool:
@@ -286,7 +289,19 @@ class Dispatcher:
         rate = self._slots.rate_of(lane)
         if rate is not None:
             rate.take(len(claims), self._spine.clock.monotonic())
-        attempt = Attempt(
+        attempt = self._attempt(lane, function, claims)
+        self._running.start(attempt, lane.queue, self._spine)
+
+    def _start_each(self, lane: Lane, function: Function, claims: list[Claim]) -> None:
+        """Start an attempt for each claim, all in one slot, one after another."""
+        attempts = [self._attempt(lane, function, (claim,)) for claim in claims]
+        if len(attempts) == 1:
+            self._running.start(attempts[0], lane.queue, self._spine)
+        else:
+            self._running.start_all(attempts, lane.queue, self._spine)
+
+    def _attempt(self, lane: Lane, function: Function, claims: tuple[Claim, ...]) -> Attempt:
+        return Attempt(
             id=new_id(),
             # Again: a reload may have been while it was claimed, and what begins now is to run the new code.
             function=self._spine.catalog.get(function.name) or function,
@@ -294,4 +309,3 @@ class Dispatcher:
             started_at=self._spine.clock.now(),
             is_batch=lane.is_batch,
         )
-        self._running.start(attempt, lane.queue, self._spine)

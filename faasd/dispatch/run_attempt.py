@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,7 +25,7 @@ from faasd.logs import get_logger
 from faasd.model.attempt import Attempt
 from faasd.model.outcome import Outcome
 
-__all__ = ["Slot", "Spine", "run_attempt"]
+__all__ = ["Slot", "Spine", "run_attempt", "run_attempts"]
 
 _log = get_logger("dispatch")
 _STORE_RETRY_S = 1.0
@@ -69,6 +69,46 @@ async def run_attempt(
     spine.logs.forget(attempt)
     _announce(attempt, outcome, settled)
     return outcome, settled
+
+
+async def run_attempts(
+    attempts: Sequence[Attempt], spine: Spine, stops: Sequence[asyncio.Future[str]], slot: Slot
+) -> list[tuple[Outcome, list[Settled]] | None]:
+    """Run leased attempts one after another in one slot; as `run_attempt` for each.
+
+    None for those that did not begin: they wait again, as if they had not been claimed.
+    """
+    outcomes = await spine.sandboxes.run_all(attempts, spine.services, stops)
+    ended = [
+        (attempt, outcome)
+        for attempt, outcome in zip(attempts, outcomes, strict=True)
+        if outcome is not None
+    ]
+    finishes: list[Finish] = []
+    for attempt, outcome in ended:
+        spine.breakers.ended(attempt, outcome)
+        finishes += _conclude_all(attempt, outcome, spine)
+    left = attempts[len(ended) :]
+    if left:
+        await _release_until_written(left, spine.store)
+    settled = await _finish_until_written(finishes, spine.store, slot) if finishes else []
+    for (attempt, outcome), its in zip(ended, settled, strict=True):
+        spine.logs.forget(attempt)
+        _announce(attempt, outcome, [its])
+    found = [(outcome, [its]) for (_, outcome), its in zip(ended, settled, strict=True)]
+    return [*found, *[None] * len(left)]
+
+
+async def _release_until_written(attempts: Sequence[Attempt], store: InvocationStore) -> None:
+    leases = [claim.lease for attempt in attempts for claim in attempt.claims]
+    while True:
+        try:
+            await store.release(leases)
+        except StoreError as error:
+            _log.error("finish_delayed", invocations=len(leases), error=str(error))
+            await asyncio.sleep(_STORE_RETRY_S)
+        else:
+            return
 
 
 def _conclude_all(attempt: Attempt, outcome: Outcome, spine: Spine) -> list[Finish]:

@@ -7,9 +7,19 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from faasd.model.attempt import Claim
-from faasd.model.function import Lane
+from faasd.model.function import Function, Lane
 
-__all__ = ["AHEAD_MAX", "AHEAD_S", "HELD_S_MAX", "Pace", "Stock", "count_ahead"]
+__all__ = [
+    "AHEAD_MAX",
+    "AHEAD_S",
+    "BURST_MAX",
+    "HELD_S_MAX",
+    "LONG_S",
+    "Pace",
+    "Stock",
+    "count_ahead",
+    "count_in_burst",
+]
 
 #: How much work is claimed ahead, by what attempts of the function took lately, and how many events at most.
 AHEAD_S = 0.05
@@ -20,6 +30,13 @@ HELD_S_MAX = 1.0
 #: among the first again, and those behind it are not yet claimed when it strikes once more.
 _WATCHED = 32
 _WEIGHT = 0.1
+#: How much work one sandbox is given at once, and how many events at most.
+BURST_S = 0.02
+BURST_MAX = 16
+BURST_BYTES_MAX = 16 * 1024
+#: Those behind one that takes so long wait for it: then so many must be quick again before there are bursts.
+LONG_S = 0.05
+_CALM = 100
 
 
 @dataclass
@@ -28,12 +45,15 @@ class Pace:
 
     count: int = 0
     mean_s: float = 0.0
+    calm: int = 0  # How many there were since one took long.
 
-    def add(self, held_s: float) -> None:
-        """Take note of one more."""
+    def add(self, held_s: float, count: int = 1) -> None:
+        """Take note of so many more, one after another in one slot."""
+        is_long = held_s - (count - 1) * self.mean_s > LONG_S
+        self.calm = 0 if is_long else self.calm + count
         weight = max(_WEIGHT, 1.0 / (self.count + 1))
-        self.mean_s += weight * (held_s - self.mean_s)
-        self.count += 1
+        self.mean_s += weight * (held_s / count - self.mean_s)
+        self.count += count
 
 
 def count_ahead(pace: Pace, slots: int) -> int:
@@ -41,6 +61,17 @@ def count_ahead(pace: Pace, slots: int) -> int:
     if pace.count < _WATCHED:
         return 0
     return min(AHEAD_MAX, int(AHEAD_S * slots / max(pace.mean_s, 1e-6)))
+
+
+def count_in_burst(pace: Pace, function: Function, held: int, slots: int) -> int:
+    """Return how many of the events that are held one sandbox is to be given at once. Pure.
+
+    Only where no attempt took long lately, and what is held is enough for all the slots.
+    """
+    has_watches = function.limits.cpu_time_s is not None or function.permissions.secrets
+    if function.reuse <= 1 or function.handler is None or has_watches or pace.calm < _CALM:
+        return 1
+    return max(1, min(BURST_MAX, held // slots, int(BURST_S / max(pace.mean_s, 1e-6))))
 
 
 @dataclass
@@ -78,16 +109,22 @@ class Stock:
         if not shelf.claims:
             del self._shelves[lane.queue]
 
-    def take(self, queue: str, now: float) -> Claim | None:
-        """Take the next one, if any is held."""
+    def take(self, queue: str, now: float, count: int = 1) -> list[Claim]:
+        """Take the next ones, as many as are held, and as together are not large."""
         shelf = self._shelves.get(queue)
         if shelf is None:
-            return None
-        claim = shelf.claims.popleft()
+            return []
+        taken: list[Claim] = []
+        size = 0
+        while shelf.claims and len(taken) < count:
+            size += len(shelf.claims[0].invocation.event_json)
+            if taken and size > BURST_BYTES_MAX:
+                break
+            taken.append(shelf.claims.popleft())
         shelf.since = now
         if not shelf.claims:
             del self._shelves[queue]
-        return claim
+        return taken
 
     def take_all(self, queue: str) -> list[Claim]:
         """Take all that is held for a queue."""

@@ -22,6 +22,7 @@ import types
 # Not through `signal`, which makes enums of all that was set before, 64 blocked signals among it.
 from _signal import SIG_IGN  # type: ignore[import-not-found]
 from _signal import signal as handle_signal
+from collections import deque
 from typing import Any, Callable, NoReturn
 
 from faasd import wire
@@ -50,6 +51,7 @@ class Channel:
     def __init__(self, fd: int, reply_bytes_max: int) -> None:
         self._socket = socket.socket(fileno=fd)
         self._frames = wire.Receiver(self._socket)
+        self._attempts: deque[tuple[dict[str, Any], bytes]] = deque()  # Sent together, not begun.
         self._owner_pid = os.getpid()
         self._sending = threading.RLock()
         self._asking = threading.RLock()
@@ -98,11 +100,19 @@ class Channel:
         return wire.decode(reply)
 
     def receive_attempt(self) -> tuple[dict[str, Any], bytes]:
-        """Wait for a header and its event; exits when the daemon has gone, or wants no more of us."""
-        with self._asking:  # A thread that waits for an answer gets that first.
-            header = wire.decode(self._receive(_HEADER_BYTES_MAX))
-            # A batch may be larger than any reply.
-            return header, self._receive(header["event_bytes"])
+        """Wait for a header and its event; exits when the daemon has gone, or wants no more of us.
+
+        Those that were sent together are read together: what comes after them may be an answer to one of them.
+        """
+        if not self._attempts:
+            goes_on = True
+            with self._asking:  # A thread that waits for an answer gets that first.
+                while goes_on:
+                    header = wire.decode(self._receive(_HEADER_BYTES_MAX))
+                    # A batch may be larger than any reply.
+                    self._attempts.append((header, self._receive(header["event_bytes"])))
+                    goes_on = header["goes_on"]
+        return self._attempts.popleft()
 
     def wait_for_end(self) -> None:
         """Wait to be killed, which is a faster end than one that others have to hear of; but not for long."""

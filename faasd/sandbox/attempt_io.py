@@ -277,7 +277,10 @@ class AttemptIo:
         try:
             self._texts += self._frames.feed(data)
         except WireError as error:
-            self._break(error)
+            if self._others_follow:  # It may be the next one's.
+                self._texts += [*self._frames.before_error, b""]
+            else:
+                self._break(error)
         self._cost_s += self._clock.monotonic() - began
         return True
 

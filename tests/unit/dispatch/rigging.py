@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,10 +29,11 @@ from faasd.model.trigger import QueueTrigger
 from faasd.store.open import open_store
 from tests.patience import patient
 
-__all__ = ["BATCHED", "FUNCTION", "Rig", "ScriptedSandboxes", "rigged"]
+__all__ = ["BATCHED", "FUNCTION", "REUSED", "Rig", "ScriptedSandboxes", "rigged"]
 
 RETRY = RetryPolicy(attempts=50, first_s=1.0, backoff="fixed", jitter=0.0)
 FUNCTION = Function("f", handler="m:f", retry=RETRY)
+REUSED = replace(FUNCTION, name="reused", reuse=1000)
 BATCHED = replace(
     FUNCTION, name="b", queues=(QueueTrigger("in", batch_size=10, batch_window_s=0.0),)
 )
@@ -44,6 +45,7 @@ class ScriptedSandboxes:
 
     word: Callable[[list[str]], str] = lambda _events: "crashed"
     ran: list[list[str]] = field(default_factory=list)
+    bursts: list[int] = field(default_factory=list)  # How many attempts each had.
     most_at_once: int = 0
     _now: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -60,6 +62,17 @@ class ScriptedSandboxes:
         if word == "ok":
             return Outcome("ok", result_json="null")
         return Outcome(word, error=ErrorRecord("Test", "as the test says"))
+
+    async def run_all(
+        self, attempts: Sequence[Attempt], services: Any, stops: Sequence[asyncio.Future[str]]
+    ) -> list[Outcome | None]:
+        self.bursts.append(len(attempts))
+        outcomes: list[Outcome | None] = []
+        for attempt, stop in zip(attempts, stops, strict=True):
+            if outcomes and not outcomes[-1].is_ok:  # type: ignore[union-attr]
+                return outcomes + [None] * (len(attempts) - len(outcomes))
+            outcomes.append(await self.run(attempt, services, stop))
+        return outcomes
 
 
 @dataclass
@@ -106,7 +119,7 @@ async def rigged(directory: Path, slots_total: int = 2) -> AsyncIterator[Rig]:
     """Yield a dispatcher at work, over a store of its own."""
     clock = FakeClock()
     store = await open_store(directory / "state", clock)
-    registry = Registry([FUNCTION, BATCHED])
+    registry = Registry([FUNCTION, REUSED, BATCHED])
     slots = Slots(slots_total)
     sandboxes = ScriptedSandboxes()
     sandboxes.gate.set()

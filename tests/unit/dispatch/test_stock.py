@@ -5,15 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from faasd.dispatch.recovery import LeaseRenewal
-from faasd.dispatch.stock import AHEAD_MAX, HELD_S_MAX, Pace, count_ahead
+from faasd.dispatch.stock import (
+    AHEAD_MAX,
+    BURST_MAX,
+    HELD_S_MAX,
+    LONG_S,
+    Pace,
+    count_ahead,
+    count_in_burst,
+)
 from faasd.interfaces import InvocationFilter, QueueCounts
+from faasd.model.limits import Limits
+from faasd.model.permissions import Permissions
 from tests.patience import patient
-from tests.unit.dispatch.rigging import Rig, rigged
+from tests.unit.dispatch.rigging import REUSED, Rig, rigged
 
 
 @pytest.fixture
@@ -157,3 +169,87 @@ async def test_a_stop_gives_back_what_has_not_begun(tmp_path: Path) -> None:
         await rig.dispatcher.stop()
         assert ((await counts_of(rig)).in_flight, (await counts_of(rig)).waiting) == (2, 58)
         rig.sandboxes.gate.set()
+
+
+CALM = Pace(1000, 0.0005, 1000)
+
+
+@pytest.mark.parametrize(
+    ("pace", "changes", "held", "slots", "count"),
+    [
+        (CALM, {}, 200, 8, BURST_MAX),
+        (CALM, {}, 40, 8, 5),  # So that each slot has its part.
+        (CALM, {}, 3, 8, 1),
+        (Pace(1000, 0.004, 1000), {}, 200, 8, 5),  # Twenty milliseconds of work.
+        (Pace(1000, 0.0005, 20), {}, 200, 8, 1),  # One took long a moment ago.
+        (CALM, {"reuse": 1}, 200, 8, 1),
+        (CALM, {"handler": None, "command": ("true",)}, 200, 8, 1),
+        (CALM, {"permissions": Permissions(secrets=("key",))}, 200, 8, 1),
+        (CALM, {"limits": Limits(cpu_time_s=1.0)}, 200, 8, 1),
+    ],
+)
+def test_a_sandbox_is_given_several_only_when_all_are_short(
+    pace: Pace, changes: dict[str, Any], held: int, slots: int, count: int
+) -> None:
+    """Whoever stands behind a slow one waits for it, so there must be none."""
+    assert count_in_burst(pace, replace(REUSED, **changes), held, slots) == count
+
+
+def test_one_long_attempt_among_many_is_noticed() -> None:
+    """Their mean would hide it."""
+    pace = Pace(1000, 0.001, 1000)
+    pace.add(0.016, 16)
+    assert pace.calm == 1016
+    pace.add(0.016 + LONG_S, 16)
+    assert pace.calm == 0
+
+
+async def let_run(rig: Rig, count: int) -> None:
+    await rig.enqueue("reused", *range(count))
+    await rig.until(lambda: len(rig.sandboxes.ran) >= count)
+    await rig.settled()
+
+
+async def test_bursts_run_each_event_once_and_in_order(rig: Rig) -> None:
+    """With one slot there is one order."""
+    rig.slots.total = 1
+    await let_run(rig, 600)
+    bodies = [json.loads(event) for [event] in rig.sandboxes.ran]
+    assert bodies == list(range(600))
+    assert max(rig.sandboxes.bursts) == BURST_MAX
+    found = await rig.store.history.invocations(InvocationFilter(limit=None))
+    assert {(one.state, one.attempts) for one in found} == {("done", 1)}
+    for one in found[::50]:
+        assert len(await rig.store.history.attempts(one.id)) == 1
+
+
+async def test_what_stands_behind_one_that_died_waits_again_uncounted(rig: Rig) -> None:
+    """It has not begun, so nothing is counted against it."""
+    await let_run(rig, 300)
+    rig.sandboxes.ran.clear()
+    rig.sandboxes.word = lambda events: "error" if events == ["77"] else "ok"
+    await rig.enqueue("reused", *range(300))
+    await rig.until(lambda: len(rig.sandboxes.ran) == 300)
+    await rig.settled()
+    assert len({event for [event] in rig.sandboxes.ran}) == 300
+    found = await rig.store.history.invocations(InvocationFilter(limit=None))
+    assert [one.state for one in found].count("waiting") == 1  # Until it is tried again.
+    assert {one.attempts for one in found} == {1}
+
+
+async def test_a_mistake_of_ours_in_a_burst_leaves_all_of_it_leased(rig: Rig) -> None:
+    """Nothing is lost: the leases run out, or the next start returns them; the dispatcher goes on."""
+    await let_run(rig, 300)
+
+    def broken(_events: list[str]) -> str:
+        rig.sandboxes.word = lambda _events: "ok"
+        raise RuntimeError("on purpose")
+
+    rig.sandboxes.word = broken
+    rig.sandboxes.ran.clear()
+    await rig.enqueue("reused", *range(100))
+    await rig.until(lambda: len(rig.sandboxes.ran) > 50)
+    await rig.settled()
+    counts = await counts_of(rig, "reused")
+    assert 1 <= counts.in_flight <= BURST_MAX
+    assert (rig.slots.running, counts.waiting) == (0, 0)
