@@ -6,6 +6,7 @@ Event names are `snake_case`, past tense; values are fields with units.
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import json
 import logging
@@ -13,8 +14,10 @@ import os
 import select
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, MutableMapping
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import structlog
@@ -228,7 +231,7 @@ def configure(log_format: str = "auto", level: str = "info", stream: TextIO | No
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _stamp,
     ]
     renderer: list[Any] = (
         [structlog.dev.ConsoleRenderer(colors=out.isatty())]
@@ -285,6 +288,19 @@ def _adopt_library_logs(
 def get_logger(room: str) -> Any:
     """Return the logger of one room of the program."""
     return structlog.get_logger(room=room)
+
+
+def _stamp(_logger: Any, _method: str, record: MutableMapping[str, Any]) -> Any:
+    """Add the time, in UTC and to the microsecond; structlog's own costs as much as all the rest of a line."""
+    now = time.time()
+    second = int(now)
+    record["timestamp"] = f"{_iso_second(second)}.{int((now - second) * 1_000_000):06d}Z"
+    return record
+
+
+@functools.lru_cache(maxsize=4)
+def _iso_second(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()[:19]
 
 
 def _to_json(value: Any, **_: Any) -> str:

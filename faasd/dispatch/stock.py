@@ -31,11 +31,11 @@ HELD_S_MAX = 1.0
 _WATCHED = 32
 _WEIGHT = 0.1
 #: How much work one sandbox is given at once, and how many events at most.
-BURST_S = 0.02
+BURST_S = 0.05
 BURST_MAX = 16
 BURST_BYTES_MAX = 16 * 1024
 #: Those behind one that takes so long wait for it: then so many must be quick again before there are bursts.
-LONG_S = 0.05
+LONG_S = 0.25
 _CALM = 100
 
 

@@ -38,7 +38,7 @@ TRANSITIONS = {
     ("waiting", "skipped"): "expire",
     ("waiting", "cancelled"): "cancel, replace",
     ("waiting", "dead"): "lost too often",
-    ("running", "waiting"): "retry, release (lost, drained, sandbox-failed)",
+    ("running", "waiting"): "retry, release (lost, drained, sandbox-failed, claimed ahead in vain)",
     ("running", "done"): "finish",
     ("running", "dead"): "attempts used up",
     ("running", "cancelled"): "cancel, replace",
