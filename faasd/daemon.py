@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import faasd
+from faasd.api.http_listener import HttpListener
 from faasd.api.server import ApiServer
 from faasd.api.services import ApiServices
 from faasd.clock import Clock
@@ -151,6 +152,7 @@ class Daemon:
         )
         self._reloading = self._make_reloading(store)
         self._api = self._api_server()
+        self._http = HttpListener(self._api_services(), self._loaded.http.listen)
 
     def _make_reloading(self, store: Store) -> Reloading:
         rooms = Rooms(
@@ -247,6 +249,7 @@ class Daemon:
         await self._files.start(functions)
         self._keep_vital(self._ahead.start())
         await self._api.start()
+        await self._http.start()
         self._tidying = asyncio.create_task(self._upkeep().run())
         self._keep_vital(self._tidying)
         self._lag = asyncio.create_task(watch_loop_lag(self._metrics))
@@ -275,6 +278,7 @@ class Daemon:
         await self._drain()
         # The door before the intake: whoever came in is still accepted, whoever did not comes to the next
         # daemon, and with a socket that outlives us nobody is refused.
+        await self._http.stop()
         await self._api.stop()
         self._intake.close()
         await self._leases.stop()
@@ -387,6 +391,7 @@ class Daemon:
             "running": len(self._running.attempts()),
             "slots": self._slots.total,
             "reloads": self._reloading.count,
+            **self._http.told(),
             "problems": [
                 *self._reloading.problems_now(),
                 *[f"function {name!r} is refused: {why}" for name, why in self._refused.items()],

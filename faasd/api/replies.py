@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -22,6 +23,8 @@ __all__ = [
     "error_statuses",
     "json_reply",
     "kind_of",
+    "no_method",
+    "no_route",
     "refused",
     "unless_gone",
 ]
@@ -151,3 +154,15 @@ def refused(
 ) -> Response:
     """Answer with an error."""
     return json_reply({"error": {"kind": kind, "message": message}}, status, headers=headers)
+
+
+async def no_route(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    """Answer that there is nothing at this path."""
+    return refused(404, "not-found", f"nothing answers at {request.url.path}")
+
+
+async def no_method(request: Request, error: Exception) -> Response:
+    """Answer that this path does not take the method."""
+    headers = dict(getattr(error, "headers", None) or {})
+    message = f"{request.url.path} does not take {request.method}"
+    return refused(405, "method-not-allowed", message, headers)

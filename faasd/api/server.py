@@ -1,7 +1,6 @@
 """The HTTP server: its own Unix socket, its own signals left alone, its peers known.
 
-uvicorn is embedded with care. It would make the socket 0666, take over SIGINT and SIGTERM, and wake
-ten times a second to renew a date header; none of that happens here.
+uvicorn is embedded with care; see uvicorn_server. It would also make the socket 0666.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -29,9 +28,10 @@ from faasd.api.adopted import adopt_listener
 from faasd.api.call import Call
 from faasd.api.connection import PEER, Connection
 from faasd.api.quick_enqueue import EnqueueDesk
-from faasd.api.replies import ClientGone, error_reply, json_reply, refused
+from faasd.api.replies import ClientGone, error_reply, json_reply, no_method, no_route, refused
 from faasd.api.routes import ROUTES, ApiRoute, openapi_document
 from faasd.api.services import ApiServices
+from faasd.api.uvicorn_server import UvicornServer
 from faasd.errors import FaasdError, NotAccepting, StateDirectoryInUse, StoreError
 
 __all__ = ["ApiServer"]
@@ -67,7 +67,7 @@ class ApiServer:
         self._is_sandboxed = is_sandboxed
         self._handed_over = handed_over
         self._stopping = asyncio.Event()
-        self._server: _Server | None = None
+        self._server: UvicornServer | None = None
         self._serving: asyncio.Task[None] | None = None
         self._inode: int | None = None
 
@@ -95,7 +95,7 @@ class ApiServer:
             date_header=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
         )
-        self._server = _Server(config, desk)
+        self._server = UvicornServer(config, desk.tasks)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="api")
         await self._server.answering.wait()
 
@@ -169,7 +169,7 @@ class ApiServer:
             return json_reply(document)
 
         routes.append(Route("/api/v1/openapi.json", openapi, methods=["GET"]))
-        return Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_method})
+        return Starlette(routes=routes, exception_handlers={404: no_route, 405: no_method})
 
     async def _answer(self, route: ApiRoute, request: Request) -> Response:
         peer: Peer | None = request.scope.get(PEER)
@@ -195,64 +195,6 @@ class ApiServer:
             return refused(
                 500, "internal", "the daemon failed to answer this; its log has the traceback"
             )
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers and without its ten wake-ups a second.
-
-    It answers until `leave` is set, then drains for `drain_s`.
-    """
-
-    def __init__(self, config: uvicorn.Config, desk: EnqueueDesk) -> None:
-        super().__init__(config)
-        self.server_state.tasks = desk.tasks  # One set, so that stopping sees both.
-        self.answering = asyncio.Event()
-        self.leave = asyncio.Event()
-        self.drain_s = 0.0
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield  # Signals are the daemon's.
-
-    async def main_loop(self) -> None:
-        self.answering.set()
-        await self.leave.wait()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, let requests finish within the drain time, cancel the rest."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.drain_s
-        for server in self.servers:
-            server.close()
-        for listener in sockets or []:
-            listener.close()
-        # What the loop has accepted becomes a connection a few turns later. One that were made after the
-        # look below would be answered by a daemon that has gone further than it may.
-        for _ in range(5):
-            await asyncio.sleep(0)
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
-        while tasks := set(self.server_state.tasks):
-            _, late = await asyncio.wait(tasks, timeout=max(0.0, deadline - loop.time()))
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
-        # What is answered may still have to be read by a slow client.
-        while self.server_state.connections and loop.time() < deadline:  # noqa: ASYNC110 - no event tells.
-            await asyncio.sleep(0.005)
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-
-
-async def _no_route(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    return refused(404, "not-found", f"nothing answers at {request.url.path}")
-
-
-async def _no_method(request: Request, error: Exception) -> Response:
-    headers = dict(getattr(error, "headers", None) or {})
-    message = f"{request.url.path} does not take {request.method}"
-    return refused(405, "method-not-allowed", message, headers)
 
 
 def _cause(error: OSError) -> str:

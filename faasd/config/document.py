@@ -15,7 +15,7 @@ from faasd.model.suggest import did_you_mean
 
 __all__ = ["Document", "read_document"]
 
-_TABLES = ("daemon", "defaults", "functions")
+_TABLES = ("daemon", "http", "defaults", "functions")
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -75,7 +75,7 @@ def read_document(path: Path) -> tuple[Document | None, list[Problem]]:
 
 
 def _listed() -> str:
-    return ", ".join(f"[{name}]" for name in ("daemon", "defaults", "functions.NAME"))
+    return ", ".join(f"[{name}]" for name in ("daemon", "http", "defaults", "functions.NAME"))
 
 
 def _syntax_problem(path: Path, text: str, message: str) -> Problem:

@@ -21,6 +21,7 @@ from faasd.config.drafting import Discover, Drafting
 from faasd.config.forbidden_paths import forbidden_paths
 from faasd.config.found_layers import FindPublished, layer_finder
 from faasd.config.host_checks import host_check
+from faasd.config.http_settings import HttpSettings
 from faasd.config.own_places import reveal_to_function, reveal_to_module
 from faasd.config.positions import Positions
 from faasd.config.settings import DaemonSettings, explicit
@@ -54,6 +55,7 @@ class Loaded:
 
     config_path: Path
     daemon: DaemonSettings  # Its defaults, where the file could not be read.
+    http: HttpSettings  # Likewise.
     functions: tuple[Function, ...]  # Whole ones, ordered by name.
     problems: tuple[Problem, ...]
     disabled: tuple[str, ...] = ()  # Functions with `enabled = false`.
@@ -126,9 +128,10 @@ async def load(
     config_path = _absolute(config_path)
     document, problems = read_document(config_path)
     if document is None:
-        nothing = Document(config_path, {}, Positions({}, ""))
-        return Loaded(config_path, _daemon(nothing, environ)[0], (), tuple(problems))
+        nothing = _daemon(Document(config_path, {}, Positions({}, "")), environ)[0]
+        return Loaded(config_path, nothing, HttpSettings(), (), tuple(problems))
     daemon, daemon_problems = _daemon(document, environ)
+    http, problems_of_http = _http(document)
     is_explicit = "functions" in daemon.model_fields_set
     there = deployed(daemon.state_dir)
     sources, source_problems = find_sources(document, daemon.functions, is_explicit, there)
@@ -144,25 +147,29 @@ async def load(
         assembled = [assemble(draft, drafting.code_dir(draft), around) for draft in drafts]
         if not copies.learn(assembled):
             break
-    problems += [*daemon_problems, *source_problems, *drafting.problems]
+    problems += [*daemon_problems, *problems_of_http, *source_problems, *drafting.problems]
     problems += _problems_of(assembled, drafting.left_out, daemon)
     left_out = _left_out(problems, assembled)
     whole = [one for one in sorted(assembled, key=_name) if one.function.name not in left_out]
     roots = {one.name: drafting.code_root(one) for one in drafts if one.name not in left_out}
-    settled = [
-        await copies.settle(one.function, roots[one.function.name], document.base_dir)
-        for one in whole
-        if one.is_enabled
-    ]
+    enabled = [one.function for one in whole if one.is_enabled]
+    settled = [await copies.settle(one, roots[one.name], document.base_dir) for one in enabled]
     return Loaded(
         document.path,
         daemon,
+        http,
         tuple(reveal_to_function(one, daemon.state_dir) for one in settled),
         tuple(sorted(dict.fromkeys(problems), key=_place)),
         tuple(sorted(one.function.name for one in whole if not one.is_enabled)),
         _first_mistakes(problems, left_out),
         drafting.broken,
     )
+
+
+def _http(document: Document) -> tuple[HttpSettings, list[Problem]]:
+    given = document.tables.get("http", {})
+    settings, problems = validate(HttpSettings, given, document.report(("http",)))
+    return settings or HttpSettings(), problems
 
 
 def _daemon(document: Document, environ: Mapping[str, str]) -> tuple[DaemonSettings, list[Problem]]:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
+from faasd.config.http_settings import HttpSettings
 from faasd.config.trigger_settings import Settings, TriggerSettings
 from faasd.config.values import (
     Destinations,
@@ -448,6 +449,7 @@ class FileSettings(Settings):
     """The whole file."""
 
     daemon: DaemonSettings = setting(DaemonSettings, "The daemon itself.")
+    http: HttpSettings = setting(HttpSettings, "What is served over TCP.")
     defaults: DefaultSettings = setting(
         DefaultSettings, "What every function gets that does not say otherwise."
     )

@@ -19,6 +19,7 @@ __all__ = [
     "IOCTL",
     "READ",
     "READ_DIR",
+    "SINCE_SCOPES",
     "SINCE_TRUNCATE",
     "TRUNCATE",
     "WRITE",
@@ -46,6 +47,7 @@ _MAKE = 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 12
 _REFER = 1 << 13  # ABI 2: link or rename into another directory.
 TRUNCATE = 1 << 14
 SINCE_TRUNCATE = 3  # The ABI that brought it.
+SINCE_SCOPES = 6
 IOCTL = 1 << 15  # ABI 5: on devices.
 
 #: Everything that reading means, and running what is read.
@@ -133,7 +135,9 @@ class Ruleset:
         self._net = 0
         if version >= 4:
             self._net = _CONNECT_TCP * limits_connect | _BIND_TCP * limits_bind
-        scoped = (_SCOPE_ABSTRACT_SOCKETS | _SCOPE_SIGNALS) if scopes and version >= 6 else 0
+        scoped = (
+            (_SCOPE_ABSTRACT_SOCKETS | _SCOPE_SIGNALS) if scopes and version >= SINCE_SCOPES else 0
+        )
         attributes = _RulesetAttributes(self._files, self._net, scoped)
         # An older kernel refuses a longer structure than its own unless the rest is zero; so be exact.
         size = 8 if version < 4 else 16 if version < 6 else 24

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import resource
 
-__all__ = ["cpu_s", "data_bytes", "lower", "set_soft"]
+__all__ = ["cpu_s", "data_bytes", "lower", "open_files_within", "raise_soft", "set_soft"]
+
+#: Descriptors that are on their way through sockets count for the user, whatever process or namespace he is in, and
+#: nobody may send more while they are over the sender's own limit of open files. One message takes 253 past it.
+_ON_THEIR_WAY_ROOM = 512
+_ROOM_SINCE = 2048
 
 
 def lower(name: str, value: int) -> None:
@@ -23,6 +28,22 @@ def set_soft(name: str, value: int) -> None:
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
     resource.setrlimit(number, (value, hard))
+
+
+def raise_soft(name: str, value: int) -> None:
+    """Raise the soft limit to this value, as far as the hard one allows; never lower it."""
+    soft, _ = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))
+    if soft != resource.RLIM_INFINITY and soft < value:
+        set_soft(name, value)
+
+
+def open_files_within() -> int:
+    """Return the limit of open files for what we contain, lower than ours: it could else keep us from sending descriptors.
+
+    Where our own limit is low there is no room for that, and it is ours.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft - _ON_THEIR_WAY_ROOM if soft >= _ROOM_SINCE else soft
 
 
 def cpu_s() -> float:

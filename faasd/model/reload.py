@@ -30,7 +30,7 @@ class FunctionChange:
 
 @dataclass(frozen=True)
 class SettingChange:
-    """A setting of [daemon] that has changed in the file and takes effect at the next start only."""
+    """A setting of [daemon] or [http] that has changed in the file and takes effect at the next start only."""
 
     setting: str
     in_force: str

@@ -13,6 +13,7 @@ from faasd.errors import FaasdError, ReloadRefused, StoreError
 from faasd.functions.changes import Settled
 from faasd.functions.registry import Registry
 from faasd.logs import configure, get_logger
+from faasd.model.address import TcpAddress
 from faasd.model.function import Function
 from faasd.model.reload import FunctionChange, ReloadReport, SettingChange
 from faasd.model.walls import MissingWall, refusal
@@ -72,6 +73,7 @@ class Reloading:
         self.kept: dict[str, str] = {}
         self.versions = versions
         self._loaded = loaded
+        self._listens_at = loaded.http.listen
         self._rooms = rooms
         self._supervision = supervision
         self._watch = CodeWatch(self.reload_soon)
@@ -198,6 +200,7 @@ class Reloading:
         before = self._rooms.registry.all()
         found = await self.versions.decide(before, loaded)
         needs_restart, settings = _settings_after(self.settings, loaded.daemon)
+        needs_restart += _listener_after(self._listens_at, loaded.http.listen)
         await self._put_in_force(found)
         was, self.settings = self.settings, settings
         self._loaded = loaded
@@ -329,6 +332,10 @@ def _settings_after(
         for name in held
     )
     return changes, wanted.model_copy(update={name: getattr(now, name) for name in held})
+
+
+def _listener_after(now: TcpAddress | None, wanted: TcpAddress | None) -> tuple[SettingChange, ...]:
+    return () if now == wanted else (SettingChange("http.listen", str(now), str(wanted)),)
 
 
 def _announce(report: ReloadReport, swap_ms: float) -> None:

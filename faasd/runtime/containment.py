@@ -160,6 +160,7 @@ def contain_zygote(policy: dict[str, Any]) -> None:
     process.raise_oom_score(policy["oom_score"])  # The daemon must never be the victim.
     rlimits.lower("CORE", _CORE_BYTES)
     rlimits.lower("FSIZE", policy["file_size_bytes"])
+    rlimits.lower("NOFILE", rlimits.open_files_within())
     _limit_data(policy)
     process.forbid_new_privileges()
     if "net" in policy["zygote_namespaces"]:
@@ -211,7 +212,8 @@ def contain_handler(policy: dict[str, Any]) -> None:
     if not policy["serves_many"]:
         limit_cpu_time(policy)
     policy["file_walls"].close_in_handler(policy)
-    rlimits.lower("NOFILE", policy["open_files"])  # Not before: the walls are many open files.
+    # Not before: the walls are many open files.
+    rlimits.lower("NOFILE", min(policy["open_files"], rlimits.open_files_within()))
     process.drop_capabilities()  # Those of root, or of the user namespace: they were for the above.
     if policy["system_calls"]:
         system_call_filter.for_attempt().load()  # Last: it forbids what the above is made of.

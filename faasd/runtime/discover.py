@@ -23,7 +23,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from faasd.linux import clone, namespaces, process, seccomp
+from faasd.linux import clone, namespaces, process, rlimits, seccomp
 from faasd.runtime import discover_view, discover_walls, system_call_filter
 from faasd.runtime.discover_module import examine
 
@@ -106,6 +106,7 @@ def _work(report_fd: int, request: dict[str, Any]) -> None:
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_DATA, _DATA_BYTES_MAX),
         (resource.RLIMIT_FSIZE, _FILE_BYTES_MAX),
+        (resource.RLIMIT_NOFILE, rlimits.open_files_within()),
     ):
         hard = resource.getrlimit(limit)[1]
         allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)

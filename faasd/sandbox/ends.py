@@ -6,12 +6,17 @@ import asyncio
 
 from faasd.model.outcome import ErrorRecord, Outcome, Usage
 
-__all__ = ["init_record", "not_begun", "with_init_s"]
+__all__ = ["init_record", "not_begun", "stopped", "with_init_s"]
 
 
 def not_begun(stop: asyncio.Future[str], when: str) -> Outcome:
     """Return how an attempt ended that was stopped before its handler could begin."""
     word = "drained" if not stop.done() else "cancelled" if stop.cancelled() else stop.result()
+    return stopped(word, when)
+
+
+def stopped(word: str, when: str) -> Outcome:
+    """Return the outcome of an attempt that was ended with this word before it began."""
     return Outcome(word, error=ErrorRecord("Stopped", f"{word} {when}"))
 
 

@@ -238,6 +238,8 @@ class Sandbox:
         """Wait for a request from here on; `on_lost` hears when it is of no use any more."""
         self._on_lost = on_lost
         self.has_waited = True
+        # Its last attempt may have ended while the channel rested, and who speaks now must be heard.
+        self.io.resume()
 
     def serve(self) -> None:
         """Wait no longer: an attempt has it."""

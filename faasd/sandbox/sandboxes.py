@@ -19,7 +19,7 @@ from faasd import secret_files
 from faasd.clock import Clock
 from faasd.errors import SandboxError, ZygoteInitFailed
 from faasd.interfaces import AttemptServices
-from faasd.linux import proc_tree
+from faasd.linux import proc_tree, rlimits
 from faasd.model.attempt import Attempt
 from faasd.model.function import Function
 from faasd.model.outcome import ErrorRecord, Outcome
@@ -27,7 +27,7 @@ from faasd.model.walls import MissingWall
 from faasd.sandbox import leftovers
 from faasd.sandbox.burst import Burst, may_burst
 from faasd.sandbox.cgroup_slot import CgroupSlots, find_cgroups
-from faasd.sandbox.ends import init_record, not_begun, with_init_s
+from faasd.sandbox.ends import init_record, not_begun, stopped, with_init_s
 from faasd.sandbox.failures import failures_in_report
 from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.hints import with_hint
@@ -49,6 +49,9 @@ T = TypeVar("T")
 
 #: How long the start of the daemon waits for the walls of other interpreters.
 _ASK_TIMEOUT_S = 5.0
+
+#: The limit that we want for ourselves, as the service's unit has it: pipes, sockets and pidfds of every sandbox.
+_OPEN_FILES = 65536
 
 #: Waiting sandboxes that may be found dead before an attempt has a new one made for it.
 _LOSSES_MAX = 3
@@ -107,6 +110,7 @@ class ProcessSandboxes:
 
     async def start(self) -> None:
         """End what a predecessor left, then start the default interpreter's root zygote. Raises SandboxError."""
+        rlimits.raise_soft("NOFILE", _OPEN_FILES)  # Also what keeps us sending when they send many.
         instance = secrets.token_hex(4)
         self.leftovers_ended = await asyncio.to_thread(leftovers.end_marked, self._state_hash + ":")
         found, self._cgroup_problem = find_cgroups(self._state_hash, instance)
@@ -331,8 +335,7 @@ class ProcessSandboxes:
             if sandbox is None:
                 sandbox = await self._the_maker().make(function, stop, lease)
             if isinstance(sandbox, str):
-                message = f"{sandbox} before there was room for its sandbox"
-                return Outcome(sandbox, error=ErrorRecord("Stopped", message))
+                return stopped(sandbox, "before there was room for its sandbox")
             supervision = self._supervision(services, sandbox, given, attempt)
             outcome = await self._use(sandbox, supervision, supervision.run(stop))
             if outcome is not None:

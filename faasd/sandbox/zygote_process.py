@@ -220,6 +220,7 @@ class Zygote:
         self._forks: dict[int, asyncio.Future[int]] = {}
         self._ends: dict[int, asyncio.Future[dict[str, Any] | None]] = {}
         self._loop = loop
+        self._heard_at = 0.0  # When its last frame came.
         self._channel = ControlChannel(control, self._on_frame, self._on_closed)
 
     @property
@@ -242,7 +243,7 @@ class Zygote:
         future: asyncio.Future[int] = self._loop.create_future()
         self._forks[number] = future
         ended = self._ends[number] = self._loop.create_future()
-        timer = self._loop.call_later(_FORK_TIMEOUT_S, _time_out, future)
+        timer = self._loop.call_later(_FORK_TIMEOUT_S, self._time_out, number)
         try:
             self._channel.send({"op": "attempt", "id": number, "policy": policy}, fds)
             return await future, ended
@@ -261,6 +262,17 @@ class Zygote:
         finally:
             timer.cancel()
             self._forks.pop(number, None)
+
+    def _time_out(self, number: int) -> None:
+        """Give a fork up for which nothing has come for so long; on a busy host many may wait for their turn."""
+        future = self._forks.get(number)
+        if future is None or future.done():
+            return
+        rest_s = self._heard_at + _FORK_TIMEOUT_S - self._loop.time()
+        if rest_s > 0:
+            self._loop.call_later(rest_s, self._time_out, number)
+        else:
+            future.set_exception(TimeoutError())
 
     def kill_sandbox(self, number: int) -> None:
         """Have it kill a sandbox's first process and sweep what that leaves: for hosts without PID namespaces."""
@@ -288,6 +300,7 @@ class Zygote:
 
     def _on_frame(self, frame: dict[str, Any], fds: list[int]) -> None:
         """Take what answers a question of ours. It has run user code: anything else is a breach."""
+        self._heard_at = self._loop.time()
         op, number = frame["op"], frame.get("id", 0)
         if op in ("ready", "init-error") and not self.ready.done():
             self.ready.set_result(zygote_frames.ready_frame(frame))
@@ -327,11 +340,6 @@ class Zygote:
             if not end.done():
                 end.set_result(None)
         self._ends.clear()
-
-
-def _time_out(future: asyncio.Future[int]) -> None:
-    if not future.done():
-        future.set_exception(TimeoutError())
 
 
 def _set_result(future: asyncio.Future[int] | None, fds: list[int]) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from faasd.errors import UnknownQueue
 from faasd.model.attempt import Attempt, Claim, Lease, OutputLine
 from faasd.model.event import encode_json
@@ -173,3 +175,10 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         select.select([], [], [], 0.005)
+
+
+def skip_without_ports(outcome: Outcome) -> None:
+    """Where Landlock knows no ports, the function must be refused; then there is nothing more to see."""
+    if outcome.word == "sandbox-failed":
+        assert "a list of ports needs Landlock ABI 4" in str(outcome.error)
+        pytest.skip("this host's Landlock does not know ports (it needs Linux 6.7)")

@@ -13,6 +13,7 @@ from faasd.model.function import Function
 from faasd.model.limits import Limits
 from faasd.model.permissions import Permissions
 from tests.containment.bench import FUNCTIONS, Bench, an_attempt, processes_with
+from tests.patience import patient
 
 
 def a_command(*command: str, code_dir: Path | str = FUNCTIONS, **limits: float) -> Function:
@@ -145,13 +146,12 @@ async def test_the_soft_signal_reaches_a_commands_whole_group(
 ) -> None:
     """A shell's children are told as well; who ignores it is killed after the grace."""
     trap = "" if obeys else "trap '' TERM; "
-    command = a_command(
-        "sh", "-c", f"{trap}sleep {token} & sleep {token}", timeout_s=0.3, grace_s=0.7
-    )
+    script = f"{trap}sleep {token} & sleep {token}"
+    command = a_command("sh", "-c", script, timeout_s=patient(0.3), grace_s=patient(0.7))
     began = time.monotonic()
     outcome = await any_bench.run_attempt(an_attempt(command))
 
     assert outcome.word == "timeout"
     assert processes_with(token) == []
     took_s = time.monotonic() - began
-    assert took_s < 0.95 if obeys else took_s >= 1.0
+    assert took_s < patient(0.95) if obeys else took_s >= patient(1.0)

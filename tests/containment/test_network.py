@@ -15,11 +15,10 @@ from typing import Any
 
 import pytest
 
-from faasd.model.outcome import Outcome
 from faasd.model.permissions import Permissions, Ports
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.containment.as_ordinary_user import run_as_user
-from tests.containment.bench import Bench
+from tests.containment.bench import Bench, skip_without_ports
 
 NONE = Permissions(network=False)
 OUTSIDE = ("tcp", "mptcp", "fast-open", "udp")
@@ -129,13 +128,6 @@ async def test_two_functions_without_network_do_not_meet(bench: Bench) -> None:
     assert found[0] == found[1] != found[2]
 
 
-def _skip_without_ports(outcome: Outcome) -> None:
-    """Where Landlock knows no ports, the function must be refused; then there is nothing more to see."""
-    if outcome.word == "sandbox-failed":
-        assert "a list of ports needs Landlock ABI 4" in str(outcome.error)
-        pytest.skip("this host's Landlock does not know ports (it needs Linux 6.7)")
-
-
 async def test_only_the_ports_in_the_list_are_reached(
     bench: Bench, outside: dict[str, Any]
 ) -> None:
@@ -146,7 +138,7 @@ async def test_only_the_ports_in_the_list_are_reached(
         outcome = await bench.run(
             "networking:reach_tcp", [*ports.connect, outside["port"]], permissions=permissions
         )
-        _skip_without_ports(outcome)
+        skip_without_ports(outcome)
         assert json.loads(outcome.result_json or "[]") == ["ok", "EACCES"]
         outcome = await bench.run("networking:reach", outside, permissions=permissions)
         found = json.loads(outcome.result_json or "{}")
@@ -163,7 +155,7 @@ async def test_only_the_ports_in_the_list_are_listened_on(bench: Bench) -> None:
         free, other = one.getsockname()[1], two.getsockname()[1]
     permissions = Permissions(network=Ports(bind=(free,)))
     outcome = await bench.run("networking:listen", [free, other], permissions=permissions)
-    _skip_without_ports(outcome)
+    skip_without_ports(outcome)
     assert json.loads(outcome.result_json or "[]") == ["ok", "EACCES"]
 
 
@@ -174,7 +166,7 @@ async def test_nothing_listens_where_the_kernel_chooses_the_port(bench: Bench) -
         await bench.run("networking:listen_unbound", permissions=permissions)
         for permissions in (listed, Permissions())
     ]
-    _skip_without_ports(found[0])
+    skip_without_ports(found[0])
     assert [one.result_json for one in found] == ['["EACCES","EACCES"]', '["ok","ok"]']
 
 

@@ -16,6 +16,8 @@ from faasd.linux import proc_tree
 from faasd.model.function import Function
 from faasd.model.outcome import Outcome
 from faasd.model.permissions import Permissions
+from faasd.sandbox import attempt_io
+from faasd.sandbox.policy import shares_process_cap
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.containment.bench import WALLS, Bench, an_attempt, processes_with
 from tests.containment.probing import probe, world
@@ -32,10 +34,19 @@ class Warm:
         self.function: Function = bench.function(handler, **{"reuse": 100, **settings})
 
     async def run(self, do: str | None = None, number: int = 1, **event: Any) -> Outcome:
+        await self._skip_where_none_waits()
         text = {"do": do, **event}
         return await self.bench.run_attempt(
             an_attempt(self.function, text, id=f"01980000-0000-7000-8000-{number:012}")
         )
+
+    async def _skip_where_none_waits(self) -> None:
+        """On some hosts an ordinary user has a new sandbox for each attempt; see test_where_a_cap_counts."""
+        walls = await self.bench.sandboxes._the_pool().walls_of(self.function)
+        if shares_process_cap(walls):
+            pytest.skip(
+                "the process cap counts all of this user's processes here, so no sandbox waits"
+            )
 
     async def told(self, do: str | None = None, **event: Any) -> dict[str, Any]:
         outcome = await self.run(do, **event)
@@ -186,6 +197,18 @@ async def test_who_speaks_or_ends_while_it_waits_is_replaced(
     assert (await warm.told())["attempts"] == 1
 
 
+async def test_who_speaks_while_it_waits_is_heard_though_its_channel_was_resting(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A channel that costs much rests, and the attempt may end meanwhile."""
+    monkeypatch.setattr(attempt_io, "_REST_AFTER_S", 0.0)
+    monkeypatch.setattr(attempt_io, "_REST_FACTOR", 1e9)
+    warm = Warm(bench)
+    await warm.told("speak_later", text="\xff\xff\xff\xff")
+    await warm.wait_until_waiting(0)
+    assert (await warm.told())["attempts"] == 1
+
+
 async def test_a_sandbox_that_is_killed_while_it_waits_costs_no_attempt(bench: Bench) -> None:
     """Whether or not we have heard of it when the next event comes."""
     warm = Warm(bench)
@@ -200,11 +223,11 @@ async def test_a_sandbox_that_is_killed_while_it_waits_costs_no_attempt(bench: B
 async def test_usage_is_told_attempt_by_attempt(any_bench: Bench) -> None:
     """The second one used next to nothing, whatever the first did."""
     warm = Warm(any_bench)
-    await warm.run("spin", s=0.3)
+    await warm.run("spin", s=patient(0.3))
     used = (await warm.run()).usage
     assert used.cpu_s is not None
-    assert used.cpu_s < 0.15
-    assert ((await warm.run("spin", s=0.3)).usage.cpu_s or 0) > 0.2
+    assert used.cpu_s < patient(0.15)
+    assert ((await warm.run("spin", s=patient(0.3))).usage.cpu_s or 0) > patient(0.2)
     has_group = any_bench.sandboxes._slots is not None
     large = (await warm.run("use", bytes=60 * MIB)).usage.memory_peak_bytes or 0
     small = (await warm.run()).usage.memory_peak_bytes or 0
@@ -351,12 +374,13 @@ def test_every_wall_stands_around_warm_sandboxes_and_spares(
 
 
 def test_where_a_cap_counts_all_of_a_users_every_attempt_has_a_new_sandbox() -> None:
-    """An ordinary user's without user namespaces, cgroups or not: what was written to /tmp is gone."""
+    """An ordinary user's without user namespaces and cgroups: what was written to /tmp is gone."""
     count = {
         "files": "at = os.environ['TMPDIR']; n = len(os.listdir(at)); open(f'{at}/{n}', 'w'); out = n + 1"
     }
     with world(is_ordinary=True) as made:
-        found = probe(made, [count] * 3, is_ordinary=True, pid_namespaces=False, reuse=10)
+        without = {"pid_namespaces": False, "cgroups": False}
+        found = probe(made, [count] * 3, is_ordinary=True, reuse=10, **without)
         kept = probe(made, [count] * 3, is_ordinary=True, reuse=10)
     assert [one["files"] for one in found] == [1, 1, 1]
     assert [one["files"] for one in kept] == [1, 2, 3]

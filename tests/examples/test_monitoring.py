@@ -1,4 +1,4 @@
-"""examples/monitoring: its rules and its dashboard are about metrics that exist, and its proxy serves them."""
+"""examples/monitoring: its rules and its dashboard are about metrics that exist."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ import json
 import re
 import shutil
 import subprocess
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import promql_parser
 import pytest
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 
 from faasd.metrics import METRICS
-from tests.examples.running import REPOSITORY, Example
+from tests.examples.running import REPOSITORY
 
 FOLDER = REPOSITORY / "examples" / "monitoring"
 #: Prometheus' own.
@@ -92,43 +86,3 @@ def test_promtool_is_content(arguments: tuple[str, ...]) -> None:
         ["promtool", *arguments], cwd=FOLDER, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.fixture
-def proxied(nightly_report: Example, tmp_path: Path) -> Iterator[str]:
-    """The proxy in front of a real daemon; the address that it listens on."""
-    socket = nightly_report.folder / "state" / "faasd.sock"
-    process = subprocess.Popen(
-        [sys.executable, "metrics_proxy.py", "--socket", str(socket), "--listen", "127.0.0.1:0"],
-        cwd=FOLDER,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        yield "http://" + process.stdout.readline().split()[-1]
-    finally:
-        process.terminate()
-        process.wait()
-        process.stdout.close()
-
-
-def test_the_proxy_serves_the_metrics_and_nothing_else(
-    proxied: str, nightly_report: Example
-) -> None:
-    """Whoever reaches its port may read numbers, and not put events on queues."""
-    with urllib.request.urlopen(f"{proxied}/metrics") as answer:
-        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-        families = list(text_string_to_metric_families(answer.read().decode()))
-    assert "faasd_build_info" in {family.name for family in families}
-    for method, path in (("GET", "/api/v1/status"), ("POST", "/metrics"), ("POST", "/api/v1/wake")):
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(urllib.request.Request(proxied + path, method=method))
-        assert refused.value.code in (404, 501)
-        refused.value.close()
-    nightly_report.stop()
-    with pytest.raises(urllib.error.HTTPError) as gone:
-        urllib.request.urlopen(f"{proxied}/metrics")
-    assert gone.value.code == 502
-    gone.value.close()
-    nightly_report.start()

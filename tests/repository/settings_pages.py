@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from faasd.config.http_settings import HttpSettings
 from faasd.config.settings import (
     DaemonSettings,
     DefaultSettings,
@@ -129,7 +130,11 @@ def default(field: FieldInfo) -> str:
 def example_file() -> str:
     """Render config.example.toml: every setting, commented out, with what it means and its default."""
     parts = [EXAMPLE_HEAD]
-    for table, model in (("[daemon]", DaemonSettings), ("[defaults]", DefaultSettings)):
+    for table, model in (
+        ("[daemon]", DaemonSettings),
+        ("[http]", HttpSettings),
+        ("[defaults]", DefaultSettings),
+    ):
         parts.append(f"{table}\n{_comment(str(model.__doc__))}")
         parts += [_example_setting(key, field) for key, field in settings_of(model)]
     parts.append(f"#[functions.thumbnail]\n{_comment(EXAMPLE_FUNCTION)}")
@@ -193,6 +198,7 @@ def configuration_page() -> str:
     parts = [
         PAGE_HEAD,
         _section("[daemon]", DaemonSettings),
+        _section("[http]", HttpSettings),
         _section("[defaults]", DefaultSettings),
     ]
     parts.append(PAGE_RETRY)
@@ -230,7 +236,14 @@ def json_schema() -> str:
     schema = FileSettings.model_json_schema(by_alias=True)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "faasd configuration"
-    for model in (DaemonSettings, DefaultSettings, FunctionSettings, RetrySettings, *TRIGGERS):
+    for model in (
+        DaemonSettings,
+        HttpSettings,
+        DefaultSettings,
+        FunctionSettings,
+        RetrySettings,
+        *TRIGGERS,
+    ):
         properties = schema["$defs"][model.__name__]["properties"]
         for key, field in settings_of(model):
             for noise in ("default", "default_text", "title"):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from faasd.config.http_settings import HttpSettings
 from faasd.config.loader import load
 from faasd.config.settings import DaemonSettings, DefaultSettings, FileSettings, FunctionSettings
 from faasd.functions.code_version import code_version
@@ -19,7 +20,7 @@ from tests.repository import generate
 from tests.repository.settings_pages import TRIGGERS, settings_of
 
 ROOT = Path(__file__).parents[2]
-MODELS = (DaemonSettings, DefaultSettings, FunctionSettings, *TRIGGERS)
+MODELS = (DaemonSettings, HttpSettings, DefaultSettings, FunctionSettings, *TRIGGERS)
 
 
 @pytest.mark.parametrize("path", generate.GENERATORS)
@@ -71,7 +72,11 @@ def test_every_setting_of_the_example_can_be_taken_as_it_is_written() -> None:
     settings = FileSettings.model_validate(tables)
     written = {trigger.type for one in settings.functions.values() for trigger in one.triggers}
     assert written == {"cron", "every", "at", "files", "queue"}
-    for model, table in ((DaemonSettings, "daemon"), (DefaultSettings, "defaults")):
+    for model, table in (
+        (DaemonSettings, "daemon"),
+        (HttpSettings, "http"),
+        (DefaultSettings, "defaults"),
+    ):
         assert set(tables[table]) == {key for key, _ in settings_of(model)}
     in_functions = {key for table in tables["functions"].values() for key in table}
     defaults = {key for key, _ in settings_of(DefaultSettings)}
@@ -92,7 +97,7 @@ def test_every_setting_is_documented_with_a_sentence() -> None:
 def test_the_schema_says_what_the_models_say() -> None:
     """Editors complete names and refuse unknown ones by it."""
     schema = json.loads((ROOT / "faasd/config/schema.json").read_text())
-    assert set(schema["properties"]) == {"daemon", "defaults", "functions"}
+    assert set(schema["properties"]) == {"daemon", "http", "defaults", "functions"}
     for model in MODELS:
         part = schema["$defs"][model.__name__]
         assert part["additionalProperties"] is False

@@ -110,6 +110,25 @@ def pass_descriptors(event, context):
     return "passed"
 
 
+def keep_descriptors_on_their_way(event, context):
+    """Fill what this user may have on its way through sockets, in some that nobody reads, and hold that."""
+    pairs = []
+    fds = array.array("i", [0] * 253)
+    sent = 0
+    while sent < 100_000:
+        if sent % (253 * 20) == 0:  # So many messages fit into one.
+            pairs.append(socket.socketpair())
+        try:
+            pairs[-1][0].sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+            sent += 253
+        except OSError as error:
+            if error.errno != errno.ETOOMANYREFS:
+                raise
+            break
+    context.progress({"sent": sent})
+    time.sleep(600)
+
+
 def close_channel(event, context):
     """Close every socket, and return as if nothing had happened."""
     for name in os.listdir("/proc/self/fd"):
@@ -146,15 +165,15 @@ def forge_status(event, context):
 
 
 def result_twice(event, context):
-    """A result of one's own, and then the one that faasd sends for the return value."""
-    _channel().sendall(_frame({"op": "result"}) + _frame(b'"first"'))
-    return "second"
+    """A result, and another one with it: after one sound report the daemon need not wait for more."""
+    reports = (_frame({"op": "result"}) + _frame(text) for text in (b'"first"', b'"second"'))
+    _channel().sendall(b"".join(reports))
 
 
 def result_after_error(event, context):
     """The first report counts against the second."""
-    _channel().sendall(_frame({"op": "error", "error": {"type": "E", "message": "m"}}))
-    return "second"
+    error = _frame({"op": "error", "error": {"type": "E", "message": "m"}})
+    _channel().sendall(error + _frame({"op": "result"}) + _frame(b'"second"'))
 
 
 def list_descriptors(event, context):
