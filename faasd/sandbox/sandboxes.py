@@ -49,7 +49,6 @@ T = TypeVar("T")
 
 #: How long the start of the daemon waits for the walls of other interpreters.
 _ASK_TIMEOUT_S = 5.0
-
 #: The limit that we want for ourselves, as the service's unit has it: pipes, sockets and pidfds of every sandbox.
 _OPEN_FILES = 65536
 

@@ -180,7 +180,7 @@ CALM = Pace(1000, 0.0005, 1000)
         (CALM, {}, 200, 8, BURST_MAX),
         (CALM, {}, 40, 8, 5),  # So that each slot has its part.
         (CALM, {}, 3, 8, 1),
-        (Pace(1000, 0.004, 1000), {}, 200, 8, 5),  # Twenty milliseconds of work.
+        (Pace(1000, 0.01, 1000), {}, 200, 8, 5),  # Fifty milliseconds of work.
         (Pace(1000, 0.0005, 20), {}, 200, 8, 1),  # One took long a moment ago.
         (CALM, {"reuse": 1}, 200, 8, 1),
         (CALM, {"handler": None, "command": ("true",)}, 200, 8, 1),
