@@ -163,9 +163,11 @@ class InvocationStore(Protocol):
         """
 
     async def claim_due(
-        self, lane: Lane, count_max: int, lease_s: float
+        self, lane: Lane, count_max: int, lease_s: float, begin_max: int | None = None
     ) -> tuple[list[Claim], float | None]:
         """Claim, and return also when to ask again if nobody wakes us.
+
+        Those beyond `begin_max` do not begin yet, and have no `started_at` until their attempt is finished.
 
         That is when the next one that is not due yet will be; None when none waits so, or when as many as
         were asked for came, since there may be more.

@@ -211,7 +211,7 @@ class Dispatcher:
             self._no_room.add(lane.queue)
             return self._stale_on_the_wall(lane)
         claims, next_at = await self._spine.store.claim_due(
-            lane, room + more, lane.visibility_timeout_s
+            lane, room + more, lane.visibility_timeout_s, room
         )
         self._stock.put(lane, claims, self._spine.clock.monotonic())
         self._start_held(lane.queue)

@@ -98,14 +98,17 @@ class SqliteInvocationStore:
         return claims
 
     async def claim_due(
-        self, lane: Lane, count_max: int, lease_s: float
+        self, lane: Lane, count_max: int, lease_s: float, begin_max: int | None = None
     ) -> tuple[list[Claim], float | None]:
-        """Claim, and return also when the next one will be due, unless as many as were asked for came."""
+        """Claim, and return also when the next one will be due, unless as many as were asked for came.
+
+        Those beyond `begin_max` are claimed ahead, and have no `started_at`.
+        """
         expired: list[Expired] = []
 
         def work(connection: Connection) -> tuple[list[Claim], float | None]:
             now = self._clock.now()
-            claims = claim(connection, lane, count_max, lease_s, now, expired)
+            claims = claim(connection, lane, count_max, lease_s, now, expired, begin_max)
             is_all = len(claims) < count_max
             return claims, next_due_at(connection, lane.queue, now) if is_all else None
 

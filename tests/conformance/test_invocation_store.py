@@ -362,6 +362,18 @@ async def test_a_released_claim_is_as_if_it_had_never_been(store: Store) -> None
     assert await claim_ids(store) == [one.id for one in new]
 
 
+async def test_what_is_claimed_ahead_has_not_begun(store: Store, clock: FakeClock) -> None:
+    """After a crash that tells it from what ran for certain; the end of its attempt says when it began."""
+    await store.invocations.enqueue(some_invocations(3))
+    claims, _ = await store.invocations.claim_due(LANE, 3, 30, 1)
+    assert [one.invocation.started_at for one in claims] == [clock.now(), None, None]
+    await store.invocations.finish([a_finish(one) for one in claims])
+    for one in claims:
+        found = await store.history.invocation(one.invocation.id)
+        assert found is not None
+        assert (found.state, found.started_at) == ("done", START)
+
+
 async def test_only_the_holder_of_a_lease_releases_it(store: Store, clock: FakeClock) -> None:
     """A release that comes late must not take the invocation from who has claimed it since."""
     await store.invocations.enqueue(some_invocations(1))
