@@ -163,9 +163,11 @@ class InvocationStore(Protocol):
         """
 
     async def claim_due(
-        self, lane: Lane, count_max: int, lease_s: float
+        self, lane: Lane, count_max: int, lease_s: float, begin_max: int | None = None
     ) -> tuple[list[Claim], float | None]:
         """Claim, and return also when to ask again if nobody wakes us.
+
+        Those beyond `begin_max` do not begin yet, and have no `started_at` until their attempt is finished.
 
         That is when the next one that is not due yet will be; None when none waits so, or when as many as
         were asked for came, since there may be more.
@@ -177,8 +179,20 @@ class InvocationStore(Protocol):
     async def renew(self, leases: Sequence[Lease], lease_s: float) -> list[Lease]:
         """Extend leases from now; returns the renewed ones, leaving out those that were lost."""
 
-    async def finish(self, finishes: Sequence[Finish]) -> list[Settled]:
-        """Record the ends of attempts, each only while its lease is ours."""
+    async def finish(
+        self, finishes: Sequence[Finish], when_taken: Callable[[], None] = lambda: None
+    ) -> list[Settled]:
+        """Record the ends of attempts, each only while its lease is ours.
+
+        `when_taken` is called, at most once and before the commit, when whatever is asked of the store from
+        then on will see what these finishes change.
+        """
+
+    async def release(self, leases: Sequence[Lease]) -> list[Lease]:
+        """Send claimed invocations back to waiting, as if they had not been claimed: nothing of them has begun.
+
+        Returns those that were still ours. No attempt is recorded, and none is counted.
+        """
 
     async def return_unheld(self, record: Callable[[Claim], Finish]) -> list[Settled]:
         """Return to waiting, or bury, everything a predecessor held: every invocation in state `running`.
@@ -378,6 +392,18 @@ class Sandboxes(Protocol):
         `sandbox-failed`. Resolving `stop` with `cancelled`, `drained` or another outcome word ends
         the attempt early with that word: soft signal, grace, kill. When this returns, every process
         of the attempt is gone.
+        """
+
+    async def run_all(
+        self,
+        attempts: Sequence[Attempt],
+        services: AttemptServices,
+        stops: Sequence[asyncio.Future[str]],
+    ) -> list[Outcome | None]:
+        """Run attempts of one function one after another, each with its own `stop`, with what `run` promises.
+
+        None for those that have not begun, which are the last ones: it goes no further after one that did not
+        succeed and took the sandbox with it.
         """
 
     async def warm(self, function: Function) -> None:

@@ -67,6 +67,7 @@ EVENTS = {
     "room_returned": "New events are taken again.",
     "budget_kept": "The oldest logs and finished invocations were removed, because of `state_bytes_max`.",
     "finish_delayed": "An outcome could not be written; it is kept in memory and tried again.",
+    "claims_kept": "Events that were claimed ahead could not be given back at the stop; the next start returns them.",
     "claim_failed": "The store could not be asked for work; it is tried again.",
     "lease_renewal_failed": "Leases could not be renewed; it is tried again.",
     "history_retained": "So many old invocations were forgotten.",

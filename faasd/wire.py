@@ -15,7 +15,16 @@ from typing import Any
 
 from faasd.errors import WireError
 
-__all__ = ["CONTROL_BYTES_MAX", "FrameReader", "decode", "encode", "encode_raw", "receive", "send"]
+__all__ = [
+    "CONTROL_BYTES_MAX",
+    "FrameReader",
+    "Receiver",
+    "decode",
+    "encode",
+    "encode_raw",
+    "receive",
+    "send",
+]
 
 #: Largest frame between the daemon and its zygotes; nothing of unbounded size travels there.
 CONTROL_BYTES_MAX = 2**20
@@ -41,6 +50,9 @@ class FrameReader:
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
         self.fds: deque[int] = deque()  # Received and not yet taken, in order.
+        self.before_error: list[
+            bytes
+        ] = []  # What was complete before the frame that `feed` refused.
         self._buffer = bytearray()
 
     @property
@@ -60,11 +72,12 @@ class FrameReader:
         """Take bytes; return the texts of the frames that they complete. Raises WireError."""
         buffer = self._buffer
         buffer += data
-        frames = []
+        frames: list[bytes] = []
         start = 0
         while len(buffer) - start >= 4:
             size = int.from_bytes(buffer[start : start + 4], "big")
             if size > self.bytes_max:
+                self.before_error = frames
                 raise WireError(f"a frame of {size} bytes is over the limit of {self.bytes_max}")
             if len(buffer) - start - 4 < size:
                 break
@@ -130,6 +143,49 @@ def receive(channel: socket.socket, bytes_max: int) -> bytes | None:
     if text is None and size:
         raise WireError("the channel closed within a frame")
     return text or b""
+
+
+class Receiver:
+    """Reads frames from a blocking socket, as `receive` does, with as few system calls as they come in.
+
+    What it has read ahead belongs to the frames that follow, so nobody else may read from the socket.
+    """
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._ahead = b""
+
+    def receive(self, bytes_max: int) -> bytes | None:
+        """Read the text of exactly one frame; None at its end. Raises WireError, OSError."""
+        ahead = self._ahead
+        if len(ahead) < 4:
+            ahead = self._more(ahead, 4)
+            if len(ahead) < 4:
+                if ahead:
+                    raise WireError("the channel closed within a frame")
+                return None
+        size = int.from_bytes(ahead[:4], "big")
+        if size > bytes_max:
+            raise WireError(f"a frame of {size} bytes is over the limit of {bytes_max}")
+        end = 4 + size
+        if len(ahead) < end:
+            ahead = self._more(ahead, end)
+            if len(ahead) < end:
+                raise WireError("the channel closed within a frame")
+        self._ahead = ahead[end:]
+        return ahead[4:end]
+
+    def _more(self, ahead: bytes, size: int) -> bytes:
+        """Read until there are so many bytes, or the channel has ended."""
+        parts = [ahead]
+        have = len(ahead)
+        while have < size:
+            data = self._channel.recv(min(max(size - have, 65536), 2**20))
+            if not data:
+                break
+            parts.append(data)
+            have += len(data)
+        return b"".join(parts)
 
 
 def _receive_exactly(channel: socket.socket, size: int) -> bytes | None:

@@ -288,6 +288,8 @@ def _skipped(facts: InvocationFacts) -> list[str]:
 
 def _ended(facts: InvocationFacts) -> list[str]:
     invocation = facts.invocation
+    if invocation.state == "running" and invocation.started_at is None:
+        return [f"Attempt {invocation.attempts} was claimed a moment ago, and runs or is about to."]
     if invocation.state == "running":
         return [f"Attempt {invocation.attempts} is running since {to_iso(invocation.started_at)}."]
     said = [_error(invocation)] if invocation.error else []

@@ -75,6 +75,8 @@ class Breakers:
         """Take note that an attempt begins."""
         name = attempt.function.name
         was = self._of(name)
+        if was is CLOSED:
+            return
         now = rules.began(was, attempt.id)
         self._put(name, now)
         if now.trial != was.trial:
@@ -84,6 +86,8 @@ class Breakers:
         """Take note of how an attempt ended; None when nobody knows. The second time changes nothing."""
         name = attempt.function.name
         was = self._of(name)
+        if was is CLOSED and outcome is not None and outcome.word not in rules.DEATHS:
+            return  # As nearly always.
         ids = [claim.invocation.id for claim in attempt.claims]
         word = outcome.word if outcome is not None else "cancelled"
         noise = self._noise()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from faasd.interfaces import Finish
@@ -46,7 +47,9 @@ def lost(
 ) -> Finish:
     """Say what becomes of an invocation whose daemon died under it.
 
-    A direct invoke is not run again: its caller died with the connection and had no promise yet.
+    A direct invoke is not run again: its caller died with the connection and had no promise yet. What was claimed
+    ahead always runs again: it most likely never began, and if it is what killed the daemon, it is among the first
+    to begin after the next start, of which none is claimed ahead.
     """
     outcome = Outcome(
         "lost", error=ErrorRecord("Lost", "the daemon or the host died while this attempt ran")
@@ -56,7 +59,10 @@ def lost(
     attempt = Attempt(
         "lost-" + claim.invocation.id, function, (claim,), started_at, is_sync=is_sync
     )
-    return conclude(attempt, claim, outcome, consumers, now, noise, "")
+    finish = conclude(attempt, claim, outcome, consumers, now, noise, "")
+    if claim.invocation.started_at is None and not is_sync:
+        return dataclasses.replace(finish, verdict=RetryAt(now), follow_ups=())
+    return finish
 
 
 def _verdict(

@@ -11,6 +11,7 @@ from faasd.dispatch.batching import ripe_at
 from faasd.dispatch.run_attempt import Spine
 from faasd.dispatch.running import Running
 from faasd.dispatch.slots import Slots
+from faasd.dispatch.stock import count_ahead, count_in_burst
 from faasd.errors import StoreError
 from faasd.logs import get_logger
 from faasd.model.attempt import Attempt, Claim
@@ -48,6 +49,7 @@ class Dispatcher:
         self._spine = spine
         self._slots = slots
         self._running = running
+        self._stock = running.stock
         self._paused = paused
         self._refused = refused
         self._attention: dict[str, _Attention] = {}
@@ -56,6 +58,7 @@ class Dispatcher:
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._turn = 0
+        self._asked_ahead: dict[str, int] = {}  # By queue: how many were last to be held.
 
     def start(self) -> asyncio.Task[None]:
         """Begin to claim. The returned task ends only with `stop`, or by a mistake of ours."""
@@ -63,13 +66,18 @@ class Dispatcher:
         return self._task
 
     async def stop(self) -> None:
-        """Claim nothing any more. What runs goes on."""
+        """Claim nothing any more, and give back what has not begun. What runs goes on."""
         # Not by cancelling: a claim must not be torn from what it has claimed, and before Python 3.12
         # wait_for can swallow a cancellation that comes together with a wake.
         self._is_stopping = True
         self._woken.set()
         if self._task is not None:
             await self._task
+        for queue in self._stock.queues():
+            try:
+                await self._give_back(queue)
+            except StoreError as error:  # The next start of the daemon returns them.
+                _log.error("claims_kept", queue=queue, error=str(error))
 
     def wake(self, queues: Iterable[str] | None = None) -> None:
         """Look at these queues now; with None, at all of them."""
@@ -81,10 +89,40 @@ class Dispatcher:
         self._woken.set()
 
     def slot_freed(self, queue: str) -> None:
-        """Look at the queue whose attempt has ended, and at those that had no room."""
-        queues = {queue, *self._no_room}
+        """Give the slot to what is claimed already; else look at this queue, and at those that had no room."""
+        others = self._no_room - {queue}
+        is_begun = not others and self._start_held(queue)
+        if is_begun and self._stock.count(queue) > self._kept_at_least(queue):
+            return
+        queues = {queue, *others}
         self._no_room.clear()
         self.wake(queues)
+
+    def _start_held(self, queue: str) -> bool:
+        """Begin what is held for a queue, while there is room; False when it is not to begin, or none is held."""
+        lane = self._stock.lane(queue)
+        function = self._spine.catalog.get(lane.function) if lane is not None else None
+        if lane is None or function is None or self._is_stopping or self._is_held_back(function):
+            return False
+        now = self._spine.clock.monotonic()
+        slots = self._slots.most_of(function, lane)
+        pace = self._stock.pace_of(function.name)
+        for _ in range(self._slots.free_for(function, lane)):
+            count = count_in_burst(pace, function, self._stock.count(queue), slots)
+            claims = self._stock.take(queue, now, count)
+            if not claims:
+                break
+            self._start_each(lane, function, claims)
+        return True
+
+    def _is_held_back(self, function: Function) -> bool:
+        name = function.name
+        is_held = name in self._paused or name in self._refused
+        return is_held or self._spine.breakers.is_open(name)
+
+    def _kept_at_least(self, queue: str) -> int:
+        """How many are to be held at least, before more are claimed."""
+        return self._asked_ahead.get(queue, 0) // 2
 
     async def _loop(self) -> None:
         while not self._is_stopping:
@@ -105,6 +143,8 @@ class Dispatcher:
             return
         self._turn = (self._turn + 1) % len(lanes)
         now = self._spine.clock.now()
+        for queue in set(self._stock.queues()).difference(lane.queue for lane in lanes):
+            await self._give_back(queue)  # A reload has taken its lane away.
         for lane in lanes[self._turn :] + lanes[: self._turn]:
             if self._is_stopping:
                 return
@@ -135,10 +175,15 @@ class Dispatcher:
     async def _feed(self, lane: Lane) -> float | None:
         """Start what this lane has due and room for; return when to look again, None for when woken."""
         function = self._spine.catalog.get(lane.function)
+        if function is None or self._is_held_back(function):
+            await self._give_back(lane.queue)
         if function is None or function.name in self._paused or function.name in self._refused:
             return None
         if self._spine.breakers.is_open(function.name):
             return await self._feed_trial(lane, function)
+        if lane.is_batch or lane.rate is not None:
+            await self._give_back(lane.queue)  # Should it have become so by a reload.
+            return await self._feed_measured(lane, function)
         return await self._feed_freely(lane, function)
 
     async def _feed_trial(self, lane: Lane, function: Function) -> float | None:
@@ -148,13 +193,58 @@ class Dispatcher:
             return breakers.next_look_at(function.name)
         breakers.reserve(function.name)
         try:
-            return await self._feed_freely(lane, function, is_trial=True)
+            return await self._feed_measured(lane, function, is_trial=True)
         finally:
             breakers.release(function.name)
 
-    async def _feed_freely(
+    async def _feed_freely(self, lane: Lane, function: Function) -> float | None:
+        """Fill the free slots, from what is held first; and claim ahead what they will need within a moment."""
+        stale_at = self._stock.stale_at(lane.queue)
+        if stale_at is not None and stale_at <= self._spine.clock.monotonic():
+            self._stock.forget_pace(function.name)  # It goes slower than we thought.
+            await self._give_back(lane.queue)
+        self._start_held(lane.queue)
+        room = self._slots.free_for(function, lane)
+        held = self._stock.count(lane.queue)
+        ahead = count_ahead(self._stock.pace_of(function.name), self._slots.most_of(function, lane))
+        self._asked_ahead[lane.queue] = ahead
+        more = ahead - held if held <= ahead // 2 else 0
+        if room + more == 0:
+            self._no_room.add(lane.queue)
+            return self._stale_on_the_wall(lane)
+        claims, next_at = await self._spine.store.claim_due(
+            lane, room + more, lane.visibility_timeout_s, room
+        )
+        self._stock.put(lane, claims, self._spine.clock.monotonic())
+        self._start_held(lane.queue)
+        if len(claims) == room + more:
+            return self._spine.clock.now()
+        times = [at for at in (next_at, self._stale_on_the_wall(lane)) if at is not None]
+        return min(times, default=None)
+
+    def _stale_on_the_wall(self, lane: Lane) -> float | None:
+        stale_at = self._stock.stale_at(lane.queue)
+        if stale_at is None:
+            return None
+        clock = self._spine.clock
+        return clock.now() + max(0.0, stale_at - clock.monotonic())
+
+    async def _give_back(self, queue: str) -> None:
+        """Return what is held for a queue to those that wait, as if it had never been claimed."""
+        lane = self._stock.lane(queue)
+        if lane is None:
+            return
+        claims = self._stock.take_all(queue)
+        try:
+            await self._spine.store.release([claim.lease for claim in claims])
+        except StoreError:
+            self._stock.put(lane, claims, self._spine.clock.monotonic())
+            raise
+
+    async def _feed_measured(
         self, lane: Lane, function: Function, *, is_trial: bool = False
     ) -> float | None:
+        """Claim just what may begin now: for batches, rates and the trial of a breaker."""
         room = self._slots.free_for(function, lane)
         if room == 0:
             self._no_room.add(lane.queue)
@@ -201,7 +291,19 @@ class Dispatcher:
         rate = self._slots.rate_of(lane)
         if rate is not None:
             rate.take(len(claims), self._spine.clock.monotonic())
-        attempt = Attempt(
+        attempt = self._attempt(lane, function, claims)
+        self._running.start(attempt, lane.queue, self._spine)
+
+    def _start_each(self, lane: Lane, function: Function, claims: list[Claim]) -> None:
+        """Start an attempt for each claim, all in one slot, one after another."""
+        attempts = [self._attempt(lane, function, (claim,)) for claim in claims]
+        if len(attempts) == 1:
+            self._running.start(attempts[0], lane.queue, self._spine)
+        else:
+            self._running.start_all(attempts, lane.queue, self._spine)
+
+    def _attempt(self, lane: Lane, function: Function, claims: tuple[Claim, ...]) -> Attempt:
+        return Attempt(
             id=new_id(),
             # Again: a reload may have been while it was claimed, and what begins now is to run the new code.
             function=self._spine.catalog.get(function.name) or function,
@@ -209,4 +311,3 @@ class Dispatcher:
             started_at=self._spine.clock.now(),
             is_batch=lane.is_batch,
         )
-        self._running.start(attempt, lane.queue, self._spine)

@@ -91,6 +91,9 @@ class LeaseRenewal:
                 queue = claim.invocation.queue
                 lease_s = visibility_s.get(queue, attempt.function.limits.timeout_s + 60.0)
                 by_length.setdefault(lease_s, []).append(claim.lease)
+        for claim in self._running.stock.claims():  # Else they would be taken for abandoned.
+            lease_s = visibility_s.get(claim.invocation.queue, 60.0)
+            by_length.setdefault(lease_s, []).append(claim.lease)
         for lease_s, leases in by_length.items():
             await self._spine.store.renew(leases, lease_s)
         returned = await self._spine.store.return_expired(lambda claim: _lost(self._spine, claim))

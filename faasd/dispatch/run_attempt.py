@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -26,7 +26,7 @@ from faasd.logs import get_logger
 from faasd.model.attempt import Attempt
 from faasd.model.outcome import Outcome
 
-__all__ = ["Slot", "Spine", "run_attempt"]
+__all__ = ["Slot", "Spine", "run_attempt", "run_attempts"]
 
 _log = get_logger("dispatch")
 _STORE_RETRY_S = 1.0
@@ -73,15 +73,50 @@ async def run_attempt(
             slot.free()  # It is in no queue, so no claim needs to see its end.
             await spine.trailing.lull()
     finishes = _conclude_all(attempt, outcome, spine)
-    writing = asyncio.ensure_future(_finish_until_written(finishes, spine.store, slot))
-    await asyncio.sleep(0)  # Until the writer has it.
-    # Now and not after the commit: the claim that this allows goes to the writer behind our finish,
-    # sees what it changes, and is most often committed together with it.
-    slot.free()
-    settled = await writing
+    settled = await _finish_until_written(finishes, spine.store, slot)
     spine.logs.forget(attempt)
     _announce(attempt, outcome, settled)
     return outcome, settled
+
+
+async def run_attempts(
+    attempts: Sequence[Attempt], spine: Spine, stops: Sequence[asyncio.Future[str]], slot: Slot
+) -> list[tuple[Outcome, list[Settled]] | None]:
+    """Run leased attempts one after another in one slot; as `run_attempt` for each.
+
+    None for those that did not begin: they wait again, as if they had not been claimed.
+    """
+    outcomes = await spine.sandboxes.run_all(attempts, spine.services, stops)
+    ended = [
+        (attempt, outcome)
+        for attempt, outcome in zip(attempts, outcomes, strict=True)
+        if outcome is not None
+    ]
+    finishes: list[Finish] = []
+    for attempt, outcome in ended:
+        spine.breakers.ended(attempt, outcome)
+        finishes += _conclude_all(attempt, outcome, spine)
+    left = attempts[len(ended) :]
+    if left:
+        await _release_until_written(left, spine.store)
+    settled = await _finish_until_written(finishes, spine.store, slot) if finishes else []
+    for (attempt, outcome), its in zip(ended, settled, strict=True):
+        spine.logs.forget(attempt)
+        _announce(attempt, outcome, [its])
+    found = [(outcome, [its]) for (_, outcome), its in zip(ended, settled, strict=True)]
+    return [*found, *[None] * len(left)]
+
+
+async def _release_until_written(attempts: Sequence[Attempt], store: InvocationStore) -> None:
+    leases = [claim.lease for attempt in attempts for claim in attempt.claims]
+    while True:
+        try:
+            await store.release(leases)
+        except StoreError as error:
+            _log.error("finish_delayed", invocations=len(leases), error=str(error))
+            await asyncio.sleep(_STORE_RETRY_S)
+        else:
+            return
 
 
 def _conclude_all(attempt: Attempt, outcome: Outcome, spine: Spine) -> list[Finish]:
@@ -105,13 +140,20 @@ async def _finish_until_written(
 
     Meanwhile it keeps its slot, so that outcomes which cannot be written do not pile up.
     """
+    # When it is taken and not after the commit: the claim that the free slot allows goes to the writer
+    # behind our finish, sees what it changes, and is most often committed together with it.
+    when_taken = slot.free
     while True:
         try:
-            return await store.finish(finishes)
+            return await store.finish(finishes, when_taken)
         except StoreError as error:
             slot.take_back()
+            when_taken = _nothing
             _log.error("finish_delayed", invocations=len(finishes), error=str(error))
             await asyncio.sleep(_STORE_RETRY_S)
+
+
+def _nothing() -> None: ...
 
 
 def _announce(attempt: Attempt, outcome: Outcome, settled: list[Settled]) -> None:

@@ -59,6 +59,11 @@ class Slots:
                 free = min(free, lane.concurrency - self._by_queue[lane.queue])
         return max(0, min(free, self.free_for_function(function)))
 
+    def most_of(self, function: Function, lane: Lane) -> int:
+        """Return how many attempts of this function, from this lane, may run at once when nothing else does."""
+        limits = (function.concurrency, lane.concurrency)
+        return min([self.total, *(each for each in limits if each is not None)])
+
     def free_for_function(self, function: Function) -> int:
         """Return what the function's own concurrency leaves."""
         if function.concurrency is None:

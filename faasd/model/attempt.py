@@ -53,9 +53,9 @@ class OutputLine:
     level: str | None = None  # Of `logging` records only.
 
 
-@dataclass(frozen=True)
+@dataclass
 class AttemptRecord:
-    """One finished attempt at one invocation, as history shows it."""
+    """One finished attempt at one invocation, as history shows it. Not frozen, for speed, as NewEvent."""
 
     invocation_id: str
     number: int

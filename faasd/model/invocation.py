@@ -38,7 +38,7 @@ TRANSITIONS = {
     ("waiting", "skipped"): "expire",
     ("waiting", "cancelled"): "cancel, replace",
     ("waiting", "dead"): "lost too often",
-    ("running", "waiting"): "retry, release (lost, drained, sandbox-failed)",
+    ("running", "waiting"): "retry, release (lost, drained, sandbox-failed, claimed ahead in vain)",
     ("running", "done"): "finish",
     ("running", "dead"): "attempts used up",
     ("running", "cancelled"): "cancel, replace",
@@ -132,9 +132,9 @@ class Acceptance:
     replaced: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Invocation:
-    """The durable promise to run one function for one event, as the store holds it."""
+    """The durable promise to run one function for one event, as the store holds it. Not frozen, as NewEvent."""
 
     id: str
     seq: int  # Order of acceptance.

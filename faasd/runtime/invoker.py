@@ -13,27 +13,35 @@ import os
 import select
 import signal
 import socket
+import stat
 import sys
 import threading
+import time
 import types
 
 # Not through `signal`, which makes enums of all that was set before, 64 blocked signals among it.
-from _signal import SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, getsignal, pthread_sigmask  # type: ignore[import-not-found]
+from _signal import SIG_IGN  # type: ignore[import-not-found]
 from _signal import signal as handle_signal
+from collections import deque
 from typing import Any, Callable, NoReturn
 
 from faasd import wire
-from faasd.model.context import ClientContext, Context, SoftTimeout
+from faasd.model.context import ClientContext, Context
 from faasd.model.event import decode_json, encode_json
 from faasd.model.units import format_size
 from faasd.runtime import command, containment, handler_loader, report, secrets_in_memory, snapshot
 from faasd.runtime.log_capture import capture_logging
+from faasd.runtime.soft_stop import SoftStop
 
 __all__ = ["Channel", "run"]
 
 #: Handlers that close the low descriptors, as daemons do, keep their channel.
 _CHANNEL_FD_MIN = 100
 _END_PATIENCE_MS = 1000
+#: How often, and how many times, it is looked whether output was fetched, and how a pipe is asked.
+_FETCH_LOOK_S = 0.0005
+_FETCH_LOOKS = 4000
+_FIONREAD = 0x541B
 _HEADER_BYTES_MAX = 2 * 2**20  # Secrets are the most of it; see secret_files.SECRETS_BYTES_MAX.
 
 
@@ -42,6 +50,8 @@ class Channel:
 
     def __init__(self, fd: int, reply_bytes_max: int) -> None:
         self._socket = socket.socket(fileno=fd)
+        self._frames = wire.Receiver(self._socket)
+        self._attempts: deque[tuple[dict[str, Any], bytes]] = deque()  # Sent together, not begun.
         self._owner_pid = os.getpid()
         self._sending = threading.RLock()
         self._asking = threading.RLock()
@@ -84,17 +94,25 @@ class Channel:
         with self._asking:
             if not self.say({**fields, "op": op}):
                 raise ConnectionError(f"context.{op} came after the attempt's end")
-            reply = wire.receive(self._socket, self._reply_bytes_max)
+            reply = self._frames.receive(self._reply_bytes_max)
         if reply is None:
             raise ConnectionError(f"the daemon has gone while context.{op} waited for its answer")
         return wire.decode(reply)
 
     def receive_attempt(self) -> tuple[dict[str, Any], bytes]:
-        """Wait for a header and its event; exits when the daemon has gone, or wants no more of us."""
-        with self._asking:  # A thread that waits for an answer gets that first.
-            header = wire.decode(self._receive(_HEADER_BYTES_MAX))
-            # A batch may be larger than any reply.
-            return header, self._receive(header["event_bytes"])
+        """Wait for a header and its event; exits when the daemon has gone, or wants no more of us.
+
+        Those that were sent together are read together: what comes after them may be an answer to one of them.
+        """
+        if not self._attempts:
+            goes_on = True
+            with self._asking:  # A thread that waits for an answer gets that first.
+                while goes_on:
+                    header = wire.decode(self._receive(_HEADER_BYTES_MAX))
+                    # A batch may be larger than any reply.
+                    self._attempts.append((header, self._receive(header["event_bytes"])))
+                    goes_on = header["goes_on"]
+        return self._attempts.popleft()
 
     def wait_for_end(self) -> None:
         """Wait to be killed, which is a faster end than one that others have to hear of; but not for long."""
@@ -103,7 +121,7 @@ class Channel:
         poll.poll(_END_PATIENCE_MS)
 
     def _receive(self, bytes_max: int) -> bytes:
-        text = wire.receive(self._socket, bytes_max)
+        text = self._frames.receive(bytes_max)
         if text is None:
             os._exit(1)
         return text
@@ -199,9 +217,12 @@ def _serve(
     while attempts.run(header, event_text) and header["stays"]:
         previous = header["env"]
         header, event_text = channel.receive_attempt()
-        for name in previous.keys() - header["env"].keys():
+        env = header["env"]
+        for name in previous.keys() - env.keys():
             os.environ.pop(name, None)
-        os.environ.update(header["env"])
+        for name, value in env.items():  # To set one costs more than to look.
+            if os.environ.get(name) != value:
+                os.environ[name] = value
     if header["is_awaited"]:
         channel.wait_for_end()
 
@@ -214,7 +235,7 @@ class _Attempts:
         self._channel = channel
         self._secrets = secrets
         self._owner_pid = os.getpid()
-        self._soft_stop = _SoftStop()
+        self._soft_stop = SoftStop()
 
     def run(self, header: dict[str, Any], event_text: bytes) -> bool:
         """Run one attempt; returns whether this process may run another one after it."""
@@ -243,7 +264,9 @@ class _Attempts:
             os._exit(
                 0
             )  # A child that the handler forked and let return: the report is not its to make.
-        _flush()  # What was printed comes before the report.
+        _flush()  # What was printed comes before the report,
+        if header["goes_on"]:
+            _wait_until_fetched()  # and before what the next one prints.
         if "text" in frame:
             self._channel.send_result(frame["text"])
             return True
@@ -268,7 +291,7 @@ def _result(value: Any, bytes_max: int) -> dict[str, Any]:
     return {"op": "result", "text": text}
 
 
-def _call(handler: Callable[..., Any], event: Any, context: Context, soft_stop: _SoftStop) -> Any:
+def _call(handler: Callable[..., Any], event: Any, context: Context, soft_stop: SoftStop) -> Any:
     value = handler(event, context)
     if isinstance(value, types.CoroutineType):
         import asyncio  # Already there when the handler is declared async; see handler_loader.
@@ -277,7 +300,7 @@ def _call(handler: Callable[..., Any], event: Any, context: Context, soft_stop: 
     return value
 
 
-async def _await(coroutine: Any, soft_stop: _SoftStop) -> Any:
+async def _await(coroutine: Any, soft_stop: SoftStop) -> Any:
     import asyncio
 
     # An exception raised from a signal handler would end the loop, not the coroutine; so the soft
@@ -290,56 +313,6 @@ async def _await(coroutine: Any, soft_stop: _SoftStop) -> Any:
     finally:
         asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
         soft_stop.disarm()
-
-
-class _SoftStop:
-    """SIGTERM raises SoftTimeout, while the handler runs and not a moment longer."""
-
-    def __init__(self) -> None:
-        self._ours: list[Any] = [self._raise]
-        self._is_known = False  # To those that the handler forks.
-        self._held_back = threading.local()  # The signal mask of each thread that forks.
-
-    def adopt(self) -> None:
-        """Take the present handler for ours as well."""
-        self._ours.append(getsignal(signal.SIGTERM))
-
-    def arm(self) -> None:
-        """From here on the signal raises; one that came earlier does so now."""
-        handle_signal(signal.SIGTERM, self._raise)
-        if self._is_known:
-            return
-        self._is_known = True
-        # What the handler forks must end when the handler says so, as elsewhere: a process of a pool that is
-        # told to terminate while it waits in C would never come to run our Python.
-        os.register_at_fork(
-            before=self._hold_back,
-            after_in_parent=self._let_through,
-            after_in_child=self._forget_in_child,
-        )
-        pthread_sigmask(SIG_SETMASK, ())
-
-    def disarm(self) -> None:
-        """From here on the signal is ignored: the report is on its way."""
-        try:
-            handle_signal(signal.SIGTERM, SIG_IGN)
-        except ValueError:
-            pass  # A thread that the handler forked in; its main thread is elsewhere.
-
-    def _hold_back(self) -> None:
-        # A signal that reached the child before it had forgotten our handler would be lost.
-        self._held_back.mask = pthread_sigmask(SIG_BLOCK, (signal.SIGTERM,))
-
-    def _let_through(self) -> None:
-        pthread_sigmask(SIG_SETMASK, self._held_back.mask)
-
-    def _forget_in_child(self) -> None:
-        if getsignal(signal.SIGTERM) in self._ours:
-            handle_signal(signal.SIGTERM, SIG_DFL)
-        self._let_through()
-
-    def _raise(self, _number: int, _frame: Any) -> None:
-        raise SoftTimeout("the attempt's time is over")
 
 
 def _context(header: dict[str, Any], channel: Channel, secrets: dict[str, bytes]) -> Context:
@@ -382,6 +355,20 @@ def _flush() -> None:
             stream.flush()
         except (OSError, ValueError, AttributeError):
             pass  # The handler closed or replaced it.
+
+
+def _wait_until_fetched() -> None:
+    """Wait until the daemon has what was printed: the next attempt begins without its say, with the same pipes."""
+    room = bytearray(4)
+    for fd in (1, 2):
+        try:
+            for _ in range(_FETCH_LOOKS):
+                fcntl.ioctl(fd, _FIONREAD, room)
+                if not any(room) or not stat.S_ISFIFO(os.fstat(fd).st_mode):
+                    break
+                time.sleep(_FETCH_LOOK_S)
+        except OSError:
+            pass  # The handler closed it.
 
 
 def _say(text: str) -> None:

@@ -53,7 +53,9 @@ class AttemptIo:
         on_breach: Callable[[str], None],
         on_report: Callable[[], None],
         masker: Masker | None = None,
+        others_follow: bool = False,
     ) -> None:
+        """With `others_follow`, what comes after its report is the next attempt's, and is left alone."""
         self.report: dict[str, Any] | None = None
         self.result_json: str | None = None
         self.broken_protocol: str | None = None
@@ -68,6 +70,7 @@ class AttemptIo:
         self._on_report = on_report
         self._limits = attempt.function.limits
         self._is_command = attempt.function.handler is None
+        self._others_follow = others_follow
         self._command_bytes = 0
         self.output = Output(self._limits, clock, self._take_lines, masker)
         self._loop = asyncio.get_running_loop()
@@ -86,21 +89,38 @@ class AttemptIo:
     @property
     def has_reported(self) -> bool:
         """Whether its report is complete, and nothing came after it."""
-        is_complete = self.report is not None and not self._awaits_result
         is_last = not self._texts and not self._frames.is_within_frame
-        return is_complete and is_last and self.broken_protocol is None
+        return (
+            self._is_complete and self.broken_protocol is None and (is_last or self._others_follow)
+        )
+
+    @property
+    def _is_complete(self) -> bool:
+        return self.report is not None and not self._awaits_result
 
     @property
     def is_quiet(self) -> bool:
         """Whether nothing that it has asked for is on its way."""
         return not self._requests and not self._io.unsent_bytes
 
-    def begin(self, *frames: bytes) -> bool:
+    def begin(self, request: bytes) -> bool:
         """Send the first frames and take what comes from now on; False when the sandbox has gone."""
         self._io.taker = self
         self._io.when_fetched(self._settle_reading)
         self._settle_reading()
-        return self._io.write(b"".join(frames))
+        return self._io.write(request)
+
+    def take_over(self, texts: Sequence[bytes], *, was_reset: bool) -> None:
+        """Take what comes from now on in an attempt that was begun before, and these frames, which have come already."""
+        self._texts += texts
+        self._was_reset = was_reset
+        self._io.taker = self
+        self._io.when_fetched(self._settle_reading)
+        self._settle_reading()
+
+    def untaken(self) -> list[bytes]:
+        """Return the frames that have come after its report."""
+        return list(self._texts)
 
     def was_unheard(self) -> bool:
         """Whether the sandbox, which is gone, never read all of the event, so that no handler can have seen it."""
@@ -127,7 +147,8 @@ class AttemptIo:
 
     def finish_warm(self, readable: Sequence[int]) -> None:
         """Take what was printed before the report; the sandbox lives on."""
-        self._drain(readable)
+        if not self._others_follow:  # Else it waited until we had all, and this is the next one's.
+            self._drain(readable)
         self.output.finish()
 
     async def close(self) -> None:
@@ -153,6 +174,10 @@ class AttemptIo:
 
     def read_pipe(self, fd: int) -> bool:
         """Read once; False when nothing is there, now or for ever."""
+        if self._others_follow and not self._is_finishing:
+            self.read_channel()  # Its report was sent before the next one printed anything.
+            if self._is_complete:
+                return False
         try:
             data = os.read(fd, _READ_BYTES if self.output.is_truncated else _LINES_READ_BYTES)
         except BlockingIOError:
@@ -190,7 +215,8 @@ class AttemptIo:
     def _settle_reading(self) -> None:
         """Go on with the channel, let it rest, or wait for answers to be given and fetched."""
         is_busy = len(self._requests) >= _REQUESTS_MAX or self._io.unsent_bytes > _OUTBOX_BYTES_MAX
-        if self._is_over or self._is_finishing or is_busy or self._rest is not None:
+        is_left = self._others_follow and self._is_complete
+        if self._is_over or self._is_finishing or is_busy or is_left or self._rest is not None:
             self._io.pause()
         elif self._cost_s > _REST_AFTER_S:
             self._io.pause()
@@ -251,7 +277,10 @@ class AttemptIo:
         try:
             self._texts += self._frames.feed(data)
         except WireError as error:
-            self._break(error)
+            if self._others_follow:  # It may be the next one's.
+                self._texts += [*self._frames.before_error, b""]
+            else:
+                self._break(error)
         self._cost_s += self._clock.monotonic() - began
         return True
 
@@ -261,6 +290,8 @@ class AttemptIo:
         try:
             for _ in range(min(len(self._texts), _FRAMES_AT_ONCE)):
                 if len(self._requests) >= _REQUESTS_MAX and not self._is_finishing:
+                    break
+                if self._others_follow and self._is_complete:
                     break
                 self._take_frame(self._texts.popleft())
             if self._progress is not None:

@@ -10,21 +10,24 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from faasd import secret_files
 from faasd.clock import Clock
-from faasd.errors import NoRoomOnDisk, SandboxError, ZygoteInitFailed
+from faasd.errors import SandboxError, ZygoteInitFailed
 from faasd.interfaces import AttemptServices
 from faasd.linux import proc_tree, rlimits
-from faasd.model.attempt import Attempt, OutputLine
+from faasd.model.attempt import Attempt
 from faasd.model.function import Function
-from faasd.model.outcome import ErrorRecord, Outcome, Usage
+from faasd.model.outcome import ErrorRecord, Outcome
 from faasd.model.walls import MissingWall
-from faasd.sandbox import full_disk, leftovers
+from faasd.sandbox import leftovers
+from faasd.sandbox.burst import Burst, may_burst
 from faasd.sandbox.cgroup_slot import CgroupSlots, find_cgroups
+from faasd.sandbox.ends import init_record, not_begun, stopped, with_init_s
 from faasd.sandbox.failures import failures_in_report
 from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.hints import with_hint
@@ -35,15 +38,17 @@ from faasd.sandbox.sandbox_maker import SandboxMaker
 from faasd.sandbox.sandbox_pool import SandboxPool
 from faasd.sandbox.source_names import outcome_at_source
 from faasd.sandbox.spares import Spares
-from faasd.sandbox.supervise import Supervision
+from faasd.sandbox.supervise import Begun, Supervision
 from faasd.sandbox.workspaces import Workspaces
 from faasd.sandbox.zygote_pool import ZygoteLease, ZygotePool
+from faasd.sandbox.zygote_wait import zygote_or_stop
 
 __all__ = ["ProcessSandboxes"]
 
+T = TypeVar("T")
+
 #: How long the start of the daemon waits for the walls of other interpreters.
 _ASK_TIMEOUT_S = 5.0
-
 #: The limit that we want for ourselves, as the service's unit has it: pipes, sockets and pidfds of every sandbox.
 _OPEN_FILES = 65536
 
@@ -168,8 +173,58 @@ class ProcessSandboxes:
         finally:
             self._running.pop(task, None)
 
+    async def run_all(
+        self,
+        attempts: Sequence[Attempt],
+        services: AttemptServices,
+        stops: Sequence[asyncio.Future[str]],
+    ) -> list[Outcome | None]:
+        """Run attempts of one function one after another; see interfaces.Sandboxes."""
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(attempts) and all(one.is_ok for one in outcomes):
+            left, their_stops = attempts[len(outcomes) :], stops[len(outcomes) :]
+            found = await self._run_in_burst(left, services, their_stops) if left[1:] else []
+            outcomes += found or [await self.run(left[0], services, their_stops[0])]
+        not_run = [
+            not_begun(stop, "before it began") if stop.done() else None
+            for stop in stops[len(outcomes) :]
+        ]
+        return [*outcomes, *not_run]
+
+    async def _run_in_burst(
+        self,
+        attempts: Sequence[Attempt],
+        services: AttemptServices,
+        stops: Sequence[asyncio.Future[str]],
+    ) -> list[Outcome]:
+        """Run as many of them as begin in one sandbox that waits: none, when none does, or it had gone."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[task] = None
+        function = attempts[0].function
+        try:
+            lease = self._the_pool().ready(function)
+            if lease is None:
+                return []
+            with lease:
+                sandbox = self._waiting.take(function, lease.zygote, {})
+                if sandbox is None:
+                    return []
+                if not may_burst(sandbox):
+                    self._waiting.put(sandbox)
+                    return []
+                count = function.reuse - sandbox.served
+                supervise = partial(self._supervision, services, sandbox, {})
+                burst = Burst(attempts[:count], sandbox, self._clock, supervise)
+                found = await self._use(sandbox, burst, burst.run(stops[:count]))
+            return [outcome_at_source(one, function) for one in found]
+        except (SandboxError, OSError) as error:
+            return [Outcome("sandbox-failed", error=ErrorRecord(type(error).__name__, str(error)))]
+        finally:
+            self._running.pop(task, None)
+
     async def _init_error(self, attempt: Attempt, failure: ZygoteInitFailed) -> ErrorRecord:
-        error = ErrorRecord.from_json(_as_record(failure.error))
+        error = ErrorRecord.from_json(init_record(failure.error))
         function, failures = attempt.function, failures_in_report(failure.error)
         with contextlib.suppress(SandboxError):  # Its interpreter has ended meanwhile.
             walls = await self._the_pool().walls_of(function)
@@ -254,51 +309,13 @@ class ProcessSandboxes:
         pool = self._the_pool()
         lease = None if stop.done() else pool.ready(attempt.function)
         if lease is None:
-            found = await self._zygote_or_stop(pool, attempt, services, stop)
+            found = await zygote_or_stop(pool, attempt, services, stop, lambda: self._is_stopping)
             if isinstance(found, Outcome):
                 return found
             lease = found
         with lease:
             outcome = await self._in_sandbox(attempt, services, stop, lease)
-        return _with_init_s(outcome, lease.zygote.init_s) if lease.is_cold else outcome
-
-    async def _zygote_or_stop(
-        self,
-        pool: ZygotePool,
-        attempt: Attempt,
-        services: AttemptServices,
-        stop: asyncio.Future[str],
-    ) -> ZygoteLease | Outcome:
-        """Wait for the zygote, and with a full disk for room; returns how the attempt ended if it was stopped before."""
-        while True:
-            try:
-                return await self._zygote_once(pool, attempt, services, stop)
-            except NoRoomOnDisk as error:
-                await full_disk.wait_for_room(stop, attempt.function.name, error)
-            if stop.done() or self._is_stopping:
-                return _not_begun(stop, "while its disk was full")
-
-    async def _zygote_once(
-        self,
-        pool: ZygotePool,
-        attempt: Attempt,
-        services: AttemptServices,
-        stop: asyncio.Future[str],
-    ) -> ZygoteLease | Outcome:
-        starting = asyncio.ensure_future(pool.zygote(attempt.function))
-        waited: set[asyncio.Future[Any]] = {starting, stop}
-        try:
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            starting.cancel()  # Only our waiting: others may want the zygote.
-            raise
-        if not starting.done():
-            starting.cancel()
-            return _not_begun(stop, "before its zygote was ready")
-        try:
-            return await starting
-        finally:
-            _pass_on(pool.take_init_lines(attempt.function), attempt, services)
+        return with_init_s(outcome, lease.zygote.init_s) if lease.is_cold else outcome
 
     async def _in_sandbox(
         self,
@@ -317,19 +334,8 @@ class ProcessSandboxes:
             if sandbox is None:
                 sandbox = await self._the_maker().make(function, stop, lease)
             if isinstance(sandbox, str):
-                message = f"{sandbox} before there was room for its sandbox"
-                return Outcome(sandbox, error=ErrorRecord("Stopped", message))
-            supervision = Supervision(
-                attempt,
-                services,
-                sandbox,
-                watch=self._watch,
-                premises=self._premises,
-                clock=self._clock,
-                secrets=given,
-                init_s=lease.zygote.init_s if lease.is_cold else None,
-            )
-            outcome = await self._supervise(supervision, sandbox, stop)
+from faasd.linux import proc_tree, rlimits
+from faasd.model.attempt import Attempt
             if outcome is not None:
                 return outcome  # Else it had gone while it waited, which concerns no attempt.
         raise AssertionError("a new sandbox always has an outcome")
@@ -339,21 +345,45 @@ class ProcessSandboxes:
         names = function.permissions.secrets
         return await asyncio.to_thread(secret_files.read_secrets, self._secrets_dir, names)
 
-    async def _supervise(
-        self, supervision: Supervision, sandbox: Sandbox, stop: asyncio.Future[str]
-    ) -> Outcome | None:
+    def _supervision(
+        self,
+        services: AttemptServices,
+        sandbox: Sandbox,
+        given: Mapping[str, bytes],
+        attempt: Attempt,
+        begun: Begun | None = None,
+        init_s: float | None = None,
+    ) -> Supervision:
+        """Return what supervises an attempt of the present task, which may be told to end it."""
+        supervision = Supervision(
+            attempt,
+            services,
+            sandbox,
+            watch=self._watch,
+            premises=self._premises,
+            clock=self._clock,
+            secrets=given,
+            begun=begun,
+            init_s=init_s,
+        )
         task = asyncio.current_task()
         assert task is not None
         self._running[task] = supervision
         if self._is_stopping:
             supervision.end_now("drained")
+        return supervision
+
+    async def _use(
+        self, sandbox: Sandbox, user: Supervision | Burst, running: Coroutine[Any, Any, T]
+    ) -> T:
+        """Run attempts in a sandbox, and let it wait for others afterwards, if it is fit to."""
         is_new, spares = not sandbox.served, self._spares
         if is_new and spares is not None:
             spares.taken(sandbox.function)
         try:
-            return await supervision.run(stop)
+            return await running
         finally:
-            if supervision.keeps_sandbox:
+            if user.keeps_sandbox:
                 self._waiting.put(sandbox)
             else:
                 await self._waiting.end(sandbox)
@@ -369,30 +399,3 @@ class ProcessSandboxes:
         if self._pool is None:
             raise SandboxError("the sandboxes are not started, or have been stopped")
         return self._pool
-
-
-def _not_begun(stop: asyncio.Future[str], when: str) -> Outcome:
-    word = "drained" if not stop.done() else "cancelled" if stop.cancelled() else stop.result()
-    return Outcome(word, error=ErrorRecord("Stopped", f"{word} {when}"))
-
-
-def _as_record(error: dict[str, object]) -> dict[str, object]:
-    return {"type": "InitError", "message": "", **error}
-
-
-def _pass_on(lines: list[OutputLine], attempt: Attempt, services: AttemptServices) -> None:
-    if lines:
-        services.output(attempt, lines)
-
-
-def _with_init_s(outcome: Outcome, init_s: float) -> Outcome:
-    used = outcome.usage
-    usage = Usage(used.wall_s, used.cpu_s, used.memory_peak_bytes, init_s)
-    return Outcome(
-        outcome.word,
-        outcome.result_json,
-        outcome.error,
-        usage,
-        outcome.output_truncated,
-        outcome.degraded,
-    )

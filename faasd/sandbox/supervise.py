@@ -7,11 +7,10 @@ attempt, after its handler has reported and nothing else that the attempt starte
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from faasd import wire
 from faasd.clock import Clock
 from faasd.interfaces import AttemptServices
 from faasd.model.attempt import Attempt
@@ -26,10 +25,11 @@ from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.hints import with_hint
 from faasd.sandbox.masking import Masker
 from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
+from faasd.sandbox.request import request_frames
 from faasd.sandbox.sandbox import Sandbox
 from faasd.sandbox.size_watch import SizeWatch
 
-__all__ = ["Supervision"]
+__all__ = ["Begun", "Supervision"]
 
 #: How long the sweeping of an attempt that has ended may take; and the wait for a zygote's last word.
 _KILL_PATIENCE_S = 0.5
@@ -39,6 +39,18 @@ _HARD = frozenset({"oom", "output-limit", "crashed", "tmp-size"})
 _STAYS_AFTER = frozenset({"result", "error"})
 #: Outcomes that something the kernel refused may have led to.
 _HINTED = frozenset({"error", "crashed", "init-error"})
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An attempt that was sent to its sandbox together with others; see burst.py."""
+
+    at: float  # By the monotonic clock.
+    texts: Sequence[bytes]  # Frames of its that have come already.
+    is_first: bool
+    is_last: bool
+    was_reset: bool  # The channel, with something unread in it.
+    is_oom: bool
 
 
 class Supervision:
@@ -55,6 +67,7 @@ class Supervision:
         premises: Premises,
         secrets: Mapping[str, bytes],
         init_s: float | None = None,
+        begun: Begun | None = None,
     ) -> None:
         """`init_s` is what the zygote took, where the attempt had to wait for it."""
         self._attempt = attempt
@@ -69,6 +82,8 @@ class Supervision:
         self._premises = premises
         self._loop = asyncio.get_running_loop()
         self._secrets = secrets
+        self._begun = begun
+        self._others_follow = begun is not None and not begun.is_last
         self._masker = Masker(secrets) if secrets else None
         self._io = AttemptIo(
             attempt,
@@ -78,6 +93,7 @@ class Supervision:
             on_breach=self.end,
             on_report=self._on_report,
             masker=self._masker,
+            others_follow=self._others_follow,
         )
         self._wanted: str | None = None
         self._hard_wanted: asyncio.Future[None] = self._loop.create_future()
@@ -87,8 +103,9 @@ class Supervision:
         self._size_watch: SizeWatch | None = None
         self._answered: Outcome | None = None  # What a caller was told already.
         # Whether the sandbox is to serve others after this attempt; and whether it is fit to.
-        is_last = sandbox.served + 1 >= sandbox.function.reuse
-        self._stays = not is_last and not policy.shares_process_cap(sandbox.walls)
+        served = sandbox.served + (begun is None)
+        is_left = self._others_follow or served < sandbox.function.reuse
+        self._stays = is_left and not policy.shares_process_cap(sandbox.walls)
         self._has_reported = False
         self.keeps_sandbox = False
 
@@ -154,10 +171,10 @@ class Supervision:
     async def run(self, stop: asyncio.Future[str]) -> Outcome | None:
         """Run and judge the attempt; None when the sandbox had gone before it heard of it."""
         try:
-            began = self._clock.monotonic()
+            began = self._begun.at if self._begun is not None else self._clock.monotonic()
             if not self._begin():
                 return None
-            await self._until_over(stop)
+            await self._until_over(stop, began + self._limits.timeout_s)
             wall_s = self._clock.monotonic() - began
             if self._was_unheard():
                 return None
@@ -176,32 +193,22 @@ class Supervision:
 
     def _was_unheard(self) -> bool:
         """Whether it ended between two attempts, and we were too early to know."""
+        if self._begun is not None and not self._begun.is_first:
+            return False  # All of them were read together.
         is_gone = self._sandbox.gone.done() and self._wanted is None
         return is_gone and self._sandbox.has_waited and self._io.was_unheard()
 
     def _begin(self) -> bool:
         """Send the event and watch what comes of it; False when nobody was there to take it."""
         limits, sandbox = self._limits, self._sandbox
-        deadline_at = self._clock.now() + limits.timeout_s
-        is_first = sandbox.served == 0
-        env = policy.attempt_environment(
-            self._attempt, os.environ, sandbox.tmp_dir, deadline_at, self._walls.identity
-        )
-        event = policy.event_json(self._attempt)
-        header = policy.attempt_header(
-            self._attempt, env, limits.timeout_s, len(event), self._secrets if is_first else {}
-        )
-        header["stays"] = self._stays
-        header["is_awaited"] = sandbox.ends_at_once
-        if self._slot is not None and not is_first:
-            self._slot.account.begin()
-        sandbox.secrets = self._secrets
-        sandbox.serve()
-        is_sent = self._io.begin(wire.encode(header), wire.encode_raw(event))
-        if not is_sent and sandbox.has_waited:
+        if self._begun is not None:
+            self._io.take_over(self._begun.texts, was_reset=self._begun.was_reset)
+        elif not self._send() and sandbox.has_waited:
             return False
         sandbox.gone.add_done_callback(self._on_gone)
         sandbox.on_oom = self._on_oom
+        if self._begun is not None and self._begun.is_oom:
+            self._on_oom()
         if self._slot is None:
             pid = sandbox.pid or -1
             self._tree = WatchedTree(pid, limits.memory_bytes, lambda: self.end("oom"))
@@ -214,6 +221,22 @@ class Supervision:
             self._cpu_watch = CpuWatch(limits.cpu_time_s, self._cpu_s, lambda: self.end("cpu-time"))
         return True
 
+    def _send(self) -> bool:
+        sandbox = self._sandbox
+        deadline_at = self._clock.now() + self._limits.timeout_s
+        is_first = sandbox.served == 0
+        secrets = self._secrets if is_first else {}
+        request = request_frames(self._attempt, sandbox, deadline_at, secrets, stays=self._stays)
+        if self._slot is not None and not is_first:
+            self._slot.account.begin()
+        sandbox.secrets = self._secrets
+        sandbox.serve()
+        return self._io.begin(request)
+
+    def untaken(self) -> list[bytes]:
+        """Return the frames that have come after the report: the next attempt's."""
+        return self._io.untaken()
+
     def _cpu_s(self) -> float:
         # In a thread, so not through the sandbox's account, which belongs to the loop.
         used_s = self._slot.cpu_s() if self._slot is not None else None
@@ -225,9 +248,10 @@ class Supervision:
     def _on_oom(self) -> None:
         self.end("oom")
 
-    async def _until_over(self, stop: asyncio.Future[str]) -> None:
+    async def _until_over(self, stop: asyncio.Future[str], deadline_at: float) -> None:
         """Wait until it has ended, or nothing is left because its time was over or somebody wanted so."""
-        deadline = self._loop.call_later(self._limits.timeout_s, self._on_deadline)
+        left_s = max(0.0, deadline_at - self._clock.monotonic())
+        deadline = self._loop.call_later(left_s, self._on_deadline)
         stop.add_done_callback(self._on_stop)
         try:
             await self._over
@@ -249,6 +273,10 @@ class Supervision:
 
     def _see_whether_it_stays(self) -> None:
         """Look at what the attempt, which has reported, has left in its sandbox."""
+        if self._others_follow:  # The next one runs already; after the last one it is looked at.
+            self._io.finish_warm(())
+            self.keeps_sandbox = self._wanted is None and self._io.is_quiet
+            return
         readable = self._sandbox.io.readable()  # Also when memory ran out, which is a hard word.
         if self._slot is not None and self._slot.oom_fd in readable:
             self.end("oom")

@@ -82,7 +82,7 @@ TAKE = Hot(
     .values(
         state="running",
         attempts=_i.attempts + 1,
-        started_at=bindparam("now"),
+        started_at=bindparam("began_at"),
         lease_token=bindparam("token"),
         lease_expires_at=bindparam("until"),
     )
@@ -97,10 +97,12 @@ def claim(
     lease_s: float,
     now: float,
     expired: list[Expired] | None = None,
+    begin_max: int | None = None,
 ) -> list[Claim]:
     """Claim up to `count_max`. The attempt is counted here, so that a crash leaves its trace.
 
-    `expired` is filled with what has expired in passing.
+    `expired` is filled with what has expired in passing. Those beyond `begin_max` are claimed ahead of their slots,
+    and have no `started_at`.
     """
     expire(connection, EXPIRE_MAX, now, expired)
     chosen: list[int] = []
@@ -115,7 +117,12 @@ def claim(
         chosen = _apart(chosen, {seq for (seq,) in _HAS_DIED.rows(connection, seqs=str(chosen))})
     token = next_token(connection)
     until = now + lease_s
-    rows = TAKE.rows(connection, seqs=str(chosen), now=now, token=token, until=until)
+    rows = []
+    for part, began_at in ((chosen[:begin_max], now), (chosen[len(chosen[:begin_max]) :], None)):
+        if part:
+            rows += TAKE.rows(
+                connection, seqs=str(part), began_at=began_at, token=token, until=until
+            )
     claims = {each.invocation.seq: each for each in claims_of(rows, token, until)}
     return [claims[seq] for seq in chosen]  # RETURNING promises no order.
 

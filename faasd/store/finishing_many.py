@@ -20,7 +20,7 @@ from faasd.store.statements import Hot
 __all__ = ["PORTIONS", "finish_portion", "is_plain"]
 
 #: How many one statement finishes: few texts to compile, and none with too many variables.
-PORTIONS = (32, 8, 4, 2)
+PORTIONS = (64, 32, 16, 8, 4, 2, 1)
 
 #: What a row of `changes_of` holds, in order.
 _GIVEN = (

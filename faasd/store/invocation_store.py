@@ -20,7 +20,7 @@ from faasd.store.enqueueing import begin, enqueue
 from faasd.store.filters import drop, redrive
 from faasd.store.finishing import finish
 from faasd.store.groups import unblock_all
-from faasd.store.leases import last_token, renew, take_over
+from faasd.store.leases import last_token, release, renew, take_over
 from faasd.store.readers import Readers
 from faasd.store.statements import Hot, storable
 from faasd.store.tables import DELAYED, IS_OPEN, READY, invocations, queues
@@ -98,14 +98,17 @@ class SqliteInvocationStore:
         return claims
 
     async def claim_due(
-        self, lane: Lane, count_max: int, lease_s: float
+        self, lane: Lane, count_max: int, lease_s: float, begin_max: int | None = None
     ) -> tuple[list[Claim], float | None]:
-        """Claim, and return also when the next one will be due, unless as many as were asked for came."""
+        """Claim, and return also when the next one will be due, unless as many as were asked for came.
+
+        Those beyond `begin_max` are claimed ahead, and have no `started_at`.
+        """
         expired: list[Expired] = []
 
         def work(connection: Connection) -> tuple[list[Claim], float | None]:
             now = self._clock.now()
-            claims = claim(connection, lane, count_max, lease_s, now, expired)
+            claims = claim(connection, lane, count_max, lease_s, now, expired, begin_max)
             is_all = len(claims) < count_max
             return claims, next_due_at(connection, lane.queue, now) if is_all else None
 
@@ -134,12 +137,22 @@ class SqliteInvocationStore:
         """Extend leases from now; returns the renewed ones."""
         return await self._writer.submit(lambda c: renew(c, leases, lease_s, self._clock.now()))
 
-    async def finish(self, finishes: Sequence[Finish]) -> list[Settled]:
+    async def finish(
+        self, finishes: Sequence[Finish], when_taken: Callable[[], None] = lambda: None
+    ) -> list[Settled]:
         """Record the ends of attempts, each only while its lease is ours.
 
         The attempt of a cancelled invocation is recorded too, although its lease is lost.
         """
-        return await self._writer.submit_together(self._finish_all, finishes)
+        # A caller waits for the end of a direct invoke, which has no queue.
+        is_awaited = any(one.invocation and not one.invocation.queue for one in finishes)
+        return await self._writer.submit_together(
+            self._finish_all, finishes, is_patient=not is_awaited, when_taken=when_taken
+        )
+
+    async def release(self, leases: Sequence[Lease]) -> list[Lease]:
+        """Undo claims of which nothing has begun; returns those that were still ours."""
+        return await self._writer.submit(lambda c: release(c, leases))
 
     async def return_unheld(self, record: Callable[[Claim], Finish]) -> list[Settled]:
         """Settle every invocation in state `running`; each is first leased to us, which fences its holder."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, text, update
+from sqlalchemy import Connection, bindparam, case, null, select, text, update
 
 from faasd.model.attempt import Claim, Lease
-from faasd.store.rows import INVOCATION_COLUMNS, read_invocation
+from faasd.store.groups import unblock
+from faasd.store.rows import INVOCATION_COLUMNS, moves, read_invocation
 from faasd.store.statements import Hot
-from faasd.store.tables import counters, invocations
+from faasd.store.tables import READY, counters, invocations
 
-__all__ = ["claims_of", "last_token", "next_token", "renew", "take_over"]
+__all__ = ["claims_of", "last_token", "next_token", "release", "renew", "take_over"]
 
 _i = invocations.c
 
@@ -28,6 +29,21 @@ _RENEW = Hot(
     .where(_i.id == bindparam("its_id"), _i.lease_token == bindparam("token"))
     .where(text("state = 'running'"))
     .values(lease_expires_at=bindparam("until"))
+)
+_RELEASE = Hot(
+    update(invocations)
+    .where(_i.id == bindparam("its_id"), _i.lease_token == bindparam("token"))
+    .where(text(moves("running", to=["waiting"])))
+    .values(
+        state="waiting",
+        readiness=READY,
+        attempts=_i.attempts - 1,
+        # When an earlier attempt began is not known any more; that of one that never was, is not.
+        started_at=case((_i.attempts > 1, _i.started_at), else_=null()),
+        lease_token=null(),
+        lease_expires_at=null(),
+    )
+    .returning(_i.queue, _i.group_key)
 )
 _HELD = (
     select(_i.seq)
@@ -66,6 +82,17 @@ def renew(
         for lease in leases
         if _RENEW.run(connection, its_id=lease.invocation_id, token=lease.token, until=until)
     ]
+
+
+def release(connection: Connection, leases: Sequence[Lease]) -> list[Lease]:
+    """Undo claims of which nothing has begun; returns those whose token was still the invocation's."""
+    released = []
+    for lease in leases:
+        row = _RELEASE.row(connection, its_id=lease.invocation_id, token=lease.token)
+        if row is not None:
+            unblock(connection, *row)
+            released.append(lease)
+    return released
 
 
 def take_over(

@@ -41,6 +41,9 @@ Work = Callable[[Connection], T]
 
 INBOX_MAX = 4096
 GROUP_MAX = 512
+#: Works that can wait are handed over together: those of so many seconds, or so many at once.
+GATHER_S = 0.002
+GATHER_MAX = 64
 CHECKPOINT_EVERY_WORKS = 1000
 CHECKPOINT_EVERY_BYTES = 4 * 2**20
 
@@ -90,8 +93,11 @@ class Writer:
         self._at_end = at_end or _Nothing()
         self._path = path
         self._wal = path.with_name(path.name + "-wal")
-        self._inbox: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[list[_Item] | None] = queue.SimpleQueue()
         self._room = asyncio.Semaphore(inbox_max)
+        self._gathered: list[_Item] = []  # Not yet in the inbox.
+        self._gathering: asyncio.TimerHandle | None = None
+        self._gathered_at = 0.0  # When the last work that could wait came.
         self._closing = False
         self._works_since_checkpoint = 0
         self._wal_bytes_at_checkpoint = 0
@@ -111,28 +117,69 @@ class Writer:
         when the database failed. Waits while the inbox is full. A caller that is cancelled while
         it waits for the answer does not know whether the work was done.
         """
-        result: T = await self._submit(work, _ALONE)
+        item = await self._item(work, _ALONE)
+        self._hand_over(item)
+        result: T = await item.future
         return result
 
-    async def submit_together(self, work: Together[P, T], part: P) -> T:
-        """Run a work that is run once for all who submit the same one at the same time; else as `submit`."""
-        result: T = await self._submit(work, part)
+    async def submit_together(
+        self,
+        work: Together[P, T],
+        part: P,
+        *,
+        is_patient: bool = False,
+        when_taken: Callable[[], None] = lambda: None,
+    ) -> T:
+        """Run a work that is run once for all who submit the same one at the same time; else as `submit`.
+
+        With `is_patient` it waits a moment for others, when they come in quick succession: one commit, and one
+        waking of each side, then pays for many. Nobody else waits for it: works that are submitted
+        otherwise go at once, behind what has been gathered. `when_taken` is called as soon as the work has its
+        place in the order of all.
+        """
+        item = await self._item(work, part)
+        if is_patient:
+            self._gather(item)
+        else:
+            self._hand_over(item)
+        when_taken()
+        result: T = await item.future
         return result
 
-    async def _submit(self, work: Work[Any] | Together[Any, Any], part: Any) -> Any:
+    def _gather(self, item: _Item) -> None:
+        now = item.loop.time()
+        is_lone, self._gathered_at = now - self._gathered_at > GATHER_S, now
+        if is_lone or len(self._gathered) >= GATHER_MAX:
+            self._hand_over(item)
+            return
+        self._gathered.append(item)
+        if self._gathering is None:
+            self._gathering = item.loop.call_later(GATHER_S, self._hand_over)
+
+    async def _item(self, work: Work[Any] | Together[Any, Any], part: Any) -> _Item:
         await self._room.acquire()
         if self._closing:
             self._room.release()
             raise StoreError(f"cannot use {self._path}: the store is closed")
         loop = asyncio.get_running_loop()
-        item = _Item(work, part, loop, loop.create_future())
-        self._inbox.put(item)
-        return await item.future
+        return _Item(work, part, loop, loop.create_future())
+
+    def _hand_over(self, item: _Item | None = None) -> None:
+        """Put into the inbox what was gathered, and this behind it."""
+        if item is not None:
+            self._gathered.append(item)
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        if self._gathered:
+            gathered, self._gathered = self._gathered, []
+            self._inbox.put(gathered)
 
     async def close(self) -> None:
         """Finish what was submitted, fold the WAL into the database file, and close the connection."""
         if not self._closing:
             self._closing = True
+            self._hand_over()
             self._inbox.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -166,13 +213,13 @@ class Writer:
     def _next_group(self) -> tuple[list[_Item], bool]:
         """Wait for work, then take all there is. False with it: nothing more will come."""
         group: list[_Item] = []
-        item = self._inbox.get()
-        while item is not None:
-            group.append(item)
+        items = self._inbox.get()
+        while items is not None:
+            group += items
             if len(group) >= GROUP_MAX:
                 return group, True
             try:
-                item = self._inbox.get_nowait()
+                items = self._inbox.get_nowait()
             except queue.Empty:
                 return group, True
         return group, False

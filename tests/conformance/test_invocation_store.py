@@ -72,7 +72,7 @@ async def test_what_was_accepted_is_read_back_as_it_was(store: Store) -> None:
 
 
 async def test_claims_go_by_priority_and_then_by_order_of_acceptance(store: Store) -> None:
-    """Priority acts in the store, on everything that waits, never in a prefetch buffer."""
+    """Priority acts in the store, on everything that waits: what the dispatcher holds is a moment of work."""
     new = [an_invocation(priority=priority) for priority in (0, 5, 0, 9, 5)]
     await store.invocations.enqueue(new)
     expected = [new[index].id for index in (3, 1, 4, 0, 2)]
@@ -341,6 +341,59 @@ async def test_a_renewed_lease_does_not_expire(store: Store, clock: FakeClock) -
         lambda c: a_finish(c, "lost", RetryAt(clock.now()))
     )
     assert [each.invocation_id for each in settled] == [left.invocation.id]
+
+
+async def test_a_released_claim_is_as_if_it_had_never_been(store: Store) -> None:
+    """What is claimed ahead and not begun counts for nothing: no attempt, no time, no place lost."""
+    new = some_invocations(3)
+    await store.invocations.enqueue(new)
+    claims = await store.invocations.claim(LANE, 2, 30)
+    leases = [claim.lease for claim in claims]
+    assert await store.invocations.release(leases) == leases
+    found = await store.history.invocation(new[0].id)
+    assert found is not None
+    assert (found.state, found.attempts, found.started_at, found.spent) == (
+        "waiting",
+        0,
+        None,
+        Spent(),
+    )
+    assert await store.history.attempts(new[0].id) == []
+    assert await claim_ids(store) == [one.id for one in new]
+
+
+async def test_what_is_claimed_ahead_has_not_begun(store: Store, clock: FakeClock) -> None:
+    """After a crash that tells it from what ran for certain; the end of its attempt says when it began."""
+    await store.invocations.enqueue(some_invocations(3))
+    claims, _ = await store.invocations.claim_due(LANE, 3, 30, 1)
+    assert [one.invocation.started_at for one in claims] == [clock.now(), None, None]
+    await store.invocations.finish([a_finish(one) for one in claims])
+    for one in claims:
+        found = await store.history.invocation(one.invocation.id)
+        assert found is not None
+        assert (found.state, found.started_at) == ("done", START)
+
+
+async def test_only_the_holder_of_a_lease_releases_it(store: Store, clock: FakeClock) -> None:
+    """A release that comes late must not take the invocation from who has claimed it since."""
+    await store.invocations.enqueue(some_invocations(1))
+    [stale] = await store.invocations.claim(LANE, 1, 30)
+    clock.advance(31)
+    await store.invocations.return_expired(lambda c: a_finish(c, "lost", RetryAt(clock.now())))
+    [fresh] = await store.invocations.claim(LANE, 1, 30)
+    assert await store.invocations.release([stale.lease]) == []
+    [settled] = await store.invocations.finish([a_finish(fresh)])
+    assert (settled.state, settled.lease_lost) == ("done", False)
+
+
+async def test_a_released_member_of_a_group_keeps_its_turn(store: Store) -> None:
+    """Order within a group holds, also when its first was claimed and given back."""
+    new = some_invocations(3, group_key="g")
+    await store.invocations.enqueue(new)
+    [first] = await store.invocations.claim(LANE, 3, 30)
+    assert await claim_ids(store) == []  # The others are held back by it.
+    await store.invocations.release([first.lease])
+    assert await claim_ids(store) == [new[0].id]
 
 
 async def test_a_start_returns_everything_that_a_predecessor_held(store: Store) -> None:

@@ -59,12 +59,13 @@ class Feed:
     acknowledged: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     refused: int = 0
+    sizes: tuple[int, ...] = (1,)
 
     def send_orders(self) -> None:
         """Enqueue one by one, again after a refusal, as a script would."""
         n = 0
         while n < self.orders:
-            size = min(random.choice([1, 1, 1, 5, 20]), self.orders - n)
+            size = min(random.choice(self.sizes), self.orders - n)
             events = [{"body": {"n": n + i}} for i in range(size)]
             try:
                 accepted = self.client.enqueue_many("orders", events)
@@ -94,15 +95,23 @@ def rows(state_dir: Path, query: str, *arguments: object) -> list[tuple]:  # typ
         return connection.execute(query, arguments).fetchall()
 
 
-def run_with_kills(directory: Path, orders: int, files: int, kills: int) -> None:
+def run_with_kills(
+    directory: Path,
+    orders: int,
+    files: int,
+    kills: int,
+    functions: str = FUNCTIONS,
+    sizes: tuple[int, ...] = (1, 1, 1, 5, 20),
+) -> None:
     """Let events flow, kill the daemon again and again, then account for every event."""
     runs = directory / "notes"  # Which the functions may write.
     runs.touch()
     inbox = directory / "inbox"
     inbox.mkdir()
-    config = write_project(directory, FUNCTIONS, f'[defaults]\nenv = {{ RUNS = "{runs}" }}\n')
+    config = write_project(directory, functions, f'[defaults]\nenv = {{ RUNS = "{runs}" }}\n')
     daemon = DaemonProcess(config)
     feed = Feed(daemon.client, inbox, orders, files)
+    feed.sizes = sizes
     threads = [threading.Thread(target=feed.send_orders), threading.Thread(target=feed.drop_files)]
     daemon.start()
     started_at = (
@@ -187,6 +196,13 @@ def account_for_everything(
 def test_nothing_is_lost_when_the_daemon_is_killed_five_times(tmp_path: Path) -> None:
     """The short run, for every `make test`."""
     run_with_kills(tmp_path, orders=400, files=100, kills=5)
+
+
+def test_nothing_is_lost_when_short_attempts_are_handed_over_together(tmp_path: Path) -> None:
+    """What is claimed ahead, and sent to a warm sandbox before it begins, is accounted for as well."""
+    functions = FUNCTIONS.replace('[queue("orders")]', '[queue("orders")], reuse=1000')
+    # So many at once that there is always more than all slots can take.
+    run_with_kills(tmp_path, orders=4000, files=20, kills=5, functions=functions, sizes=(200,))
 
 
 @pytest.mark.timeout(1200)

@@ -25,7 +25,7 @@ from faasd.store.database import driver_of, open_writer
 from faasd.store.enqueueing import enqueue
 from faasd.store.filters import drop, redrive
 from faasd.store.finishing import finish
-from faasd.store.leases import last_token, renew, take_over
+from faasd.store.leases import last_token, release, renew, take_over
 from faasd.store.migrations import migrate
 from faasd.store.usage import UsageSums
 from tests.conformance.making import START, a_finish, an_invocation
@@ -184,6 +184,16 @@ class Lives(RuleBasedStateMachine):
         for lease in ours:
             self.model[lease.invocation_id].lease_until = self.now + 6
 
+    @precondition(lambda self: self.claims)
+    @rule(which=st.lists(ANY_OF_THEM, min_size=1, max_size=4))
+    def release(self, which: list[int]) -> None:
+        leases = list(dict.fromkeys(self.claims[i % len(self.claims)].lease for i in which))
+        ours = [lease for lease in leases if self.is_held(lease)]
+        assert self.work(release, leases) == ours
+        for lease in ours:
+            m = self.model[lease.invocation_id]
+            m.state, m.attempts = "waiting", m.attempts - 1
+
     @precondition(lambda self: self.model)
     @rule(which=st.lists(ANY_OF_THEM, min_size=1, max_size=3))
     def cancel(self, which: list[int]) -> None:
@@ -340,7 +350,7 @@ def one_step(lives: Lives, chance: random.Random) -> None:
                 which=chance.randrange(1000), how=chance.choice(ends), is_held=chance.random() < 0.8
             )
         case 14 if lives.claims:
-            lives.renew(which=indexes(3))
+            chance.choice([lives.renew, lives.release])(which=indexes(3))
         case 15 if lives.model:
             lives.cancel(which=indexes(2))
         case 16 if lives.model:

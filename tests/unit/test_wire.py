@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 
 import pytest
 
@@ -69,3 +70,49 @@ def test_a_blocking_reader_takes_one_frame_and_knows_the_end() -> None:
     ours.close()
     with theirs:
         assert wire.receive(theirs, 100) is None
+
+
+def test_a_receiver_reads_what_came_together_once_and_in_order() -> None:
+    """Header and event of an attempt, and those of the next, come in one piece: each is a frame all the same."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        receiver = wire.Receiver(theirs)
+        ours.sendall(wire.encode_raw(b"one") + wire.encode_raw(b"") + wire.encode_raw(b"three")[:6])
+        assert (receiver.receive(10), receiver.receive(10)) == (b"one", b"")
+        ours.sendall(wire.encode_raw(b"three")[6:])
+        assert receiver.receive(10) == b"three"
+        ours.close()
+        assert receiver.receive(10) is None
+
+
+def test_a_receiver_takes_a_frame_that_is_larger_than_what_it_reads_at_once() -> None:
+    """Events may have megabytes."""
+    ours, theirs = socket.socketpair()
+    text = bytes(range(256)) * 4096
+    with ours, theirs:
+        writer = threading.Thread(target=ours.sendall, args=(wire.encode_raw(text) * 2,))
+        writer.start()
+        receiver = wire.Receiver(theirs)
+        assert receiver.receive(len(text)) == text
+        assert receiver.receive(len(text)) == text
+        writer.join()
+
+
+@pytest.mark.parametrize("cut", [2, 7])
+def test_a_receiver_says_when_the_channel_ends_within_a_frame(cut: int) -> None:
+    """Half a frame is no frame, wherever it was cut."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        ours.sendall(wire.encode_raw(b"hello")[:cut])
+        ours.close()
+        with pytest.raises(WireError):
+            wire.Receiver(theirs).receive(10)
+
+
+def test_a_receiver_refuses_a_frame_over_the_limit() -> None:
+    """As `receive` does."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(wire.encode_raw(b"x" * 11))
+        with pytest.raises(WireError):
+            wire.Receiver(theirs).receive(10)

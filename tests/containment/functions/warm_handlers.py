@@ -21,6 +21,44 @@ def do(event, context):
     return {"pid": os.stat("/proc/self").st_ino, "attempts": attempts, "told": told}
 
 
+def quiet(event, context):
+    """As `do`, but prints nothing."""
+    seen.append(event)
+    name = (event or {}).get("do")
+    return [len(seen), globals()[name](event, context) if name else None]
+
+
+def say(event, context):
+    print("from", event["number"])
+    subprocess.run(["echo", f"child of {event['number']}"], check=True)
+    sys.stderr.write(f"error of {event['number']}\n" * event.get("times", 1))
+
+
+def log_it(event, context):
+    logging.getLogger("h").warning("logged by %s", event["number"])
+
+
+def ask(event, context):
+    return context.enqueue("q", {"number": event["number"]})
+
+
+def close_output(event, context):
+    os.close(1)
+    os.close(2)
+
+
+def to_a_file(event, context):
+    with open(os.environ["TMPDIR"] + "/out", "a+") as file:
+        file.write("x" * 100)
+        file.flush()
+        file.seek(0)
+        os.dup2(file.fileno(), 1)
+
+
+def pause(event, context):
+    time.sleep(event["s"])
+
+
 def env(event, context):
     names = ("FAASD_INVOCATION_ID", "FAASD_PATH", "FAASD_ATTEMPT", "FAASD_TRIGGER")
     return [context.invocation_id, *(os.environ.get(name) for name in names)]
@@ -52,6 +90,11 @@ def hang(event, context):
             time.sleep(600)
         except BaseException:  # noqa: BLE001 - it clings to life.
             pass
+
+
+def say_and_hang(event, context):
+    print("hanging", flush=True)
+    hang(event, context)
 
 
 def fill(event, context):

@@ -3,136 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from faasd.clock import FakeClock
-from faasd.dispatch.breaker import BreakerPolicy
-from faasd.dispatch.breakers import Breakers
-from faasd.dispatch.direct import NESTING_MAX, DirectInvoker
-from faasd.dispatch.dispatcher import Dispatcher
-from faasd.dispatch.run_attempt import Spine
-from faasd.dispatch.running import Running
-from faasd.dispatch.services import SandboxServices
-from faasd.dispatch.slots import Slots
+from faasd.dispatch.direct import NESTING_MAX
 from faasd.errors import Conflict
-from faasd.functions.registry import Registry
-from faasd.intake import Intake
-from faasd.model.attempt import Attempt
-from faasd.model.function import Function
 from faasd.model.invocation import NewEvent
-from faasd.model.outcome import ErrorRecord, Outcome
-from faasd.model.retry import RetryPolicy
-from faasd.model.trigger import QueueTrigger
-from faasd.store.open import open_store
-from tests.patience import patient
-
-RETRY = RetryPolicy(attempts=50, first_s=1.0, backoff="fixed", jitter=0.0)
-FUNCTION = Function("f", handler="m:f", retry=RETRY)
-BATCHED = replace(
-    FUNCTION, name="b", queues=(QueueTrigger("in", batch_size=10, batch_window_s=0.0),)
-)
-
-
-@dataclass
-class ScriptedSandboxes:
-    """Ends each attempt as `word` says; `held` attempts wait until they are let go."""
-
-    word: Callable[[list[str]], str] = lambda _events: "crashed"
-    ran: list[list[str]] = field(default_factory=list)
-    gate: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def run(self, attempt: Attempt, _services: Any, _stop: asyncio.Future[str]) -> Outcome:
-        events = [claim.invocation.event_json for claim in attempt.claims]
-        self.ran.append(events)
-        await self.gate.wait()
-        word = self.word(events)
-        if word == "ok":
-            return Outcome("ok", result_json="null")
-        return Outcome(word, error=ErrorRecord("Test", "as the test says"))
-
-
-@dataclass
-class Rig:
-    clock: FakeClock
-    sandboxes: ScriptedSandboxes
-    breakers: Breakers
-    dispatcher: Dispatcher
-    running: Running
-    invoker: DirectInvoker
-    intake: Intake
-    store: Any
-    slots: Slots
-
-    async def enqueue(self, queue: str, *bodies: Any) -> None:
-        await self.intake.accept_many([NewEvent("", queue, "queue", queue, one) for one in bodies])
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(patient(10)):
-            while not condition():
-                await asyncio.sleep(0.002)
-
-    async def settled(self) -> None:
-        """Wait until nothing runs and the dispatcher has had its look."""
-        for _ in range(3):
-            self.dispatcher.wake()
-            await asyncio.sleep(0.02)
-            # What the dispatcher has asked the store by now is answered before these are.
-            await self.store.invocations.waiting_since("in")
-            await self.store.invocations.expire_due()
-            await asyncio.sleep(0.02)
-            await self.running.wait_until_none(patient(5))
-
-    async def pass_s(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-        await self.settled()
-
-    def state(self, name: str = "f") -> str:
-        return self.breakers.status(name).state
+from tests.unit.dispatch.rigging import Rig, rigged
 
 
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    clock = FakeClock()
-    store = await open_store(tmp_path / "state", clock)
-    registry = Registry([FUNCTION, BATCHED])
-    slots = Slots(2)
-    sandboxes = ScriptedSandboxes()
-    sandboxes.gate.set()
-    made: list[Dispatcher] = []
-
-    def wake() -> None:
-        made[0].wake()
-
-    def freed(queue: str) -> None:
-        made[0].slot_freed(queue)
-
-    breakers = Breakers(clock, lambda: 0.0, wake, BreakerPolicy(jitter=0.0, deaths=4))
-    running = Running(slots, freed, lambda _ended: None)
-    intake = Intake(registry, store.invocations, clock, lambda queues, _: made[0].wake(queues))
-    invoker = DirectInvoker(intake.prepare, slots, running, store.pauses, set(), {})
-    services = SandboxServices(intake, invoker, store.logs, clock)
-    spine = Spine(
-        sandboxes=sandboxes,  # type: ignore[arg-type]
-        services=services,
-        store=store.invocations,
-        logs=store.logs,
-        catalog=registry,
-        breakers=breakers,
-        clock=clock,
-        noise=lambda: 0.0,
-    )
-    made.append(Dispatcher(spine, slots, running, set(), {}))
-    invoker.attach(spine, services, made[0])
-    made[0].start()
-    yield Rig(clock, sandboxes, breakers, made[0], running, invoker, intake, store, slots)
-    await made[0].stop()
-    await running.wait_until_none(5.0)
-    await store.close()
+    async with rigged(tmp_path) as made:
+        yield made
 
 
 async def test_a_crash_loop_stops_and_what_waits_is_kept(rig: Rig) -> None:

@@ -97,7 +97,18 @@ def test_a_lost_direct_invoke_is_not_run_again() -> None:
 
 def test_an_invocation_that_is_lost_again_and_again_becomes_a_dead_letter() -> None:
     """It may be what kills the host."""
-    claim = attempt(spent=Spent(lost=4)).claims[0]
+    claim = attempt(spent=Spent(lost=4), started_at=50.0).claims[0]
     verdict = lost(FUNCTION, claim, {}, 100.0, 0.0).verdict
     assert isinstance(verdict, DeadLetter)
     assert "5 times" in verdict.reason
+
+
+def test_what_was_claimed_ahead_is_never_put_aside_for_being_lost() -> None:
+    """It stood behind what killed the daemon; whatever kills it is counted when it is first in line."""
+    claim = attempt(spent=Spent(lost=40), started_at=None).claims[0]
+    finish = lost(FUNCTION, claim, {}, 100.0, 0.0)
+    assert (finish.verdict, finish.record.outcome, finish.follow_ups) == (
+        RetryAt(100.0),
+        "lost",
+        (),
+    )
