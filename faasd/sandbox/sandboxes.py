@@ -106,8 +106,7 @@ class ProcessSandboxes:
 
     async def start(self) -> None:
         """End what a predecessor left, then start the default interpreter's root zygote. Raises SandboxError."""
-        # As the service's unit has it: for pipes and pidfds, and so that we may send when they send many.
-        rlimits.raise_soft("NOFILE", 65536)
+        rlimits.raise_soft("NOFILE", 65536)  # Also for our descriptors to pass when they send many.
         instance = secrets.token_hex(4)
         self.leftovers_ended = await asyncio.to_thread(leftovers.end_marked, self._state_hash + ":")
         found, self._cgroup_problem = find_cgroups(self._state_hash, instance)
