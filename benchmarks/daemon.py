@@ -128,11 +128,14 @@ class MeasuredDaemon:
         with self.log_path.open("rb") as log:
             log.seek(0, os.SEEK_END)
             yield
-            seen = 0
+            seen, word, tail = 0, b'"attempt_finished"', b""
 
             def all_ended() -> bool:
-                nonlocal seen
-                seen += log.read().count(b'"attempt_finished"')
+                nonlocal seen, tail
+                text = tail + log.read()
+                seen += text.count(word)
+                taken = text.rfind(word) + len(word) if word in text else 0
+                tail = text[max(taken, len(text) - len(word) + 1, 0) :]
                 return seen >= count
 
             wait_until(all_ended, f"{count} attempts to end", timeout_s)

@@ -98,7 +98,9 @@ class LogStream(io.TextIOBase):
                 poller.register(self._fd, select.POLLOUT)
                 if not poller.poll(0):
                     return
-                written = os.write(self._fd, self._kept[:_PIECE_BYTES])
+                # Whole lines as far as possible: others may write to the same place, or read it meanwhile.
+                whole = self._kept.rfind(b"\n", 0, _PIECE_BYTES) + 1
+                written = os.write(self._fd, self._kept[: whole or _PIECE_BYTES])
             except BlockingIOError:
                 return
             except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -26,7 +27,7 @@ def test_lines_beyond_what_is_kept_are_dropped_and_counted_and_the_rest_is_whole
     for _ in range(1500):
         stream.write(line)
     got = b""
-    while b"\nlast" not in got:
+    while b"log_lines_dropped" not in got:
         got += os.read(reading, 2**20)
         stream.write("last\n" if len(got) > 2**20 else "")
     lines = got.splitlines()
@@ -187,3 +188,25 @@ def test_elsewhere_records_are_lines_of_json(
     where = str(journal.path) if path == "there" else "/nonexistent/journal"
     lines = run_under_systemd(where, off_by, log_format).splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["daemon_broke", "it says"]
+
+
+# ---- turns of an event loop
+
+
+async def test_lines_of_one_turn_of_the_loop_are_handed_over_together_and_in_order() -> None:
+    """The first at once, so that whoever hangs in this turn has said so; the others at its end."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    stream = LogStream(writing)
+    for text in ("one\n", "two\n", "three\n"):
+        stream.write(text)
+    assert os.read(reading, 100) == b"one\n"
+    await asyncio.to_thread(stream.write, "from a thread\n")
+    await asyncio.sleep(0)
+    assert os.read(reading, 100) == b"two\nthree\nfrom a thread\n"
+    stream.write("x" * 3000 + "\n")
+    stream.write("y" * 3000 + "\n")
+    await asyncio.sleep(0)
+    assert os.read(reading, 10_000) == b"x" * 3000 + b"\n" + b"y" * 3000 + b"\n"
+    os.close(reading)
+    os.close(writing)
