@@ -85,7 +85,7 @@ def files_rows(stage: Stage) -> Iterator[list[Row]]:
 
 
 def _latency(daemon: MeasuredDaemon, directory: Path, count: int) -> Sample:
-    """Rename one in, wait for its end, and go on; the handler returns when its first line ran."""
+    """Rename one in, wait for its end and a moment more; the handler returns when its first line ran."""
     renamed = {}
     with Window({daemon.pid}) as window:
         for _ in range(count):
@@ -96,6 +96,7 @@ def _latency(daemon: MeasuredDaemon, directory: Path, count: int) -> Sample:
             wait_until(
                 lambda: _results(daemon).keys() >= renamed.keys(), f"{name} to end", 30.0, 0.02
             )
+            time.sleep(PAUSE_S)  # As between the peer's.
     results = _results(daemon)
     took_s = [results[name] - at for name, at in renamed.items()]
     return Sample(percentile(took_s, 50) * 1000, window.cpu_s * 1000 / count, window.memory_bytes)
