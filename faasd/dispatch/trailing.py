@@ -55,8 +55,7 @@ class Trailing:
             return
         for lull in self._lulls:
             self._end(lull)
-        await asyncio.sleep(0)  # In this turn they wake,
-        await asyncio.sleep(0)  # and in this one each is handed over.
+        await asyncio.sleep(0)  # In this turn each wakes, and is handed over.
 
     @staticmethod
     def _end(lull: asyncio.Future[None]) -> None:

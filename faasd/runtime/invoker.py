@@ -269,9 +269,9 @@ class _Attempts:
             _wait_until_fetched()  # and before what the next one prints.
         if "text" in frame:
             self._channel.send_result(frame["text"])
-            return True
+            return not soft_stop.has_come
         self._channel.send(frame)
-        return bool(frame["op"] == "error")
+        return bool(frame["op"] == "error") and not soft_stop.has_come
 
 
 def _result(value: Any, bytes_max: int) -> dict[str, Any]:
@@ -306,7 +306,12 @@ async def _await(coroutine: Any, soft_stop: SoftStop) -> Any:
     # An exception raised from a signal handler would end the loop, not the coroutine; so the soft
     # signal cancels the task, and the handler sees asyncio.CancelledError.
     task = asyncio.ensure_future(coroutine)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+    def cancel() -> None:
+        soft_stop.has_come = True
+        task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cancel)
     soft_stop.adopt()
     try:
         return await task

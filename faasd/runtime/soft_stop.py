@@ -22,6 +22,7 @@ class SoftStop:
     def __init__(self) -> None:
         self._handler = self._raise  # One object, by which it is known.
         self._is_armed = False
+        self.has_come = False  # Whatever it found: no other attempt is to begin in this process.
         self._ours: list[Any] = [self._handler]
         self._is_known = False  # To those that the handler forks.
         self._held_back = threading.local()  # The signal mask of each thread that forks.
@@ -32,6 +33,8 @@ class SoftStop:
 
     def arm(self) -> None:
         """From here on the signal raises; one that came before the first time does so now."""
+        if self.has_come:
+            raise SoftTimeout("the time of an attempt before is over")
         self._is_armed = True
         # To set and reset it for each attempt would be system calls; the handler may have set one of its own.
         if getsignal(signal.SIGTERM) is not self._handler:
@@ -71,5 +74,6 @@ class SoftStop:
         self._let_through()
 
     def _raise(self, _number: int, _frame: Any) -> None:
+        self.has_come = True
         if self._is_armed:
             raise SoftTimeout("the attempt's time is over")

@@ -23,9 +23,9 @@ from faasd.errors import WireError
 from faasd.model.attempt import Attempt
 from faasd.model.event import decode_json
 from faasd.model.outcome import Outcome, Usage
-from faasd.sandbox.request import request_frames
+from faasd.sandbox.request import Begun, request_frames
 from faasd.sandbox.sandbox import Sandbox
-from faasd.sandbox.supervise import Begun, Supervision
+from faasd.sandbox.supervise import Supervision
 
 __all__ = ["Burst", "may_burst"]
 

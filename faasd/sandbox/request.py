@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from faasd import wire
 from faasd.model.attempt import Attempt
 from faasd.sandbox import policy
 from faasd.sandbox.sandbox import Sandbox
 
-__all__ = ["request_frames"]
+__all__ = ["Begun", "request_frames"]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An attempt that was sent to its sandbox together with others; see burst.py."""
+
+    at: float  # By the monotonic clock.
+    texts: Sequence[bytes]  # Frames of its that have come already.
+    is_first: bool
+    is_last: bool
+    was_reset: bool  # The channel, with something unread in it.
+    is_oom: bool
 
 
 def request_frames(

@@ -33,12 +33,13 @@ from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.hints import with_hint
 from faasd.sandbox.memory_watch import MemoryWatch
 from faasd.sandbox.missing_walls import missing_walls
+from faasd.sandbox.request import Begun
 from faasd.sandbox.sandbox import Sandbox
 from faasd.sandbox.sandbox_maker import SandboxMaker
 from faasd.sandbox.sandbox_pool import SandboxPool
 from faasd.sandbox.source_names import outcome_at_source
 from faasd.sandbox.spares import Spares
-from faasd.sandbox.supervise import Begun, Supervision
+from faasd.sandbox.supervise import Supervision
 from faasd.sandbox.workspaces import Workspaces
 from faasd.sandbox.zygote_pool import ZygoteLease, ZygotePool
 from faasd.sandbox.zygote_wait import zygote_or_stop
@@ -179,13 +180,11 @@ class ProcessSandboxes:
         """Run attempts of one function one after another; see interfaces.Sandboxes."""
         outcomes: list[Outcome] = []
         while len(outcomes) < len(attempts) and all(one.is_ok for one in outcomes):
-            left, their_stops = attempts[len(outcomes) :], stops[len(outcomes) :]
-            found = await self._run_in_burst(left, services, their_stops) if left[1:] else []
-            outcomes += found or [await self.run(left[0], services, their_stops[0])]
-        not_run = [
-            not_begun(stop, "before it began") if stop.done() else None
-            for stop in stops[len(outcomes) :]
-        ]
+            some, their_stops = attempts[len(outcomes) :], stops[len(outcomes) :]
+            found = await self._run_in_burst(some, services, their_stops) if some[1:] else []
+            outcomes += found or [await self.run(some[0], services, their_stops[0])]
+        left = stops[len(outcomes) :]
+        not_run = [not_begun(one, "before it began") if one.done() else None for one in left]
         return [*outcomes, *not_run]
 
     async def _run_in_burst(

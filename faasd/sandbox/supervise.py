@@ -7,8 +7,7 @@ attempt, after its handler has reported and nothing else that the attempt starte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from faasd.clock import Clock
 from faasd.interfaces import AttemptServices
@@ -25,11 +24,11 @@ from faasd.sandbox.hints import with_hint
 from faasd.sandbox.masking import Masker
 from faasd.sandbox.measured import is_over_memory, memory_peak_bytes, zygote_loss
 from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
-from faasd.sandbox.request import request_frames
+from faasd.sandbox.request import Begun, request_frames
 from faasd.sandbox.sandbox import Sandbox
 from faasd.sandbox.size_watch import SizeWatch
 
-__all__ = ["Begun", "Supervision"]
+__all__ = ["Supervision"]
 
 #: How long the sweeping of an attempt that has ended may take; and the wait for a zygote's last word.
 _KILL_PATIENCE_S = 0.5
@@ -38,18 +37,6 @@ _HARD = frozenset({"oom", "output-limit", "crashed", "tmp-size"})
 _STAYS_AFTER = frozenset({"result", "error"})
 #: Outcomes that something the kernel refused may have led to.
 _HINTED = frozenset({"error", "crashed", "init-error"})
-
-
-@dataclass(frozen=True)
-class Begun:
-    """An attempt that was sent to its sandbox together with others; see burst.py."""
-
-    at: float  # By the monotonic clock.
-    texts: Sequence[bytes]  # Frames of its that have come already.
-    is_first: bool
-    is_last: bool
-    was_reset: bool  # The channel, with something unread in it.
-    is_oom: bool
 
 
 class Supervision:
@@ -149,6 +136,8 @@ class Supervision:
         """
         report = self._io.report
         if report is None or self._wanted is not None:
+            if self._others_follow:
+                self._on_overdue()  # They are not to begin.
             return
         self._stays = self._stays and report["op"] in _STAYS_AFTER
         if self._stays or self._sandbox.ends_at_once:

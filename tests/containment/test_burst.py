@@ -7,6 +7,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from faasd.linux import proc_tree
 from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.function import Function
 from faasd.model.outcome import Outcome
+from faasd.model.permissions import Permissions
 from tests.containment.bench import Bench, RecordingServices, an_attempt, processes_with
 from tests.patience import patient
 
@@ -226,6 +228,23 @@ async def test_one_that_is_stopped_is_ended_and_those_behind_it_have_not_begun(
     together.stops[place].set_result("cancelled")
     words = [one and one.word for one in await running]
     assert words == [*["ok"] * place, "cancelled", *[None] * (2 - place), "drained"]
+
+
+@pytest.mark.parametrize("handler", ["quiet", "quiet_later"])
+async def test_nobody_begins_behind_one_that_ends_when_its_time_is_over(
+    bench: Bench, tmp_path: Path, handler: str
+) -> None:
+    """It reports at the soft signal; those behind it are run by another sandbox, and only there."""
+    permissions = Permissions(write=(str(tmp_path),))
+    limits = {"timeout_s": 0.5, "grace_s": patient(5.0)}
+    together = Together(bench, handler, permissions=permissions, **limits)
+    await together.warm()
+    behind = {"do": "touch", "path": str(tmp_path / "begun")}
+    words = await together.words(None, {"do": "hang_politely"}, behind, behind)
+    assert words == ["ok", "timeout", None, None]
+    assert not (tmp_path / "begun").exists()
+    assert await together.words(None, behind) == ["ok", "ok"]  # The control.
+    assert (tmp_path / "begun").exists()
 
 
 async def test_a_stop_of_one_that_has_not_begun_waits_for_its_turn(bench: Bench) -> None:

@@ -55,6 +55,22 @@ def to_a_file(event, context):
         os.dup2(file.fileno(), 1)
 
 
+def touch(event, context):
+    open(event["path"], "a").close()
+
+
+def hang_politely(event, context):
+    time.sleep(600)
+
+
+async def quiet_later(event, context):
+    import asyncio
+
+    if (event or {}).get("do") == "hang_politely":
+        await asyncio.sleep(600)
+    return quiet(event, context)
+
+
 def pause(event, context):
     time.sleep(event["s"])
 
