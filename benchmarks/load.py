@@ -26,8 +26,11 @@ def request_bytes(method: str, path: str, body: bytes = b"") -> bytes:
     return head.encode("ascii") + body
 
 
-def latencies_s(path: str, request: bytes, count: int) -> list[float]:
-    """Send requests one after the other on one connection; returns how long each answer took."""
+def latencies_s(path: str, request: bytes, count: int, pause_s: float = 0.0) -> list[float]:
+    """Send requests one after the other on one connection; returns how long each answer took.
+
+    After each answer the caller waits for `pause_s` before it sends again.
+    """
     found = []
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(_ANSWER_S)
@@ -43,6 +46,8 @@ def latencies_s(path: str, request: bytes, count: int) -> list[float]:
                 answer += more
             found.append(time.perf_counter() - began)
             _check(answer)
+            if pause_s:
+                time.sleep(pause_s)
     return found
 
 

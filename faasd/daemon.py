@@ -101,7 +101,7 @@ class Daemon:
                     state_dir=str(self._settings.state_dir),
                     socket=str(self._settings.socket),
                     pid=os.getpid(),
-                    walls=self._sandboxes.walls(),
+                    walls=_of_host(self._sandboxes.walls()),
                 )
                 await self._supervision.ready()
                 await self._stop_asked.wait()
@@ -166,7 +166,9 @@ class Daemon:
         )
         kept = VersionStore(self._settings.state_dir / "versions")
         versions = VersionsInForce(kept, store.versions, self._load, self._clock)
-        return Reloading(self._loaded, versions, rooms, self._supervision, self._refused)
+        return Reloading(
+            self._loaded, versions, rooms, self._supervision, self._refused, self._clock
+        )
 
     def _functions_changed(self) -> None:
         self._dispatcher.wake()
@@ -374,6 +376,7 @@ class Daemon:
             metrics.set("faasd_sandboxes_waiting", count, *labels)
         metrics.add("faasd_log_lines_dropped_total", amount=self._store.logs.dropped)
         self._store.space.measure(metrics)
+        self._reloading.measure(metrics)
 
     async def _counts(self) -> Counts:
         queues = await self._store.history.queue_counts()
@@ -390,7 +393,7 @@ class Daemon:
             "state": self._state,
             "running": len(self._running.attempts()),
             "slots": self._slots.total,
-            "reloads": self._reloading.count,
+            "reloads": self._reloading.record.in_force_count,
             **self._http.told(),
             "problems": [
                 *self._reloading.problems_now(),
@@ -407,6 +410,11 @@ def _retention(settings: DaemonSettings) -> Retention:
         finished_count_max=settings.keep_finished_count,
         dead_s=settings.keep_dead_s,
     )
+
+
+def _of_host(walls: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out what each interpreter may use: a page of it, which `faasd doctor` tells in words."""
+    return {name: one for name, one in walls.items() if name != "interpreters"}
 
 
 def _noise() -> float:

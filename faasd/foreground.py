@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import importlib
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from faasd.clock import Clock
 from faasd.config.code_copies import KeepCode
 from faasd.config.loader import FindDeployed, Loaded, load
-from faasd.daemon import Daemon
 from faasd.errors import ConfigErrors, InvalidSetting
 from faasd.functions.code_version import code_version
 from faasd.functions.deployments import in_service
@@ -30,6 +31,9 @@ from faasd.model.trigger import ScheduleTrigger
 from faasd.sandbox.file_rules import DEVICES, read_by_all
 from faasd.supervision import for_this_process
 from faasd.triggers.fire_times import fire_times_of
+
+if TYPE_CHECKING:
+    from faasd.daemon import Daemon
 
 __all__ = ["load_config", "main"]
 
@@ -108,6 +112,8 @@ async def _serve(config_path: Path) -> None:
     clock = Clock()
     supervision = for_this_process(clock)
     supervision.start()
+    # Its libraries are most of a start, and the functions' modules are being looked at meanwhile.
+    importing = asyncio.create_task(asyncio.to_thread(importlib.import_module, "faasd.daemon"))
     try:
         loaded = await _load_unless_stopped(config_path, clock)
         if loaded is None:
@@ -118,7 +124,7 @@ async def _serve(config_path: Path) -> None:
         for problem in loaded.problems:
             log = _log.warning if problem.is_warning else _log.error
             log("problem_found", function=problem.function, problem=str(problem))
-        daemon = Daemon(
+        daemon: Daemon = (await importing).Daemon(
             loaded, config_path, clock, supervision, lambda keep: load_config(config_path, keep)
         )
         _stop_with(daemon.ask_to_stop)

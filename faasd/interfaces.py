@@ -370,6 +370,12 @@ class AttemptServices(Protocol):
     def progress(self, attempt: Attempt, value: dict[str, Any]) -> None:
         """Take what `context.progress` said; only the last value is kept."""
 
+    def answer(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Hear how an attempt for which a caller waits ends, as soon as that is certain. The first time counts.
+
+        Its sandbox may still have to be ended and its outcome to be written, but neither changes any more.
+        """
+
 
 class Sandboxes(Protocol):
     """Where attempts run. One implementation makes real processes."""
@@ -481,6 +487,9 @@ class FileDrops(Protocol):
     async def explain(self, path: str) -> list[str]:
         """Say in sentences what each watch that could see this path thinks of it; empty if none could."""
 
+    def start_again(self, function: str) -> list[str]:
+        """Start the triggers of a function that the guard against self-feeding has stopped; return their names."""
+
 
 @dataclass(frozen=True)
 class BreakerStatus:
@@ -524,6 +533,9 @@ class Invoker(Protocol):
 
     def breaker(self, function: str) -> BreakerStatus:
         """Return where the function's crash-loop breaker stands."""
+
+    async def written(self) -> None:
+        """Wait until what callers were answered by now is on disk, but not for ever: a full disk may keep it."""
 
     def running(self) -> list[Attempt]:
         """Return the attempts that run now."""

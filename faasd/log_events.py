@@ -30,6 +30,7 @@ EVENTS = {
     "configuration_reloaded": "What the configuration and the code say now is in force; so many functions have changed.",
     "reload_refused": "The configuration has a mistake that concerns everything; what was in force stays so.",
     "reload_incomplete": "Part of a reload could not be done; the rest is in force. The reason says what.",
+    "intake_rules_not_kept": "What an enqueue without a daemon goes by could not be written; it goes by what was in force before.",
     "reload_broke": "A reload failed by a mistake of faasd's; what was in force stays so. Please report it.",
     "setting_needs_restart": "This setting has changed in the file and takes effect with the next start.",
     "change_noticed": "With `watch = true`: code or configuration has changed, and is loaded anew.",

@@ -217,6 +217,11 @@ def _journal_of(fd: int) -> JournalLog | None:
 _encode = json.JSONEncoder(default=repr, ensure_ascii=True).encode
 
 
+def _wants_colour(out: Any) -> bool:
+    is_forbidden = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return bool(out.isatty()) and not is_forbidden
+
+
 def configure(log_format: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
     """Send faasd's log, and that of every library, to `stream` (standard error).
 
@@ -236,7 +241,7 @@ def configure(log_format: str = "auto", level: str = "info", stream: TextIO | No
         _stamp,
     ]
     renderer: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=out.isatty())]
+        [structlog.dev.ConsoleRenderer(colors=_wants_colour(out))]
         if is_console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_json)]
     )

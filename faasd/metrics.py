@@ -108,7 +108,29 @@ METRICS: dict[str, Metric] = {
     "faasd_function_paused": Metric("gauge", "1 while the function is paused.", ("function",)),
     "faasd_slots": Metric("gauge", "How many attempts may run at once, over all functions."),
     "faasd_functions": Metric("gauge", "Functions in force."),
+    "faasd_function_info": Metric(
+        "gauge",
+        "Always 1; the version of its code that new attempts run.",
+        ("function", "code_version"),
+    ),
     "faasd_problems": Metric("gauge", "Problems that `faasd status` lists."),
+    # What is in force.
+    "faasd_reloads_total": Metric(
+        "counter", "Reloads, by result: applied, partial, unchanged, refused.", ("result",)
+    ),
+    "faasd_reload_timestamp_seconds": Metric(
+        "gauge", "When a reload last ended with this result; absent before the first.", ("result",)
+    ),
+    "faasd_configuration_whole": Metric(
+        "gauge",
+        "1 while all that the files said at the last start or reload is in force; 0 when the reload was "
+        "refused, or functions are as they were or left out because of a mistake.",
+    ),
+    "faasd_configuration_info": Metric(
+        "gauge",
+        "Always 1; the first 12 digits of the SHA-256 of the configuration file that is in force.",
+        ("sha256",),
+    ),
     # What waits.
     "faasd_queue_waiting": Metric("gauge", "Invocations that are due and wait.", ("queue",)),
     "faasd_queue_delayed": Metric("gauge", "Invocations that are due later.", ("queue",)),

@@ -23,6 +23,8 @@ from benchmarks.usage import Window
 __all__ = ["invoke_rows"]
 
 COLD_FUNCTIONS = 10
+#: Between two calls, so that a fresh sandbox is forked ahead: a caller who waits for none measures throughput.
+PAUSE_S = 0.02
 BARE = [sys.executable, "-I", "-c", "pass"]
 _NOTHING = "no limits, no walls, no captured output, no record, no result"
 
@@ -36,17 +38,24 @@ def invoke_rows(stage: Stage) -> Iterator[list[Row]]:
         yield [
             Row(
                 "invoke-fresh",
-                "synchronous invoke over the socket, fresh sandbox, p50",
+                f"synchronous invoke over the socket, fresh sandbox with a spare, {PAUSE_S * 1000:.0f} ms between calls, p50",
                 "ms",
-                Contestant("faasd", lambda: _invoke(fresh, "noop", fresh_count)),
+                Contestant("faasd", lambda: _invoke(fresh, fresh_count, PAUSE_S)),
                 (_interpreter(stage, 0.2), _bubblewrap(stage)),
             ),
             Row(
                 "invoke-fresh-p99",
                 "the same, p99",
                 "ms",
-                Contestant("faasd", lambda: _invoke(fresh, "noop", fresh_count, 99)),
+                Contestant("faasd", lambda: _invoke(fresh, fresh_count, PAUSE_S, 99)),
                 (_interpreter(stage, None, 99),),
+            ),
+            Row(
+                "invoke-fresh-busy",
+                "the same without a pause: each call finds its predecessor's sandbox being ended and its own being made, p50",
+                "ms",
+                Contestant("faasd", lambda: _invoke(fresh, fresh_count)),
+                (_interpreter(stage, None),),
             ),
             Row(
                 "invoke-warm",
@@ -65,11 +74,13 @@ def invoke_rows(stage: Stage) -> Iterator[list[Row]]:
         ]
 
 
-def _invoke(daemon: MeasuredDaemon, function: str, count: int, percent: float = 50) -> Sample:
-    request = request_bytes("POST", f"/api/v1/functions/{function}/invocations", b"{}")
+def _invoke(
+    daemon: MeasuredDaemon, count: int, pause_s: float = 0.0, percent: float = 50
+) -> Sample:
+    request = request_bytes("POST", "/api/v1/functions/noop/invocations", b"{}")
     latencies_s(daemon.client.socket_path, request, 5)
     with Window({daemon.pid}) as window:
-        took_s = latencies_s(daemon.client.socket_path, request, count)
+        took_s = latencies_s(daemon.client.socket_path, request, count, pause_s)
     return Sample(
         percentile(took_s, percent) * 1000, window.cpu_s * 1000 / count, window.memory_bytes
     )
@@ -83,7 +94,7 @@ def _warm(directory: Path, count: int) -> Callable[[], Sample]:
             raise CouldNotMeasure("this version has no warm sandboxes (`reuse`)")
         functions = FUNCTIONS.format(settings="reuse=1_000_000")
         with running(directory / f"warm-{next(rounds)}", functions) as daemon:
-            return _invoke(daemon, "noop", count)
+            return _invoke(daemon, count)
 
     return measure
 

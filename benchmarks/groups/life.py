@@ -41,7 +41,7 @@ _SLOW = """
     import time
     from faasd import function
 
-    @function(timeout="120s", retry={"attempts": 3, "first": "10s"})
+    @function(timeout="120s", retry={{"attempts": 3, "first": "10s"}}, write=[{marks!r}])
     def slow(event, context):
         began = time.time()
         if context.attempt == 1 and not event["body"]["again"]:
@@ -187,12 +187,14 @@ def _read(roots: set[int], seconds: float) -> dict[str, float]:
 def recovery_rows(stage: Stage) -> Iterator[list[Row]]:
     """kill -9 with work in flight; how soon after the next start it runs again."""
     directory = Path(stage.directory)
-    daemon = MeasuredDaemon(write_project(directory / "daemon", _SLOW))
+    marks = directory / "marks"
+    marks.mkdir()
+    daemon = MeasuredDaemon(write_project(directory / "daemon", _SLOW.format(marks=str(marks))))
     daemon.start()
     rounds = counted()
 
     def ours() -> Sample:
-        mark = directory / f"began-{next(rounds)}"
+        mark = marks / f"began-{next(rounds)}"
         body = {"mark": str(mark), "again": False}
         invocation = daemon.client.enqueue("slow", body)
         wait_until(mark.exists, "the first attempt to begin", 30.0)

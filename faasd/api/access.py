@@ -7,6 +7,7 @@ send work, and nothing more. Payloads, results and logs of others are for admini
 
 from __future__ import annotations
 
+import functools
 import os
 import pwd
 import socket
@@ -36,7 +37,7 @@ class Peer:
     uid: int
     gid: int
 
-    @property
+    @functools.cached_property  # Once for each connection: it may be a look into a directory service.
     def who(self) -> str:
         """A name for records: the user's name, else `uid:1234`."""
         try:

@@ -15,6 +15,7 @@ from faasd.api.replies import ClientGone
 from faasd.api.services import ApiServices
 from faasd.clock import from_iso
 from faasd.errors import InvalidSetting, NotFound, PayloadTooLarge, UnknownFunction
+from faasd.interfaces import Catalog
 from faasd.model.event import decode_json
 from faasd.model.function import Function
 from faasd.model.suggest import did_you_mean
@@ -23,7 +24,9 @@ from faasd.model.units import format_size, parse_duration_s
 __all__ = [
     "Call",
     "Handler",
+    "function_named",
     "json_object",
+    "json_value",
 ]
 
 
@@ -98,7 +101,7 @@ class Call:
 
         Raises PayloadTooLarge as soon as the limit is passed, without having kept more than that.
         """
-        return _json(await self._body(), default)
+        return json_value(await self._body(), default)
 
     async def object(self) -> dict[str, Any]:
         """Read the body as a JSON object."""
@@ -106,13 +109,7 @@ class Call:
 
     def function(self, name: str) -> Function:
         """Return a function, or raise UnknownFunction with the nearest name."""
-        found = self.services.catalog.get(name)
-        if found is None:
-            names = [function.name for function in self.services.catalog.all()]
-            raise UnknownFunction(
-                f"no function is named {name!r}{did_you_mean(name, names, or_list=True)}"
-            )
-        return found
+        return function_named(self.services.catalog, name)
 
     def schedule(self, name: str) -> str:
         """Return a schedule's name, or raise NotFound with the nearest one."""
@@ -139,15 +136,27 @@ class Call:
         return bytes(body)
 
 
+def function_named(catalog: Catalog, name: str) -> Function:
+    """Return a function, or raise UnknownFunction with the nearest name."""
+    found = catalog.get(name)
+    if found is None:
+        names = [function.name for function in catalog.all()]
+        raise UnknownFunction(
+            f"no function is named {name!r}{did_you_mean(name, names, or_list=True)}"
+        )
+    return found
+
+
 def json_object(body: bytes) -> dict[str, Any]:
     """Return a body that is a JSON object; an empty one has nothing in it. Raises InvalidSetting."""
-    value = _json(body, {})
+    value = json_value(body, {})
     if not isinstance(value, dict):
         raise InvalidSetting(f"the body must be a JSON object, not {type(value).__name__}")
     return value
 
 
-def _json(body: bytes, default: Any) -> Any:
+def json_value(body: bytes, default: Any) -> Any:
+    """Return a body as JSON; an empty one is `default`. Raises InvalidSetting."""
     if not body.strip():
         return default
     try:

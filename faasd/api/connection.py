@@ -1,4 +1,4 @@
-"""One connection: who is at its other end, and the short way of an enqueue beside uvicorn's own."""
+"""One connection: who is at its other end, and the short way of usual requests beside uvicorn's own."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from faasd.api.access import Peer, peer_of
-from faasd.api.quick_enqueue import EnqueueDesk, QuickRequest, read_quickly
+from faasd.api.quick_enqueue import EnqueueDesk
+from faasd.api.quick_http import BODY_MAX_BYTES, Answer, QuickRequest, read_quickly
+from faasd.api.quick_invoke import InvokeDesk
 
-__all__ = ["PEER", "Connection"]
+__all__ = ["PEER", "Connection", "Desks"]
 
 #: Where a request's scope names who is at the other end.
 PEER = "faasd.peer"
@@ -21,12 +23,29 @@ _CONNECTIONS_MAX = 512
 _HELD_MAX_BYTES = 64 * 2**10
 
 
-class Connection(HttpToolsProtocol):
-    """Notes the peer in each request's scope, and hands usual enqueues to the desk."""
+class Desks:
+    """Where usual requests are answered."""
 
-    def __init__(self, desk: EnqueueDesk, *args: Any, **named: Any) -> None:
+    def __init__(self, enqueues: EnqueueDesk, invokes: InvokeDesk, body_limit_bytes: int) -> None:
+        self._enqueues = enqueues
+        self._invokes = invokes
+        self.body_max_bytes = min(body_limit_bytes, BODY_MAX_BYTES)
+
+    def take(self, request: QuickRequest, peer: Peer, answer: Answer) -> asyncio.Task[None] | None:
+        """Answer a request some time later; returns what to cancel when its sender goes away, if anything."""
+        if request.function is not None:
+            return self._invokes.take(request, peer.who, answer)
+        self._enqueues.take(request, answer)
+        return None
+
+
+class Connection(HttpToolsProtocol):
+    """Notes the peer in each request's scope, and hands usual requests to the desks."""
+
+    def __init__(self, desks: Desks, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self._desk = desk
+        self._desks = desks
+        self._work: asyncio.Task[None] | None = None  # For the request that is at the desk.
         self._peer: Peer | None = None
         self._in_message = False  # The parser has begun a request and not ended it.
         self._quick: QuickRequest | None = None  # At the desk.
@@ -44,16 +63,24 @@ class Connection(HttpToolsProtocol):
             transport.write(_BUSY)
             transport.close()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of what only this client waits for."""
+        super().connection_lost(exc)
+        if self._work is not None:
+            self._work.cancel()
+
     def data_received(self, data: bytes) -> None:
         """Take the short way where it can be taken."""
         if self._quick is not None:
             self._hold(data)
             return
         if not self._in_message and self._peer is not None and self._is_answered():
-            request = read_quickly(data, self._desk.body_max_bytes)
+            request = read_quickly(data, self._desks.body_max_bytes)
             if request is not None:
                 self._quick = request
-                self._desk.take(request, self._answer)
+                self._work = self._desks.take(request, self._peer, self._answer)
+                if self._work is not None:  # It may take longer than a connection may be idle.
+                    self._unset_keepalive_if_required()
                 return
         super().data_received(data)
 
@@ -89,7 +116,7 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def _answer(self, answer: bytes) -> None:
-        request, self._quick = self._quick, None
+        request, self._quick, self._work = self._quick, None, None
         held, self._held = self._held, b""
         if self.transport.is_closing():
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from faasd.api.explain_code import CodeFacts, explain_code, explain_code_of_invocation
 from faasd.clock import to_iso
 from faasd.interfaces import BreakerStatus, QueueCounts, ScheduleStatus
 from faasd.model.attempt import AttemptRecord
@@ -46,12 +47,18 @@ class InvocationFacts:
     ahead: Sequence[Invocation] = ()
     overlapped: Invocation | None = None
     first: Invocation | None = None
+    code: CodeFacts | None = None
+    running_version: str | None = None  # Of the code that its attempt of this moment runs.
 
 
 def explain_invocation(facts: InvocationFacts) -> list[str]:
     """Say where an invocation came from, and why it ran, waits or did not run."""
     said = [_origin(facts.invocation)]
-    said += [_attempt(record) for record in facts.attempts]
+    told: set[str] = set()
+    for record in facts.attempts:
+        said.append(_attempt(record, is_new=record.outcome not in told))
+        told.add(record.outcome)
+    said += _code(facts)
     state = facts.invocation.state
     if state == "waiting":
         said += _waiting(facts)
@@ -69,6 +76,7 @@ def explain_function(
     paused_since: float | None,
     breaker: BreakerStatus | None = None,
     refused: str | None = None,
+    code: CodeFacts | None = None,
     running: int,
     queues: Sequence[QueueCounts],
     schedules: Sequence[ScheduleStatus],
@@ -85,6 +93,7 @@ def explain_function(
         )
     if breaker is not None and breaker.state != "closed":
         said.append(_breaker(breaker, function.name))
+    said += explain_code(code) if code is not None else []
     most = f" of {function.concurrency}" if function.concurrency else ""
     are = "attempt of it is" if running == 1 and not most else "attempts of it are"
     said.append(f"{running}{most} {are} running now.")
@@ -158,13 +167,24 @@ def _origin(invocation: Invocation) -> str:
     return f"Invocation {invocation.id} of function {invocation.function!r} {came} at {at}{parent}."
 
 
-def _attempt(record: AttemptRecord) -> str:
+def _attempt(record: AttemptRecord, *, is_new: bool) -> str:
+    """Say how an attempt ended; what that means only for the first that ended so."""
     took = format_duration(record.wall_s)
     ended = f"ended as {record.outcome} at {to_iso(record.ended_at)} after {took}"
-    if record.outcome == "ok":
+    if record.outcome == "ok" or not is_new:
         return f"Attempt {record.number} {ended}."
     meaning = OUTCOME_MEANINGS.get(record.outcome, "")
     return f"Attempt {record.number} {ended}. {meaning}".rstrip()
+
+
+def _code(facts: InvocationFacts) -> list[str]:
+    if facts.code is None:
+        return []
+    number, ran = facts.invocation.attempts, facts.running_version
+    if ran is None and facts.attempts:
+        number, ran = facts.attempts[-1].number, facts.attempts[-1].code_version
+    state = facts.invocation.state if facts.running_version is None else "running"
+    return explain_code_of_invocation(facts.code, state=state, number=number, ran=ran)
 
 
 def _waiting(facts: InvocationFacts) -> list[str]:

@@ -38,6 +38,11 @@ class ApiRoute:
     query: tuple[str, ...] = ()
 
     @property
+    def shows_records(self) -> bool:
+        """Whether it tells, or acts on, what is in the store: it must find there what others were answered before."""
+        return self.access != "open" and (self.method, self.access) != ("POST", "send")
+
+    @property
     def summary(self) -> str:
         """The first sentence of the handler's docstring."""
         return (inspect.getdoc(self.handler) or "").split("\n", 1)[0]

@@ -26,8 +26,9 @@ from starlette.routing import Route
 from faasd.api.access import Peer, descends_from_this_process, refusal
 from faasd.api.adopted import adopt_listener
 from faasd.api.call import Call
-from faasd.api.connection import PEER, Connection
+from faasd.api.connection import PEER, Connection, Desks
 from faasd.api.quick_enqueue import EnqueueDesk
+from faasd.api.quick_invoke import InvokeDesk
 from faasd.api.replies import ClientGone, error_reply, json_reply, no_method, no_route, refused
 from faasd.api.routes import ROUTES, ApiRoute, openapi_document
 from faasd.api.services import ApiServices
@@ -81,10 +82,11 @@ class ApiServer:
             listener = adopt_listener(self._handed_over, self._path)
         else:
             listener = await self._bind()
-        desk = EnqueueDesk(self._services, self._body_limit_bytes)
+        desk = EnqueueDesk(self._services)
+        desks = Desks(desk, InvokeDesk(self._services, desk.tasks), self._body_limit_bytes)
         config = uvicorn.Config(
             self._app(),
-            http=functools.partial(Connection, desk),  # type: ignore[arg-type]
+            http=functools.partial(Connection, desks),  # type: ignore[arg-type]
             ws="none",
             loop="none",
             lifespan="off",
@@ -180,6 +182,8 @@ class ApiServer:
         def is_admin() -> bool:
             return refusal("admin", peer, self._is_sandboxed) is None
 
+        if route.shows_records:
+            await self._services.invoker.written()
         call = Call(request, self._services, peer, is_admin, self._stopping, self._body_limit_bytes)
         try:
             return await route.handler(call)

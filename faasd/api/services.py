@@ -20,7 +20,7 @@ from faasd.interfaces import (
 )
 from faasd.metrics import Registry
 from faasd.model.function import Function
-from faasd.model.reload import FunctionVersion, ReloadReport
+from faasd.model.reload import FunctionVersion, LastReload, ReloadReport
 from faasd.model.usage import Prices
 from faasd.model.walls import MissingWall
 
@@ -37,6 +37,13 @@ class CodeControl(Protocol):
     @property
     def kept(self) -> Mapping[str, str]:
         """Functions whose new code or settings are broken, each with the reason."""
+
+    @property
+    def last_reload(self) -> LastReload | None:
+        """How the last reload since the start ended; None before the first."""
+
+    def left_open(self, function: Function) -> Sequence[str]:
+        """Say what the import of a function leaves behind that its attempts would share."""
 
     async def reload(self) -> ReloadReport:
         """Put in force what the files say now. Raises ReloadRefused, and then everything stays as it was."""

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["check"]
 
+_NO_FUNCTION = (
+    "faasd: no function is declared: put @function on a handler in a module of `functions`, or write a "
+    "[functions.NAME] table; `faasd init DIRECTORY` makes examples of it"
+)
+
 
 @command(examples=("faasd check", "faasd check --config /etc/faasd/faasd.toml --json"))
 @json_option
@@ -34,7 +40,11 @@ def check(context: click.Context, as_json: bool) -> None:
     path = config_in_force(context)
     # Imported here: the daemon's libraries would make every other command a tenth of a second slower.
     loaded = asyncio.run(importlib.import_module("faasd.foreground").load_config(Path(path)))
-    problems = [*loaded.problems, *_wall_problems(loaded.functions, path)]
+    problems = [
+        *loaded.problems,
+        *_wall_problems(loaded.functions, path),
+        *_absent_directories(loaded.functions),
+    ]
     warnings = [problem for problem in problems if problem.is_warning]
     errors = [problem for problem in problems if not problem.is_warning]
     names = [function.name for function in loaded.functions]
@@ -44,6 +54,8 @@ def check(context: click.Context, as_json: bool) -> None:
     else:
         if not errors:
             print(f"{path}: no error found; functions: {', '.join(names) or 'none'}")
+            if not names and not loaded.disabled:
+                print(_NO_FUNCTION, file=sys.stderr)
         for warning in warnings:
             print(f"faasd: {warning}", file=sys.stderr)
         for error in errors:
@@ -68,12 +80,29 @@ def _wall_problems(functions: Sequence[Function], config: str) -> list[Problem]:
     return found
 
 
-def _problem(judged: Judged, message: str, *, is_warning: bool = False) -> Problem:
-    path, _, line = judged.function.origin.rpartition(":")
+def _absent_directories(functions: Sequence[Function]) -> list[Problem]:
+    """Return a warning for each watched directory that is not there: a typing error looks like that."""
+    return [
+        _at_origin(
+            function,
+            f"function {function.name!r} watches {trigger.path}, which is no directory now; it is watched from "
+            "the moment it appears",
+        )
+        for function in functions
+        for trigger in function.files
+        if not Path(trigger.path).is_dir()
+    ]
+
+
+def _at_origin(function: Function, message: str) -> Problem:
+    path, _, line = function.origin.rpartition(":")
     at_line = int(line) if path and line.isdigit() else None
-    place = path if at_line is not None else judged.function.origin
-    name = judged.function.name
-    return Problem(place, message, at_line, function=name, is_warning=is_warning)
+    place = path if at_line is not None else function.origin
+    return Problem(place, message, at_line, function=function.name, is_warning=True)
+
+
+def _problem(judged: Judged, message: str, *, is_warning: bool = False) -> Problem:
+    return replace(_at_origin(judged.function, message), is_warning=is_warning)
 
 
 def _views(problems: Sequence[Problem]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from faasd.cli.exits import EXIT_CODES
+from faasd.cli.exits import exit_codes_of
 from faasd.client import Client
 from faasd.errors import InvalidSetting
 from faasd.model.paths import config_candidates, find_config
@@ -117,7 +117,8 @@ class Command(click.Command):
                 for line in self.examples:
                     formatter.write(f"{'':{formatter.current_indent}}{line}\n")
         with formatter.section("Exit codes"):
-            formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
+            words = ctx.command_path.partition(" ")[2]
+            formatter.write_dl([(str(code), said) for code, said in exit_codes_of(words).items()])
 
 
 class Noun(click.Group):

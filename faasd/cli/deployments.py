@@ -11,7 +11,7 @@ import click
 
 from faasd.cli.command import config_in_force, config_of, json_option, noun
 from faasd.cli.deployed_now import clear_away, take
-from faasd.cli.output import Columns, print_fields, print_json, print_rows, time_text
+from faasd.cli.output import Columns, print_details, print_json, print_rows, time_text
 from faasd.client import daemon_paths
 from faasd.errors import ConfigErrors
 from faasd.model.units import format_size
@@ -48,7 +48,11 @@ def list_deployments(context: click.Context, as_json: bool) -> None:
 @click.pass_context
 def show_deployment(context: click.Context, name: str, as_json: bool) -> None:
     """Show one deployment: where it came from, its functions and packages."""
-    print_fields(_view(_store(context).find(name)), as_json=as_json)
+    found = _view(_store(context).find(name))
+    if as_json:
+        print_json(found)
+    else:
+        print_details(found)
 
 
 @deployments.verb("remove", examples=("faasd deployments remove thumbs",))

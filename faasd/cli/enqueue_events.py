@@ -55,7 +55,9 @@ def enqueue_events(
             rows += accepted
             if not as_json:
                 print(*[row["id"] for row in accepted], sep="\n", flush=True)
-    except (FaasdError, KeyboardInterrupt):
+    except BrokenPipeError:
+        raise
+    except (FaasdError, KeyboardInterrupt, OSError):
         if rows:
             # Whoever sends the rest again must know where it begins.
             print(f"the first {_counted(len(rows))} on disk", file=sys.stderr)

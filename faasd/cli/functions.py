@@ -9,7 +9,7 @@ import click
 
 from faasd.cli.command import client_of, json_option, noun
 from faasd.cli.completing import names_of
-from faasd.cli.output import Columns, print_fields, print_json, print_rows, printable, time_text
+from faasd.cli.output import Columns, print_details, print_json, print_rows, printable, time_text
 from faasd.cli.reload import print_report
 from faasd.client import quote
 
@@ -48,16 +48,23 @@ def list_functions(context: click.Context, as_json: bool) -> None:
 def show_function(context: click.Context, name: str, as_json: bool) -> None:
     """Show a function's triggers, limits and permissions.
 
-    What it may touch and use on this host is said in sentences, and so is each wall that is missing here.
+    What it may touch and use on this host is said in sentences, and so is each wall that is missing here,
+    and what its import leaves open that all attempts would share.
     """
     value = client_of(context).request("GET", f"/api/v1/functions/{quote(name)}")
     if as_json:
         print_json(value)
         return
-    shown = {key: one for key, one in value.items() if key not in ("policy", "missing_walls")}
-    print_fields(shown, as_json=False)
+    apart = ("policy", "missing_walls", "left_open")
+    shown = {key: one for key, one in value.items() if key not in apart}
+    shown |= {"outcomes_24h": _outcomes(value), "breaker": _breaker(value) or "closed"}
+    print_details(shown)
     print("\nWhat it may touch and use here:")
     for sentence in value["policy"]:
+        print(f"  {printable(sentence)}")
+    if value["left_open"]:
+        print("\nWhat its import leaves open:")
+    for sentence in value["left_open"]:
         print(f"  {printable(sentence)}")
 
 
@@ -78,9 +85,10 @@ def pause(context: click.Context, name: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def resume(context: click.Context, name: str, as_json: bool) -> None:
-    """Let a paused function run again, and close its breaker.
+    """Let a paused function run again, and lift what else stopped it.
 
-    The breaker holds a function back whose sandboxes died one after another; `faasd why NAME` says how.
+    That is its breaker, which holds a function back whose sandboxes died one after another, and the guard
+    that stops a files trigger whose function feeds it. `faasd why NAME` says which of them it was.
     """
     _set_paused(context, name, "resume", as_json)
 
@@ -192,13 +200,24 @@ def _set_paused(context: click.Context, name: str, verb: str, as_json: bool) -> 
         return
     word = "paused" if answer["paused"] else "not paused"
     print(f"function {name} is {word}" + ("" if answer["changed"] else ", as it was"))
+    for trigger in answer.get("started_triggers", ()):
+        print(f"files trigger {trigger} goes on")
 
 
 def _triggers(row: Mapping[str, Any]) -> str:
     return ", ".join(
-        f"{one['trigger']} {one.get('expression') or one.get('path') or one['name']}"
+        f"{one['trigger']} {_happening(one) or one.get('path') or one['name']}"
         for one in row["triggers"]
     )
+
+
+def _happening(trigger: Mapping[str, Any]) -> str:
+    """Return when a schedule fires, as it was written; "" for what is none."""
+    if trigger.get("interval_s") is not None:
+        from faasd.model.units import format_duration
+
+        return format_duration(trigger["interval_s"])
+    return str(trigger.get("expression") or trigger.get("at") or "")
 
 
 def _breaker(row: Mapping[str, Any]) -> str:

@@ -84,6 +84,9 @@ def run_click(arguments: list[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = faasd.main(arguments, prog_name="faasd", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)  # The help itself: nothing was wrong yet.
+        return error.exit_code
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "faasd"
         complain(f"{error.format_message()}\nsee `{where} --help`")

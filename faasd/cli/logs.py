@@ -11,6 +11,7 @@ import click
 
 from faasd.cli.command import as_query, client_of, command, json_option
 from faasd.cli.completing import names_of
+from faasd.cli.exits import INTERRUPTED
 from faasd.cli.log_lines import LineText, wants_colour
 from faasd.cli.output import print_json
 from faasd.client import Client
@@ -73,11 +74,16 @@ def logs(
         print_json(list(lines))
         return
     shown: LineText | None = None
-    for line in lines:
-        # Made with the first line: the daemon has then found the regular expression good.
-        shown = shown or LineText(colour=wants_colour(colour), grep=narrow["grep"])
-        text = json.dumps(line, ensure_ascii=False) if as_json else shown.of(line)
-        print(text, flush=follow)
+    try:
+        for line in lines:
+            # Made with the first line: the daemon has then found the regular expression good.
+            shown = shown or LineText(colour=wants_colour(colour), grep=narrow["grep"])
+            text = json.dumps(line, ensure_ascii=False) if as_json else shown.of(line)
+            print(text, flush=follow)
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+        context.exit(INTERRUPTED)  # Nothing else ends it, so there is nothing to be told.
     if shown is None and not follow:
         click.echo("no line matches", err=True)
 

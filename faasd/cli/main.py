@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
 from faasd.cli.exits import INTERRUPTED, complain
 
 __all__ = ["main"]
+
+#: What a full disk or a terminal that has gone away answers to whoever prints.
+_OUTPUT_IS_GONE = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,6 +25,12 @@ def main(argv: list[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader, `head` say, has all it wanted. Python would complain at exit about its buffer.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno not in _OUTPUT_IS_GONE:
+            raise
+        complain(f"cannot write the output: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code

@@ -18,7 +18,11 @@ def metrics(context: click.Context, prefix: str) -> None:
     With PREFIX only those whose names begin so. The same is served on the daemon's Unix socket at `/metrics`. What each metric means is in
     docs/metrics.md.
     """
+    shown = False
     for line in client_of(context).text("/metrics").splitlines():
         name = line.split(" ")[2] if line.startswith("# ") else line
         if name.startswith(prefix):
             print(line)
+            shown = True
+    if not shown:
+        click.echo(f"no metric that has a value begins with {prefix!r}", err=True)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from faasd.clock import Clock
-from faasd.model.event import encode_json
+from faasd.functions.registry import Registry
+from faasd.intake import Intake
+from faasd.model.function import Function
 from faasd.model.invocation import NewInvocation
+from faasd.model.limits import Limits
 from faasd.model.queue_event import read_queue_event
+from faasd.store.intake_rules import IntakeRules
 
 __all__ = ["store_offline"]
 
@@ -17,33 +24,31 @@ __all__ = ["store_offline"]
 def store_offline(state_dir: str, queue: str, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Commit events to the store and return `id`, `state` and `reason` of each.
 
-    Raises StateDirectoryInUse while a daemon holds the store, and UnknownQueue for a queue that no
-    daemon has published there.
+    They are treated as the daemon would have treated them when it last ran: filtered, given their expiry, and
+    refused as it does. Raises StateDirectoryInUse while a daemon holds the store, UnknownQueue for a queue that
+    no daemon has published there, PayloadTooLarge, and StoreFull when there is no room.
     """
-    now = Clock().now()
-    news = [_new_invocation(queue, event, now) for event in events]
+    clock = Clock()
+    now = clock.now()
+    news = [read_queue_event(queue, event, now) for event in events]
+
+    def prepared(rules: IntakeRules | None) -> list[NewInvocation]:
+        if rules is not None:
+            intake = _intake(rules.functions, clock)
+            return [intake.prepare(new) for new in news]
+        # Nothing is known of the queue but its name; the store may know who consumes it.
+        unlimited = Function(queue, limits=Limits(payload_limit_bytes=sys.maxsize))
+        intake = _intake([unlimited], clock)
+        return [replace(intake.prepare(new), function="") for new in news]
+
     enqueue_offline = importlib.import_module("faasd.store.offline_enqueue").enqueue_offline
     return [
         {"id": one.id, "state": one.state, "reason": one.reason}
-        for one in enqueue_offline(Path(state_dir), news)
+        for one in enqueue_offline(Path(state_dir), prepared)
     ]
 
 
-def _new_invocation(queue: str, event: dict[str, Any], now: float) -> NewInvocation:
-    new = read_queue_event(queue, event, now)
-    assert new.id is not None, "a queue event has an id"
-    return NewInvocation(
-        id=new.id,
-        function="",  # The store knows which function consumes the queue; see known_queues.
-        queue=queue,
-        trigger=new.trigger,
-        source=new.source,
-        event_json=encode_json(new.body),
-        created_at=now,
-        due_at=now if new.due_at is None else new.due_at,
-        expires_at=None if new.expires_s is None else (new.due_at or now) + new.expires_s,
-        priority=new.priority,
-        group_key=new.group_key,
-        dedup_key=new.dedup_key,
-        dedup_window_s=new.dedup_window_s,
-    )
+def _intake(functions: Iterable[Function], clock: Clock) -> Intake:
+    """Return an intake that only prepares, so that no second place decides what is accepted."""
+    nothing: Any = None
+    return Intake(Registry(functions), nothing, clock, nothing)

@@ -11,6 +11,8 @@ from typing import Any
 __all__ = [
     "Columns",
     "duration_text",
+    "one_line",
+    "print_details",
     "print_fields",
     "print_json",
     "print_rows",
@@ -61,6 +63,36 @@ def print_fields(value: Mapping[str, Any], *, as_json: bool) -> None:
     width = max(len(name) for name in value)
     for name, one in value.items():
         print(f"{name.ljust(width)}  {_text(one)}")
+
+
+def print_details(value: Mapping[str, Any], indent: str = "") -> None:
+    """Print one thing that holds others, for people: a line per field, and what is in a field below it."""
+    width = max((len(name) for name in value), default=0)
+    for name, one in value.items():
+        if isinstance(one, dict) and one:
+            print(f"{indent}{name}")
+            print_details(one, indent + "  ")
+        elif isinstance(one, list) and one and isinstance(one[0], dict):
+            print(f"{indent}{name}")
+            for item in one:
+                print(f"{indent}  " + ", ".join(f"{key} {_detail(key, item[key])}" for key in item))
+        else:
+            print(f"{indent}{name.ljust(width)}  {_detail(name, one)}")
+
+
+def _detail(name: str, value: object) -> str:
+    if isinstance(value, list) and value:
+        return ", ".join(_text(one) for one in value)
+    if name.endswith("_bytes") and isinstance(value, int):
+        from faasd.model.units import format_size
+
+        return f"{value} ({format_size(value)})"
+    return _text(value)
+
+
+def one_line(text: str) -> str:
+    """Return text of several lines, such as a list of mistakes, as one."""
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def printable(text: str) -> str:

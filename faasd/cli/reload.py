@@ -10,6 +10,7 @@ import click
 from faasd.cli.command import client_of, command, json_option
 from faasd.cli.exits import FAILED, complain
 from faasd.cli.output import Columns, print_json, print_rows
+from faasd.model.reload import by_reason
 
 __all__ = ["print_report", "reload"]
 
@@ -45,8 +46,10 @@ def print_report(context: click.Context, report: dict[str, Any], *, as_json: boo
                 f"{one['in_force']} in force; it takes effect at the next start",
                 file=sys.stderr,
             )
-        for one in report["changes"]:
-            if one["reason"] is not None and one["change"] in ("kept", "refused"):
-                complain(f"function {one['function']!r} is {one['change']}: {one['reason']}")
+        for change in ("kept", "refused"):
+            found = [one for one in report["changes"] if one["change"] == change]
+            said = by_reason((one["function"], one["reason"]) for one in found if one["reason"])
+            for who, reason in said:
+                complain(f"{who} {change}: {reason}")
     if not report["whole"]:
         context.exit(FAILED)

@@ -55,7 +55,9 @@ def list_schedules(context: click.Context, as_json: bool) -> None:
     ),
 )
 @click.argument("name", required=False, shell_complete=names_of("schedules"))
-@click.option("-n", "count", type=click.IntRange(1, _COUNT_MAX), default=5, help="How many; 5.")
+@click.option(
+    "-n", "count", type=click.IntRange(1, _COUNT_MAX), default=5, metavar="N", help="How many; 5."
+)
 @click.option("--from", "after", metavar="TIME", help="After this time instead of now: ISO 8601.")
 @click.option("--cron", metavar="EXPR", help="Of this expression; needs no daemon.")
 @click.option("--timezone", metavar="TZ", help="The time zone of --cron; UTC when not given.")

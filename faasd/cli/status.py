@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from faasd.cli.command import client_of, command, json_option
-from faasd.cli.output import print_fields
+from faasd.cli.output import one_line, print_details, print_json, printable, time_text
 
 __all__ = ["status"]
 
@@ -14,5 +17,26 @@ __all__ = ["status"]
 @json_option
 @click.pass_context
 def status(context: click.Context, as_json: bool) -> None:
-    """Show what the daemon does, and what is wrong."""
-    print_fields(client_of(context).request("GET", "/api/v1/status"), as_json=as_json)
+    """Show what the daemon does, and what is wrong.
+
+    `faasd doctor` tells which walls this host builds; with `--json` they are here too.
+    """
+    found = client_of(context).request("GET", "/api/v1/status")
+    if as_json:
+        print_json(found)
+        return
+    problems = found["problems"]
+    if found.get("last_reload"):
+        found["last_reload"] = _reload_text(found["last_reload"])
+    # Of the walls `faasd doctor` tells more, and in words.
+    apart = {"walls", "problems"} if problems else {"walls"}
+    print_details({key: value for key, value in found.items() if key not in apart})
+    if problems:
+        print("problems")
+    for problem in problems:
+        print(f"  {printable(one_line(problem))}")
+
+
+def _reload_text(last: Mapping[str, Any]) -> str:
+    told = f"{last['result']} at {time_text('at')(last)}"
+    return one_line(f"{told}: {last['error']}" if last.get("error") else told)

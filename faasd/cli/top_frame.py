@@ -200,7 +200,8 @@ def _failures(failures: Sequence[Row] | None) -> _Table:
     nothing = "none in 24 hours" if failures is not None else "for root and the daemon's user only"
     table = _Table("FAILURES", "AGO", "FUNCTION", "OUTCOME", "STATE", "ERROR", nothing=nothing)
     for one in failures or ():
-        said = (one["error"] or {}).get("message") or one["reason"] or ""
+        found = one["error"] or {}
+        said = f"{found['type']}: {found['message']}" if found else one["reason"] or ""
         error = Text(printable(said.replace("\n", " "))[:200], no_wrap=True, overflow="ellipsis")
         ended = _since(one["ended_at"] or one["started_at"] or one["created_at"])
         table.add(ended, one["function"], Text(one["outcome"], style="red"), one["state"], error)

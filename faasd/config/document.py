@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from faasd.model.suggest import did_you_mean
 
 __all__ = ["Document", "read_document"]
 
+DIGEST_DIGITS = 12
 _TABLES = ("daemon", "http", "defaults", "functions")
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
@@ -26,6 +28,8 @@ class Document:
     path: Path
     tables: dict[str, Any]
     positions: Positions
+    #: The first digits of what `sha256sum` says of the file.
+    digest: str = ""
 
     def problem(
         self,
@@ -52,7 +56,8 @@ class Document:
 def read_document(path: Path) -> tuple[Document | None, list[Problem]]:
     """Return the file's tables, or None with the reason why it is not TOML. `path` is absolute."""
     try:
-        text = path.read_bytes().decode("utf-8")
+        content = path.read_bytes()
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         return None, [Problem(str(path), f"is not UTF-8: {error.reason}", line)]
@@ -62,7 +67,8 @@ def read_document(path: Path) -> tuple[Document | None, list[Problem]]:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         return None, [_syntax_problem(path, text, str(error))]
-    document = Document(path, tables, scan_positions(text))
+    digest = hashlib.sha256(content).hexdigest()[:DIGEST_DIGITS]
+    document = Document(path, tables, scan_positions(text), digest)
     problems = []
     for key, value in tables.items():
         if key not in _TABLES:

@@ -85,6 +85,12 @@ class Drafting:
             return draft.found_in.code_dir
         return str(self._document.base_dir)
 
+    def answer_of(self, draft: Draft) -> Discovered | None:
+        """Return what the import of a function's module under its own interpreter has shown."""
+        module = draft.found_in
+        python = self._interpreter(draft.layers)
+        return None if module is None else self._answers.get((module.name, module.code_dir, python))
+
     def code_root(self, draft: Draft) -> str:
         """Return the directory or file whose content is the version of a function's code."""
         module = draft.found_in
@@ -339,11 +345,8 @@ class Drafting:
             message = "not found; it may be declared in a module that could not be imported"
             self._fail(replace(report((), message), is_warning=True))
             return
-        hint = did_you_mean(name, self._in_python)
-        message = (
-            "no function of this name is declared in Python, so it needs a handler or a command"
-        )
-        self._fail(report((), message + hint))
+        message = "no function of this name is declared in Python; it needs a handler or a command"
+        self._fail(report((), message + did_you_mean(name, self._in_python)))
 
     def _fail(self, problem: Problem) -> None:
         self.problems.append(problem)
@@ -352,10 +355,7 @@ class Drafting:
 
     def _has_handler_fault(self, draft: Draft) -> bool:
         """Report what the import of a function's handler under its own interpreter has shown."""
-        if draft.found_in is None:
-            return False
-        python = self._interpreter(draft.layers)
-        answer = self._answers.get((draft.found_in.name, draft.found_in.code_dir, python))
+        answer = self.answer_of(draft)
         if answer is None:  # The interpreter cannot be found, and assembling will say so.
             return False
         key = "python" if draft.declared else "handler"

@@ -25,7 +25,7 @@ from faasd.config.http_settings import HttpSettings
 from faasd.config.own_places import reveal_to_function, reveal_to_module
 from faasd.config.positions import Positions
 from faasd.config.settings import DaemonSettings, explicit
-from faasd.config.sources import find_sources
+from faasd.config.sources import Source, find_sources
 from faasd.config.trigger_values import CheckPattern, CheckSchedule
 from faasd.config.validate import validate
 from faasd.errors import NotFound
@@ -62,6 +62,9 @@ class Loaded:
     left_out: Mapping[str, str] = field(default_factory=dict)  # Function → its first mistake.
     #: Module and its directory → why it could not be imported.
     broken: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    digest: str = ""  # The first digits of the file's SHA-256.
+    #: Function → what the import of its module has left behind that does not bear being forked.
+    left_open: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -128,13 +131,10 @@ async def load(
     config_path = _absolute(config_path)
     document, problems = read_document(config_path)
     if document is None:
-        nothing = _daemon(Document(config_path, {}, Positions({}, "")), environ)[0]
-        return Loaded(config_path, nothing, HttpSettings(), (), tuple(problems))
+        return _unread(config_path, problems, environ)
     daemon, daemon_problems = _daemon(document, environ)
     http, problems_of_http = _http(document)
-    is_explicit = "functions" in daemon.model_fields_set
-    there = deployed(daemon.state_dir)
-    sources, source_problems = find_sources(document, daemon.functions, is_explicit, there)
+    sources, source_problems = _sources(document, daemon, deployed(daemon.state_dir))
     find = layer_finder(document.base_dir, daemon.state_dir, find_layer, code_version)
     places = [str(place) for place in (daemon.state_dir, daemon.socket, daemon.secrets_dir)]
     around = Surroundings(document.base_dir, check_schedule, check_pattern, find)
@@ -163,7 +163,14 @@ async def load(
         tuple(sorted(one.function.name for one in whole if not one.is_enabled)),
         _first_mistakes(problems, left_out),
         drafting.broken,
+        document.digest,
+        {one.name: _left_open(drafting.answer_of(one)) for one in drafts},
     )
+
+
+def _unread(config_path: Path, problems: list[Problem], environ: Mapping[str, str]) -> Loaded:
+    nothing = Document(config_path, {}, Positions({}, ""))
+    return Loaded(config_path, _daemon(nothing, environ)[0], HttpSettings(), (), tuple(problems))
 
 
 def _http(document: Document) -> tuple[HttpSettings, list[Problem]]:
@@ -199,6 +206,13 @@ def _daemon(document: Document, environ: Mapping[str, str]) -> tuple[DaemonSetti
         "secrets_dir": Path(secrets_dir),
     }
     return settings.model_copy(update=where), problems
+
+
+def _sources(
+    document: Document, daemon: DaemonSettings, there: Sequence[Deployed]
+) -> tuple[list[Source], list[Problem]]:
+    is_explicit = "functions" in daemon.model_fields_set
+    return find_sources(document, daemon.functions, is_explicit, there)
 
 
 def _in_place(code_version: CodeVersion) -> KeepCode:
@@ -237,6 +251,12 @@ def _first_mistakes(problems: Sequence[Problem], names: Collection[str]) -> dict
             found.setdefault(problem.function, str(problem))
     anyhow = next((str(one) for one in problems if not one.is_warning), "")
     return {name: found.get(name, anyhow) for name in names}
+
+
+def _left_open(answer: Discovered | None) -> tuple[str, ...]:
+    """Return the warnings that concern a whole module: they are about what its import leaves behind."""
+    said = answer.problems if answer is not None else ()
+    return tuple(one.message for one in said if one.is_warning and one.function is None)
 
 
 def _absolute(path: Path) -> Path:

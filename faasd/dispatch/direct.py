@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from faasd.dispatch.dispatcher import Dispatcher
 from faasd.dispatch.run_attempt import Spine
-from faasd.dispatch.running import Running
+from faasd.dispatch.running import Ended, Running
 from faasd.dispatch.services import SandboxServices
 from faasd.dispatch.slots import Slots
 from faasd.errors import Conflict, FunctionRefused, NotAccepting, NotFound, SandboxError
@@ -23,6 +24,8 @@ __all__ = ["NESTING_MAX", "DirectInvoker"]
 
 #: Callers that may wait for a slot at once; more are turned away rather than queued without end.
 WAITERS_MAX = 1000
+#: How long a look at the records waits for what was answered to be on disk.
+_WRITTEN_S = 2.0
 #: Invokes from inside sandboxes need no free slot, so they have a bound of their own: so many attempts for
 #: each slot. Without it, a function that invokes itself is a fork bomb made of attempts.
 NESTING_MAX = 8
@@ -49,6 +52,7 @@ class DirectInvoker:
         self._refused = refused
         self._freed = asyncio.Event()
         self._waiting = 0
+        self._unwritten: set[asyncio.Task[Ended]] = set()  # Answered, and not on disk yet.
         self._closed = False
         self._spine: Spine | None = None
         self._services: SandboxServices | None = None
@@ -83,39 +87,43 @@ class DirectInvoker:
         spine, services = self._attached()
         new = self._prepare(event)
         other, function = function, self._function(new.function)
-        if function.name in self._refused:
-            raise FunctionRefused(
-                f"function {function.name!r} is refused: {self._refused[function.name]}"
-            )
-        if function.name in self._paused:
-            raise Conflict(
-                f"function {function.name!r} is paused; `faasd functions resume {function.name}`"
-            )
-        spine.breakers.check(function.name)
+        self._check_open_to(function)
         async with self._slot(function, is_nested=event.trigger == "function"):
-            spine.breakers.check(function.name)  # Again: others have run while it waited,
+            self._check_open_to(function)  # Again: others have run while it waited,
             function = other or self._function(new.function)  # and a reload may have been.
             spine.breakers.reserve(function.name)
             try:
+                await spine.trailing.go_first()  # To be committed together.
                 claim = await spine.store.begin(new, function.limits.timeout_s + 60.0)
                 attempt = Attempt(
                     new_id(), function, (claim,), started_at=spine.clock.now(), is_sync=True
                 )
                 if on_output is not None:
                     services.listen(attempt, on_output)
+                answer = services.answer_to(attempt) if _may_hear_early(function) else None
                 task = self._running.start(attempt, "", spine)
             finally:
                 spine.breakers.release(function.name)
         try:
-            ended = await asyncio.shield(task)
+            outcome = await self._answer(attempt, task, answer)
         except asyncio.CancelledError:
             self._running.stop([new.id], "cancelled")
             raise
         finally:
             services.unlisten(attempt)
-        if ended.outcome is None:
+        if (
+            outcome is not None
+        ):  # It may be told before its sandbox is gone; the second time changes nothing.
+            spine.breakers.ended(attempt, outcome)
+        else:
             raise SandboxError(f"cannot run {function.name!r}: faasd failed; see the daemon's log")
-        return new.id, ended.outcome
+        return new.id, outcome
+
+    async def written(self) -> None:
+        """Wait until what callers were answered by now is on disk, but not for ever: a full disk may keep it."""
+        if self._unwritten:
+            self._attached()[0].trailing.hurry()
+            await asyncio.wait(set(self._unwritten), timeout=_WRITTEN_S)
 
     async def cancel(self, ids: Sequence[str], reason: str) -> list[str]:
         """Cancel waiting and running invocations; returns those that changed.
@@ -145,6 +153,33 @@ class DirectInvoker:
     def running(self) -> list[Attempt]:
         """Return the attempts that run now."""
         return self._running.attempts()
+
+    async def _answer(
+        self,
+        attempt: Attempt,
+        task: asyncio.Task[Ended],
+        early: asyncio.Future[Outcome | None] | None,
+    ) -> Outcome | None:
+        """Wait for the attempt's end, or for what is certain about it earlier."""
+        answer = early or asyncio.get_running_loop().create_future()
+        task.add_done_callback(functools.partial(_tell_at_last, answer))
+        outcome = (
+            await answer
+        )  # And not for the task as well: the answer is to leave in the next turn.
+        if not task.done():
+            self._attached()[0].trailing.answered(attempt.id, task)
+            self._unwritten.add(task)
+            task.add_done_callback(self._unwritten.discard)
+        return outcome
+
+    def _check_open_to(self, function: Function) -> None:
+        """Raise FunctionRefused or Conflict when nothing of the function may begin now."""
+        name = function.name
+        if name in self._refused:
+            raise FunctionRefused(f"function {name!r} is refused: {self._refused[name]}")
+        if name in self._paused:
+            raise Conflict(f"function {name!r} is paused; `faasd functions resume {name}`")
+        self._attached()[0].breakers.check(name)
 
     async def _set_paused(self, name: str, paused: bool) -> bool:
         self._function(name)
@@ -199,3 +234,17 @@ class DirectInvoker:
         if self._spine is None or self._services is None:
             raise RuntimeError("attach() comes first")
         return self._spine, self._services
+
+
+def _may_hear_early(function: Function) -> bool:
+    """Whether its callers may be answered before the outcome is written: what is sent on is written with it."""
+    return not function.on_success and not function.on_failure
+
+
+def _tell_at_last(answer: asyncio.Future[Outcome | None], task: asyncio.Task[Ended]) -> None:
+    if answer.done():
+        return
+    if task.cancelled():
+        answer.cancel()
+    else:
+        answer.set_result(task.result().outcome)

@@ -167,8 +167,10 @@ class Dispatcher:
         times = [one.at for one in self._attention.values() if one.at is not None]
         delay_s = min([60.0, *(at - self._spine.clock.now() for at in times)])
         if delay_s > 0:
+            # Not wait_for, which takes two more turns of the loop until a wake is heard.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), delay_s)
+                async with asyncio.timeout(delay_s):
+                    await self._woken.wait()
 
     async def _feed(self, lane: Lane) -> float | None:
         """Start what this lane has due and room for; return when to look again, None for when woken."""

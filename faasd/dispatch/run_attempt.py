@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from faasd.clock import Clock
 from faasd.dispatch.batching import outcomes_by_member
 from faasd.dispatch.breakers import Breakers
 from faasd.dispatch.conclude import conclude
+from faasd.dispatch.trailing import Trailing
 from faasd.errors import StoreError
 from faasd.interfaces import (
     AttemptServices,
@@ -56,6 +57,7 @@ class Spine:
     on_lost: Callable[[str], None] | None = (
         None  # Hears the function of each attempt that died with its daemon.
     )
+    trailing: Trailing = field(default_factory=Trailing)
 
 
 async def run_attempt(
@@ -64,6 +66,12 @@ async def run_attempt(
     """Run one leased attempt and record what became of it. When this returns, it is on disk."""
     outcome = await spine.sandboxes.run(attempt, spine.services, stop)
     spine.breakers.ended(attempt, outcome)  # Before the slot is free: another must not slip in.
+    if attempt.is_sync:
+        spine.services.answer(attempt, outcome)  # Who waits need not wait for the disk,
+        await asyncio.sleep(0)  # nor for what is still to be done here.
+        if spine.trailing.is_answered(attempt.id):
+            slot.free()  # It is in no queue, so no claim needs to see its end.
+            await spine.trailing.lull()
     finishes = _conclude_all(attempt, outcome, spine)
     settled = await _finish_until_written(finishes, spine.store, slot)
     spine.logs.forget(attempt)

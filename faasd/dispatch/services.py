@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from faasd.interfaces import Accept, InvocationLogs, Invoker
 from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.event import decode_json
 from faasd.model.invocation import NewEvent
+from faasd.model.outcome import Outcome
 from faasd.model.queue_event import read_queue_event
 
 __all__ = ["SandboxServices"]
@@ -28,15 +30,23 @@ class SandboxServices:
         self._clock = clock
         self._listeners: dict[str, Callable[[OutputLine], None]] = {}
         self._progress: dict[str, Any] = {}
+        self._answers: dict[str, asyncio.Future[Outcome | None]] = {}
 
     def listen(self, attempt: Attempt, sink: Callable[[OutputLine], None]) -> None:
         """Copy this attempt's lines to a caller that waits for it, until `unlisten`."""
         self._listeners[attempt.id] = sink
 
+    def answer_to(self, attempt: Attempt) -> asyncio.Future[Outcome | None]:
+        """Return what will hold the attempt's outcome as soon as that is certain, until `unlisten`."""
+        future: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
+        self._answers[attempt.id] = future
+        return future
+
     def unlisten(self, attempt: Attempt) -> None:
         """Stop copying, and let go of what is kept for the attempt."""
         self._listeners.pop(attempt.id, None)
         self._progress.pop(attempt.id, None)
+        self._answers.pop(attempt.id, None)
 
     def output(self, attempt: Attempt, lines: Sequence[OutputLine]) -> None:
         """Write captured lines to the function's log, and to whoever listens."""
@@ -83,6 +93,12 @@ class SandboxServices:
     def progress(self, attempt: Attempt, value: dict[str, Any]) -> None:
         """Keep the last thing that the handler said about how far it is."""
         self._progress[attempt.id] = value
+
+    def answer(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Tell the caller who waits for this attempt."""
+        future = self._answers.pop(attempt.id, None)
+        if future is not None and not future.done():
+            future.set_result(outcome)
 
     def progress_of(self, attempt: Attempt) -> Any:
         """Return what `progress` kept last, or None."""

@@ -14,12 +14,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import faasd
 from faasd.errors import BundleRefused
-from faasd.linux import process
+from faasd.linux import process, seccomp
 
 __all__ = ["Installer", "builds_wanted", "find_installer"]
 
 _LINES_KEPT = 20
+_BOOTSTRAP = os.path.join(
+    os.path.dirname(os.path.abspath(faasd.__file__)), "runtime", "bootstrap.py"
+)
 #: A requirement that an index answers, and that can therefore be held to wheels.
 _NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*([<>=!~;(].*)?")
 #: Options of requirement files with which nothing is built.
@@ -53,15 +57,34 @@ class Installer:
             wanted = next(builds_wanted(requirements), None)
             if wanted is not None:
                 raise BundleRefused(
-                    f"{wanted!r} in {requirements.name} would be built here, which runs its code; "
-                    "name a wheel, or allow that with --allow-build"
+                    f"{wanted!r} in {requirements.name} would be built here, which runs its code as you, outside "
+                    "of all walls; name a wheel, or allow that with --allow-build"
                 )
         what = ("--no-deps", alone) if alone else ("--requirement", str(requirements))
-        command = [*self.command, "--target", str(into), *self._kind(), *self.options, *what]
+        command = [*self._called(), "--target", str(into), *self._kind(), *self.options, *what]
         if not alone and "--hash=" in requirements.read_text(errors="replace"):
             command.append("--require-hashes")
-        _run(command, requirements.parent, on_line, self.name)
+        _run(command, requirements.parent, on_line, self.name, self._hint())
         (into / ".lock").unlink(missing_ok=True)  # Of uv's.
+
+    @property
+    def _is_hindered(self) -> bool:
+        """Whether pip is kept from starting programs, without which it cannot build."""
+        return self.name == "pip" and not self.allow_build and seccomp.is_available()
+
+    def _called(self) -> tuple[str, ...]:
+        if self._is_hindered:
+            return (self.python, "-I", _BOOTSTRAP, "pip_install", "install")
+        return self.command
+
+    def _hint(self) -> str:
+        if not self._is_hindered:
+            return ""
+        return (
+            "\nWhere it says that an operation is not permitted, a package that is no wheel would have to be built for "
+            "this, which runs its code as you, outside of all walls; depend on a wheel of it, or allow that "
+            "with --allow-build"
+        )
 
     def _kind(self) -> tuple[str, ...]:
         if self.name == "uv":
@@ -125,7 +148,9 @@ def _is_prebuilt(wanted: str) -> bool:
     return place.endswith(".whl") or _NAMED.fullmatch(wanted) is not None
 
 
-def _run(command: Sequence[str], cwd: Path, on_line: Callable[[str], None], name: str) -> None:
+def _run(
+    command: Sequence[str], cwd: Path, on_line: Callable[[str], None], name: str, hint: str
+) -> None:
     """Run the installer to its end; it ends with us. Raises BundleRefused."""
     tail: deque[str] = deque(maxlen=_LINES_KEPT)
     try:
@@ -150,6 +175,7 @@ def _run(command: Sequence[str], cwd: Path, on_line: Callable[[str], None], name
                 on_line(line.rstrip())
     if installing.returncode != 0:
         said = "\n".join(f"  {line}" for line in tail)
+        said += hint if "not permitted" in said else ""
         raise BundleRefused(
             f"{name} could not install the dependencies (exit code {installing.returncode}):\n{said}"
         )

@@ -168,7 +168,8 @@ class LayerStore:
         if there:
             versions = ", ".join(map(str, there))
             return f"layer {name!r} has no version {number}; there is {versions}"
-        hint = did_you_mean(name, self._names())
+        # A layer's directory outlives its last version, so that no number is given again.
+        hint = did_you_mean(name, [one for one in self._names() if self._newest(one) is not None])
         return f"there is no layer {name!r}{hint or '; `faasd layers publish` makes one'}"
 
     def _newest(self, name: str) -> LayerVersion | None:

@@ -17,12 +17,15 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from faasd.errors import VersionError
+from faasd.functions import compile_files
 from faasd.functions.code_tree import FILE_BYTES_MAX, CodeFile, CodeLink, code_file, scan
 
 __all__ = ["KEPT_PER_SOURCE", "Version", "VersionStore"]
@@ -31,6 +34,9 @@ KEPT_PER_SOURCE = 10
 #: How often a directory that changes while it is copied is copied anew.
 _TRIES = 5
 _NAME_CHARS = 12
+#: How long a version is compiled for; what is missing then is compiled by each zygote.
+_COMPILE_S_MAX = 20.0
+_PASSED_ENV = ("LD_LIBRARY_PATH",)  # An interpreter may not start without.
 _SIBLINGS_MAX = 1000
 _NEW, _OLD = ".new-", ".old-"  # Beginnings of names that are no versions: on their way in, or out.
 
@@ -172,6 +178,7 @@ class VersionStore:
             copied = _write(entries, code)
             if copied is None:
                 return None
+            _compile(entries, code)
             digest = _digest(entries, copied, place)
             name = self._name(digest)
             files = [one for one in entries if isinstance(one, CodeFile)]
@@ -263,6 +270,34 @@ def _write(entries: Sequence[CodeFile | CodeLink], code: Path) -> list[bytes] | 
     return hashes
 
 
+def _compile(entries: Sequence[CodeFile | CodeLink], code: Path) -> None:
+    """Compile what has no bytecode yet for our own interpreter, which most functions have.
+
+    Else each new zygote would, since it cannot write here. That it does not succeed costs only this.
+    """
+    modules = [one for one in entries if isinstance(one, CodeFile) and one.path.endswith(".py")]
+    if not modules:
+        return
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(
+            [sys.executable, "-I", "-S", "-W", "ignore", compile_files.__file__],
+            input=b"\0".join(os.fsencode(code / one.path) for one in modules),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={name: os.environ[name] for name in _PASSED_ENV if name in os.environ},
+            timeout=_COMPILE_S_MAX,
+            check=False,
+        )
+    for one in modules:
+        path = code / one.path
+        compiled = path.with_name("__pycache__") / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
+        if compiled.is_file():
+            # Half of it after a power cut would be taken for whole.
+            _sync(compiled)
+            _take_after(compiled, one)
+
+
 def _copy_bytecode(source: Path, copy: Path) -> None:
     """Copy what interpreters have compiled of a file: a sandbox cannot keep what it compiles.
 
@@ -314,8 +349,8 @@ def _close_directories(top: Path) -> None:
         _sync(Path(directory))
 
 
-def _sync(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:

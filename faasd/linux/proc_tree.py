@@ -23,6 +23,7 @@ __all__ = [
     "is_alive",
     "memory_bytes",
     "memory_bytes_of_trees",
+    "own_cpu_s",
     "parents",
     "stat_of",
     "tasks_of",
@@ -200,12 +201,17 @@ def cpu_s_of_child(pid: int, parent: int) -> float:
 
     Raises OSError when it has gone, or is no child of `parent`.
     """
-    own_s = time.clock_gettime((~pid << 3) | 2)  # As the C library's clock_getcpuclockid has it.
+    own_s = own_cpu_s(pid)
     text = _read(f"/proc/{pid}/stat")
     fields = text[text.rindex(b")") + 2 :].split(None, 16)
     if int(fields[1]) != parent:
         raise ProcessLookupError(f"process {pid} is no child of {parent}")
     return own_s + sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK")  # cutime, cstime
+
+
+def own_cpu_s(pid: int) -> float:
+    """Return the processor time of a process alone, to the microsecond. Raises OSError when it has gone."""
+    return time.clock_gettime((~pid << 3) | 2)  # As the C library's clock_getcpuclockid has it.
 
 
 def cpu_s(pids: Iterable[int]) -> float:

@@ -27,6 +27,8 @@ NUMBERS: dict[str, tuple[int, int | None]] = {
     "creat": (85, None),
     "create_module": (174, None),
     "delete_module": (176, 106),
+    "execve": (59, 221),
+    "execveat": (322, 281),
     "fanotify_init": (300, 262),
     "fanotify_mark": (301, 263),
     "fchmod": (91, 52),

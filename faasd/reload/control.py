@@ -8,7 +8,7 @@ from faasd.config.values import Name
 from faasd.errors import NotFound, ReloadRefused
 from faasd.functions.registry import Registry
 from faasd.model.function import Function
-from faasd.model.reload import FunctionVersion, ReloadReport
+from faasd.model.reload import FunctionVersion, LastReload, ReloadReport
 from faasd.reload.reloading import Reloading
 
 __all__ = ["CodeInService"]
@@ -26,6 +26,15 @@ class CodeInService:
     def kept(self) -> Mapping[str, str]:
         """Functions whose new code or settings are broken, each with the reason."""
         return self._reloading.kept
+
+    @property
+    def last_reload(self) -> LastReload | None:
+        """How the last reload since the start ended; None before the first."""
+        return self._reloading.record.last
+
+    def left_open(self, function: Function) -> Sequence[str]:
+        """Say what the import of a function leaves behind that its attempts would share."""
+        return self._versions.left_open(function)
 
     async def reload(self) -> ReloadReport:
         """Put in force what the files say now. Raises ReloadRefused, and then everything stays as it was."""

@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from faasd.clock import Clock
 from faasd.config.loader import Loaded
 from faasd.config.settings import DaemonSettings
 from faasd.dispatch.running import Running
 from faasd.errors import FaasdError, ReloadRefused, StoreError
 from faasd.functions.changes import Settled
 from faasd.functions.registry import Registry
+from faasd.intake import Intake
 from faasd.logs import configure, get_logger
+from faasd.metrics import Registry as Metrics
 from faasd.model.address import TcpAddress
 from faasd.model.function import Function
-from faasd.model.reload import FunctionChange, ReloadReport, SettingChange
+from faasd.model.reload import FunctionChange, ReloadReport, SettingChange, by_reason
 from faasd.model.walls import MissingWall, refusal
 from faasd.reload.places import CodePlaces
+from faasd.reload.record import ReloadRecord
 from faasd.reload.versions_in_force import InForce, VersionsInForce
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from faasd.store.open import Store
@@ -65,6 +70,7 @@ class Reloading:
         rooms: Rooms,
         supervision: Supervision,
         refused: dict[str, str],
+        clock: Clock,
     ) -> None:
         self.settings = loaded.daemon
         self.problems: tuple[str, ...] = tuple(map(str, loaded.problems))
@@ -80,11 +86,12 @@ class Reloading:
         self._lock = asyncio.Lock()
         self._under_way: set[asyncio.Task[ReloadReport]] = set()
         self._asked: set[asyncio.Task[ReloadReport]] = set()
-        self.count = 0  # Of reloads that were put in force.
+        self.record = ReloadRecord(clock, loaded.digest)
+        nothing: Any = None  # It only prepares: what it prepares is in the store already.
+        self._intake = Intake(rooms.registry, nothing, clock, nothing)
         self._swap_ms = 0.0
         self._is_stopping = False
         self._swapping: asyncio.Task[None] | None = None
-        self._last_refusal: str | None = None
         self._incomplete: str | None = None
 
     async def start(self) -> Sequence[Function]:
@@ -119,7 +126,7 @@ class Reloading:
 
         Whoever asks while one is under way waits for it and then has his own: the files may have changed.
         """
-        return await self.one_by_one(self._reload)
+        return await self.one_by_one(self._reload_and_note)
 
     def reload_soon(self) -> None:
         """Reload for a signal or a change on the disk; what comes of it is in the log and the status."""
@@ -147,16 +154,19 @@ class Reloading:
 
     def problems_now(self) -> list[str]:
         """Return what is wrong with what was read, a sentence each."""
-        refusal_ = (
-            [f"the last reload was refused: {self._last_refusal}"] if self._last_refusal else []
-        )
-        kept = [
-            f"function {name!r} is not as its files say: {why}" for name, why in self.kept.items()
-        ]
+        why = self.record.refusal
+        refusal_ = [f"the last reload was refused: {why}"] if why else []
+        kept = [f"{who} not as the files say: {why}" for who, why in by_reason(self.kept.items())]
         incomplete = (
             [f"the last reload is incomplete: {self._incomplete}"] if self._incomplete else []
         )
         return [*self.problems, *refusal_, *incomplete, *kept]
+
+    def measure(self, metrics: Metrics) -> None:
+        """Add to one look at the metrics."""
+        self.record.measure(metrics)
+        mistakes = (self.record.refusal, self._incomplete, self.kept, self._loaded.errors)
+        metrics.set("faasd_configuration_whole", not any(mistakes))
 
     async def one_by_one(self, work: Callable[[], Awaitable[ReloadReport]]) -> ReloadReport:
         """Do something that changes what is in service, after whatever does so now."""
@@ -179,17 +189,25 @@ class Reloading:
                 raise ReloadRefused("the daemon is stopping")
             self._supervision.begin_reload()
             try:
-                report = await work()
-            except FaasdError as error:
-                self._last_refusal = str(error)
-                _log.error("reload_refused", error=str(error))
-                raise
+                return await work()
             finally:
                 if not self._is_stopping:
                     await self._supervision.ready()
-            self._last_refusal = None
-            self.count += 1
-            return report
+
+    async def _reload_and_note(self) -> ReloadReport:
+        error = "it broke by a mistake of faasd's; the log says where (reload_broke)"
+        try:
+            report = await self._reload()
+            error = ""
+        except FaasdError as refusal_:
+            error = str(refusal_)
+            _log.error("reload_refused", error=error)
+            raise
+        finally:
+            if error:
+                self.record.refused(error)
+        self.record.put_in_force(report, self._loaded.digest)
+        return report
 
     async def _reload(self) -> ReloadReport:
         # Watched before it is read: what changes from here on is another change.
@@ -309,9 +327,16 @@ class Reloading:
 
     async def _write_down(self, found: InForce) -> None:
         functions = found.settled.functions
+        await self._rooms.store.address(self._intake.prepare)
         await self.versions.served(functions, found.gone)
         running = {one.function.code_version for one in self._rooms.running.attempts()}
         await self.versions.collect(functions, running)
+        try:
+            await self._rooms.store.keep_intake_rules(functions)
+        except (
+            OSError
+        ) as error:  # Events are accepted all the same, without a daemon by older rules.
+            _log.warning("intake_rules_not_kept", error=str(error))
 
 
 def _settings_after(

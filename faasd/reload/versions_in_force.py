@@ -50,6 +50,7 @@ class VersionsInForce:
         self._load = load
         self._clock = clock
         self._loaded: dict[tuple[str, str], Loaded] = {}  # (source, version) → read from it.
+        self._left_open: dict[tuple[str, str], tuple[str, ...]] = {}  # By function and version.
 
     async def read(self) -> Loaded:
         """Read the configuration anew, its code kept as it is now. Raises VersionError."""
@@ -66,6 +67,9 @@ class VersionsInForce:
         is pinned has its version, with the settings that the configuration file has now.
         """
         self._loaded.clear()
+        in_service = {(one.name, one.code_version) for one in before}
+        self._left_open = {k: said for k, said in self._left_open.items() if k in in_service}
+        self._note_left_open(loaded)
         known = await self._known.load()
         reading = NewReading(loaded.functions, loaded.left_out, loaded.broken)
         settled = settle(before, reading)
@@ -86,12 +90,21 @@ class VersionsInForce:
                 lambda _: keeper(self.store, self._clock, asked_for=asked_for)
             )
         loaded = self._loaded[key]
+        self._note_left_open(loaded)
         for function in loaded.functions:
             if function.name == name and function.code_version == version.version:
                 return function
         why = loaded.left_out.get(name) or next(iter(loaded.broken.values()), None)
         why = why or "; ".join(map(str, loaded.fatal)) or f"it declares no function {name!r}"
         raise VersionError(f"version {version.version} of function {name!r} cannot run: {why}")
+
+    def left_open(self, function: Function) -> tuple[str, ...]:
+        """Say what the import of a function, as it is, leaves behind that does not bear being forked."""
+        return self._left_open.get((function.name, function.code_version), ())
+
+    def _note_left_open(self, loaded: Loaded) -> None:
+        for one in loaded.functions:
+            self._left_open[one.name, one.code_version] = loaded.left_open.get(one.name, ())
 
     async def find(self, name: str, wanted: str, *, only_aliases: bool = False) -> ServedVersion:
         """Return what an alias, a version or the beginning of one means. Raises NotFound."""

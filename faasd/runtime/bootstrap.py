@@ -1,6 +1,6 @@
 """The first file that a foreign interpreter runs: makes `faasd` importable there, and nothing else of ours.
 
-Called as `PYTHON -I bootstrap.py root_zygote|discover …`. The interpreter may be any CPython >= 3.9 in
+Called as `PYTHON -I bootstrap.py root_zygote|discover|pip_install …`. The interpreter may be any CPython >= 3.9 in
 which faasd is not installed. Putting our site-packages on its path would expose the daemon's own
 dependencies, built for another Python, so one finder answers for the one name instead.
 """
@@ -63,7 +63,7 @@ def main() -> None:
     sys.meta_path.insert(0, _FaasdFinder)
     sys.meta_path.append(_RegistryFinder)
     part = sys.argv[1]
-    if part not in ("root_zygote", "discover"):
+    if part not in ("root_zygote", "discover", "pip_install"):
         sys.exit(f"bootstrap: no part {part!r}")
     importlib.import_module(f"faasd.runtime.{part}").main(sys.argv[2:])
 

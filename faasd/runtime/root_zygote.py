@@ -7,6 +7,7 @@ Frames to it: {"op": "hello"} once, {"op": "forked", "id"} with a pidfd, {"op": 
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -45,6 +46,9 @@ def main(arguments: list[str]) -> None:
     version = ".".join(map(str, sys.version_info[:3]))
     hello = {"op": "hello", "namespaces": names, "walls": containment.probe_walls(names)}
     wire.send(control, {**hello, "python": version, "uid": os.geteuid()})
+    # What is here stays as it is: a zygote looks only at what its module has made.
+    gc.collect()
+    gc.freeze()
     RootZygote(control).serve()
 
 

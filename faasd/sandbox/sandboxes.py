@@ -50,9 +50,6 @@ T = TypeVar("T")
 
 #: How long the start of the daemon waits for the walls of other interpreters.
 _ASK_TIMEOUT_S = 5.0
-#: The limit that we want for ourselves, as the service's unit has it: pipes, sockets and pidfds of every sandbox.
-_OPEN_FILES = 65536
-
 #: Waiting sandboxes that may be found dead before an attempt has a new one made for it.
 _LOSSES_MAX = 3
 
@@ -110,7 +107,7 @@ class ProcessSandboxes:
 
     async def start(self) -> None:
         """End what a predecessor left, then start the default interpreter's root zygote. Raises SandboxError."""
-        rlimits.raise_soft("NOFILE", _OPEN_FILES)  # Also what keeps us sending when they send many.
+        rlimits.raise_soft("NOFILE", 65536)  # Also for our descriptors to pass when they send many.
         instance = secrets.token_hex(4)
         self.leftovers_ended = await asyncio.to_thread(leftovers.end_marked, self._state_hash + ":")
         found, self._cgroup_problem = find_cgroups(self._state_hash, instance)
@@ -334,7 +331,8 @@ class ProcessSandboxes:
                 sandbox = await self._the_maker().make(function, stop, lease)
             if isinstance(sandbox, str):
                 return stopped(sandbox, "before there was room for its sandbox")
-            supervision = self._supervision(services, sandbox, given, attempt)
+            init_s = lease.zygote.init_s if lease.is_cold else None
+            supervision = self._supervision(services, sandbox, given, attempt, init_s=init_s)
             outcome = await self._use(sandbox, supervision, supervision.run(stop))
             if outcome is not None:
                 return outcome  # Else it had gone while it waited, which concerns no attempt.
@@ -352,6 +350,7 @@ class ProcessSandboxes:
         given: Mapping[str, bytes],
         attempt: Attempt,
         begun: Begun | None = None,
+        init_s: float | None = None,
     ) -> Supervision:
         """Return what supervises an attempt of the present task, which may be told to end it."""
         supervision = Supervision(
@@ -363,6 +362,7 @@ class ProcessSandboxes:
             clock=self._clock,
             secrets=given,
             begun=begun,
+            init_s=init_s,
         )
         task = asyncio.current_task()
         assert task is not None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
 
 from faasd.clock import Clock
 from faasd.interfaces import AttemptServices
@@ -16,12 +15,14 @@ from faasd.model.attempt import Attempt
 from faasd.model.outcome import ErrorRecord, Outcome, Usage
 from faasd.sandbox import policy
 from faasd.sandbox.attempt_io import AttemptIo
-from faasd.sandbox.classify import Facts, Verdict, classify, describe_status
+from faasd.sandbox.classify import Facts, Verdict, classify
 from faasd.sandbox.cpu_watch import CpuWatch, cpu_s_of_tree
+from faasd.sandbox.early_answer import is_result_certain, usage_so_far
 from faasd.sandbox.failures import failures_in_lines, failures_in_report
 from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.hints import with_hint
 from faasd.sandbox.masking import Masker
+from faasd.sandbox.measured import is_over_memory, memory_peak_bytes, zygote_loss
 from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
 from faasd.sandbox.request import Begun, request_frames
 from faasd.sandbox.sandbox import Sandbox
@@ -31,7 +32,6 @@ __all__ = ["Supervision"]
 
 #: How long the sweeping of an attempt that has ended may take; and the wait for a zygote's last word.
 _KILL_PATIENCE_S = 0.5
-_ENDED_PATIENCE_S = 2.0
 _HARD = frozenset({"oom", "output-limit", "crashed", "tmp-size"})
 #: What a sandbox may report and live on; after any other report its process ends.
 _STAYS_AFTER = frozenset({"result", "error"})
@@ -52,9 +52,13 @@ class Supervision:
         clock: Clock,
         premises: Premises,
         secrets: Mapping[str, bytes],
+        init_s: float | None = None,
         begun: Begun | None = None,
     ) -> None:
+        """`init_s` is what the zygote took, where the attempt had to wait for it."""
         self._attempt = attempt
+        self._services = services
+        self._init_s = init_s
         self._limits = attempt.function.limits
         self._sandbox = sandbox
         self._slot = sandbox.slot
@@ -83,6 +87,7 @@ class Supervision:
         self._tree: WatchedTree | None = None
         self._cpu_watch: CpuWatch | None = None
         self._size_watch: SizeWatch | None = None
+        self._answered: Outcome | None = None  # What a caller was told already.
         # Whether the sandbox is to serve others after this attempt; and whether it is fit to.
         served = sandbox.served + (begun is None)
         is_left = self._others_follow or served < sandbox.function.reuse
@@ -167,6 +172,7 @@ class Supervision:
                     return await self._judge_warm(wall_s)
                 await self._sandbox.kill_until_gone()
             elif self._has_reported:
+                await self._answer_early(wall_s)
                 await self._sandbox.dismiss()
             self._sandbox.ended_by_itself = self._wanted is None and not self._stays
             return await self._judge(wall_s)
@@ -272,6 +278,16 @@ class Supervision:
             and not self._sandbox.has_leftovers()
         )
 
+    async def _answer_early(self, wall_s: float) -> None:
+        """Tell a caller who waits a certain result before its sandbox is gone; the outcome stays what was told."""
+        if not self._attempt.is_sync or not is_result_certain(self._sandbox, self._io):
+            return
+        if self._wanted is None:  # It has printed no more than it may.
+            usage = usage_so_far(self._sandbox, wall_s, self._init_s)
+            self._answered = self._outcome_of(Verdict("ok", self._io.result_json), None, usage)
+            self._services.answer(self._attempt, self._answered)
+            await asyncio.sleep(0)  # It goes out before we go on.
+
     async def _judge_warm(self, wall_s: float) -> Outcome:
         """Judge an attempt whose sandbox lives on."""
         sandbox = self._sandbox
@@ -296,7 +312,7 @@ class Supervision:
         status = self._io.finish()
         if self._has_reported:  # And was ended by us, for what it had left behind.
             status = 0
-        peak = self._memory_peak(usage)
+        peak = memory_peak_bytes(self._sandbox, self._tree, usage)
         zygote = self._sandbox.zygote
         facts = Facts(
             limits=self._limits,
@@ -307,10 +323,10 @@ class Supervision:
             oom_kills=self._slot.oom_kills() if self._slot is not None else 0,
             cpu_s=self._cpu_watch.used_s if self._cpu_watch is not None else 0.0,
             memory_peak_bytes=peak,
-            is_over_memory=self._is_over_memory(usage),
+            is_over_memory=is_over_memory(self._sandbox, self._limits, usage),
             has_data_limit=self._slot is None,
             broken_protocol=self._io.broken_protocol,
-            zygote_loss=await self._zygote_loss(),
+            zygote_loss=await zygote_loss(zygote),
             zygote_breach=zygote.breach,
             is_command=self._attempt.function.handler is None,
             command_output=bytes(self._io.command_output),
@@ -320,10 +336,15 @@ class Supervision:
         cpu_s = None
         if usage is not None:
             cpu_s = max(0.0, usage["cpu_s"] - self._sandbox.cpu_s_before)
-        return await self._outcome(classify(facts), Usage(wall_s, cpu_s, peak))
+        told = self._answered
+        verdict = Verdict(told.word, told.result_json) if told is not None else classify(facts)
+        return await self._outcome(verdict, Usage(wall_s, cpu_s, peak))
 
     async def _outcome(self, verdict: Verdict, usage: Usage) -> Outcome:
         error = await self._with_hint(verdict) if verdict.error is not None else None
+        return self._outcome_of(verdict, error, usage)
+
+    def _outcome_of(self, verdict: Verdict, error: ErrorRecord | None, usage: Usage) -> Outcome:
         return Outcome(
             verdict.word,
             result_json=verdict.result_json,
@@ -343,32 +364,6 @@ class Supervision:
         return await with_hint(
             verdict.error, failures, function, self._walls, self._premises, self._sandbox.tmp_dir
         )
-
-    def _memory_peak(self, usage: dict[str, Any] | None) -> int | None:
-        if self._slot is not None:
-            if self._sandbox.served > 1:
-                return self._slot.account.peak_bytes()
-            return self._slot.memory_peak_bytes()
-        seen = [self._tree.peak_bytes] if self._tree is not None else []
-        if usage is not None:
-            seen.append(int(usage["memory_bytes"]))
-        return max(seen, default=None)
-
-    def _is_over_memory(self, usage: dict[str, Any] | None) -> bool:
-        """Whether it went over its cap between two looks of the watch."""
-        if self._slot is not None or usage is None:
-            return False
-        # The largest resident size of any one process, of which it had the zygote's part from birth.
-        own = int(usage["memory_bytes"]) - self._sandbox.zygote.memory_bytes
-        return own > self._limits.memory_bytes
-
-    async def _zygote_loss(self) -> str | None:
-        zygote = self._sandbox.zygote
-        if zygote.is_alive:
-            return None
-        await asyncio.wait({zygote.exited}, timeout=_ENDED_PATIENCE_S)
-        exited = zygote.exited.result() if zygote.exited.done() else None
-        return describe_status(exited["status"]) if exited else "with the root zygote"
 
     async def _close(self) -> None:
         """Let go of the attempt; when we were interrupted, its tree goes first."""

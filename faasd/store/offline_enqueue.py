@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +22,10 @@ from faasd.store.database import (
     prepare_state_dir,
 )
 from faasd.store.enqueueing import enqueue
+from faasd.store.intake_rules import IntakeRules, kept_rules
 from faasd.store.migrations import migrate
 from faasd.store.restore import finish_interrupted_restore
+from faasd.store.space import check_room
 from faasd.store.state_lock import StateLock
 from faasd.store.tables import queues
 
@@ -32,14 +34,15 @@ __all__ = ["enqueue_offline"]
 
 def enqueue_offline(
     state_dir: Path,
-    new: Sequence[NewInvocation],
+    prepare: Callable[[IntakeRules | None], Sequence[NewInvocation]],
     clock: Clock | None = None,
     lock_wait_s: float = 0.0,
 ) -> list[Acceptance]:
     """Commit invocations, all or none, while no daemon runs; when this returns, they are on disk.
 
-    Each gets the function that consumed its queue when the daemon last ran, where that is known.
-    Raises StateDirectoryInUse when a daemon holds the directory: speak to it instead. Raises
+    `prepare` makes them by the rules that were in force when the daemon last ran. Where those are not known,
+    it is told so, and each gets the function that consumed its queue then, if that is known.
+    Raises what `prepare` does, StateDirectoryInUse when a daemon holds the directory: speak to it instead. Raises
     UnknownQueue for a queue that no function consumed when the daemon last ran, provided that it
     ever did; and StoreFull, SchemaTooNew or StoreError. Blocks, so it is not for an event loop.
     """
@@ -51,8 +54,15 @@ def enqueue_offline(
         connection = open_writer(path)
         try:
             migrate(connection, path)
+            rules = kept_rules(state_dir)
+            new = prepare(rules)
+            check_room(
+                state_dir, driver_of(connection), None if rules is None else rules.state_bytes_max
+            )
             with connection.begin():
-                accepted = enqueue(connection, _addressed(connection, new), clock.now())
+                if rules is None:
+                    new = _addressed(connection, new)
+                accepted = enqueue(connection, new, clock.now())
             # Nobody else has it open, so the WAL can go; on failure the next start reads it.
             driver_of(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             return accepted

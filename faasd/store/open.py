@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 from faasd.clock import Clock
+from faasd.model.function import Function
+from faasd.store.addressing import Prepare, address
 from faasd.store.code_versions import SqliteCodeVersions
 from faasd.store.database import DATABASE_NAME, open_writer, prepare_state_dir
 from faasd.store.file_ledger import SqliteFileLedger
 from faasd.store.history import SqliteHistory
+from faasd.store.intake_rules import keep_rules
 from faasd.store.invocation_logs import FileInvocationLogs
 from faasd.store.invocation_store import SqliteInvocationStore
 from faasd.store.log_files import LogBudget
@@ -66,6 +69,17 @@ class Store:
     def hear_commits(self, heard: Callable[[float, int, bool], None]) -> None:
         """Call `heard` after each group of changes, on the writer's thread: seconds, how many, whether it failed."""
         self._writer.on_group = heard
+
+    async def keep_intake_rules(self, functions: Sequence[Function]) -> None:
+        """Write down what is in force, for an enqueue without a daemon. Raises OSError."""
+        await asyncio.to_thread(keep_rules, self.path.parent, functions, self.space.budget_bytes)
+
+    async def address(self, prepare: Prepare) -> None:
+        """Give invocations without a function, enqueued before any daemon ran here, what they would get now."""
+        seq: int | None = 0
+        while seq is not None:
+            after_seq = seq
+            seq = await self._writer.submit(lambda c: address(c, prepare, after_seq))  # noqa: B023
 
     def _is_full(self) -> bool:
         return self._writer.is_full

@@ -6,6 +6,7 @@ New events are refused while there is still room for the outcomes of those that 
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from faasd.model.units import format_size
 from faasd.store.database import DATABASE_NAME, driver_of, size_of
 from faasd.store.readers import Readers
 
-__all__ = ["Room", "Space", "is_crowded", "over_goal", "shortage"]
+__all__ = ["Room", "Space", "check_room", "is_crowded", "over_goal", "shortage"]
 
 #: Of the disk, a hundredth, at most so much, is kept for outcomes.
 _RESERVE_BYTES_MAX = 16 * 2**20
@@ -30,6 +31,7 @@ _BEGIN, _GOAL = 0.95, 0.9
 #: The door looks at the disk at most so often, however many events come in. On a fast disk a second would
 #: be many mebibytes past a budget, and a database does not shrink again.
 _LOOK_EVERY_S = 0.05
+_WAL_NAME = f"{DATABASE_NAME}-wal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,16 @@ def over_goal(room: Room) -> tuple[int, int]:
     return max(0, over), max(0, over - room.reusable_bytes)
 
 
+def check_room(state_dir: Path, driver: sqlite3.Connection, budget_bytes: int | None) -> None:
+    """Raise StoreFull when no new events are taken, for somebody who looks once. Blocks."""
+    other_bytes, database = 0, size_of(driver)
+    if budget_bytes is not None:
+        other_bytes = _bytes_beside_database(state_dir)
+    why = shortage(_room(state_dir, other_bytes, database, budget_bytes), state_dir)
+    if why is not None:
+        raise StoreFull(why)
+
+
 class Space:
     """Looks at the room there is. `last` is what was found, `problem` why no new events are taken.
 
@@ -101,7 +113,6 @@ class Space:
     ) -> None:
         self._state_dir = state_dir
         self._database = state_dir / DATABASE_NAME
-        self._wal = state_dir / f"{DATABASE_NAME}-wal"
         self._readers = readers
         self._clock = clock
         self._is_store_full = is_store_full
@@ -165,22 +176,32 @@ class Space:
             metrics.set("faasd_state_dir_bytes_max", self.budget_bytes)
 
     def _now(self) -> Room:
-        disk = os.statvfs(self._state_dir)
-        # The superuser may write into what the file system keeps from others.
-        database_bytes, reusable_bytes = self._size
-        free_blocks = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
-        return Room(
-            disk_bytes=disk.f_blocks * disk.f_frsize,
-            free_bytes=free_blocks * disk.f_frsize,
-            held_bytes=self._other_bytes + database_bytes + _size(self._wal),
-            reusable_bytes=reusable_bytes,
-            budget_bytes=self.budget_bytes,
-        )
+        return _room(self._state_dir, self._other_bytes, self._size, self.budget_bytes)
 
     def _survey(self, connection: Connection) -> None:
         self.hear_size(*size_of(driver_of(connection)))
-        own = _size(self._database) + _size(self._wal)
-        self._other_bytes = max(0, _bytes_below(self._state_dir) - own)
+        self._other_bytes = _bytes_beside_database(self._state_dir)
+
+
+def _room(
+    state_dir: Path, other_bytes: int, database: tuple[int, int], budget_bytes: int | None
+) -> Room:
+    """Return the room there is; `database` is its size, and what of it is free."""
+    disk = os.statvfs(state_dir)
+    # The superuser may write into what the file system keeps from others.
+    free_blocks = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
+    return Room(
+        disk_bytes=disk.f_blocks * disk.f_frsize,
+        free_bytes=free_blocks * disk.f_frsize,
+        held_bytes=other_bytes + database[0] + _size(state_dir / _WAL_NAME),
+        reusable_bytes=database[1],
+        budget_bytes=budget_bytes,
+    )
+
+
+def _bytes_beside_database(state_dir: Path) -> int:
+    own = _size(state_dir / DATABASE_NAME) + _size(state_dir / _WAL_NAME)
+    return max(0, _bytes_below(state_dir) - own)
 
 
 def _size(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -75,6 +76,8 @@ class FileAcceptor:
                         now=now,
                     )
                 )
+        # A claim of what was accepted goes to the writer first, and not behind the commit of the rows.
+        await asyncio.sleep(0)
         await self._rows.put(rows)
         return result
 

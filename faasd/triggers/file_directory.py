@@ -277,11 +277,15 @@ class WatchedDirectory:
         """Accept again, after `pause` or after the guard has stopped the trigger."""
         changed = self.is_paused or self.guard.is_tripped
         self.is_paused = False
+        self.start_again()
+        return changed
+
+    def start_again(self) -> None:
+        """Go on after the guard has stopped the trigger, and count its chain anew."""
         self.guard.reset()
         self.backlog.release_held()
         self._problems.over("loop")
         self._wake.set()
-        return changed
 
     # ---- accepting and acting
 

@@ -153,6 +153,17 @@ class FileTriggers:
         """Accept again, also after the guard against self-feeding functions has stopped the trigger."""
         return self._directory(trigger).resume()
 
+    def start_again(self, function: str) -> list[str]:
+        """Start the triggers of a function that the guard against self-feeding has stopped; return their names."""
+        stopped = [
+            name
+            for name, directory in sorted(self._directories.items())
+            if directory.function.name == function and directory.guard.is_tripped
+        ]
+        for name in stopped:
+            self._directories[name].start_again()
+        return stopped
+
     def _directory(self, trigger: str) -> WatchedDirectory:
         directory = self._directories.get(trigger)
         if directory is None:
@@ -168,7 +179,10 @@ def _absolute(path: str) -> bytes:
 def _is_unchanged(
     directory: WatchedDirectory, wanted: tuple[Function, FilesTrigger] | None
 ) -> bool:
-    if wanted is None or directory.guard.is_tripped:
+    if wanted is None:
         return False
     function, trigger = wanted
+    # What the guard has stopped for feeding itself begins anew when the function is another one than that.
+    if directory.guard.is_tripped and function != directory.function:
+        return False
     return trigger == directory.trigger and function.name == directory.function.name

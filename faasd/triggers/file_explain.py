@@ -80,6 +80,8 @@ def _say_waiting(directory: WatchedDirectory, path: bytes, changed_s: float) -> 
         return f"refused, and tried again: {directory.backlog.refusals[path]}"
     if directory.is_paused and path in directory.backlog.ready:
         return "complete, and waits: the trigger is paused"
+    if path in directory.backlog.held and directory.guard.is_tripped:
+        return "complete, and waits: the trigger is stopped, because its function seems to feed it"
     if path in directory.backlog.held:
         return (
             "complete, and held back until it is clear that the function does not feed its own"

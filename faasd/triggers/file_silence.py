@@ -52,6 +52,6 @@ def loop_sentence(function: str, trigger: str, path: str, held_count: int) -> st
     return (
         f"{function} seems to feed its own trigger: new files in {path} appeared only while its own"
         f" invocations ran, {GENERATIONS_MAX + ROUNDS_MAX} times in a row; {held_count} files wait."
-        " Let it write somewhere else, or exclude what it writes, and restart faasd"
-        f" (trigger {trigger})"
+        f" Let it write somewhere else, or exclude what it writes; trigger {trigger} goes on with the"
+        f" reload that brings the change, or with `faasd functions resume {function}`"
     )

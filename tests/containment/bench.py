@@ -34,6 +34,7 @@ class RecordingServices:
         self.lines: list[OutputLine] = []
         self.requests: list[dict[str, Any]] = []
         self.progressed: list[dict[str, Any]] = []
+        self.answers: list[Outcome] = []
 
     def output(self, attempt: Attempt, lines: Any) -> None:
         self.lines.extend(lines)
@@ -50,6 +51,9 @@ class RecordingServices:
 
     def progress(self, attempt: Attempt, value: dict[str, Any]) -> None:
         self.progressed.append(value)
+
+    def answer(self, attempt: Attempt, outcome: Outcome) -> None:
+        self.answers.append(outcome)
 
     def texts(self, stream: str) -> list[str]:
         return [line.text for line in self.lines if line.stream == stream]

@@ -97,6 +97,7 @@ async def _play(given: dict[str, Any]) -> list[dict[str, Any]]:
         hidden=[f"{at}/faasd.toml"],
         slots=given.get("slots", 4),
         pid_namespaces=given.get("pid_namespaces", True),
+        cgroups=given.get("cgroups", True),
     )
     await sandboxes.start()
     if "landlock_at_most" in given:  # As on a kernel that has an older one.

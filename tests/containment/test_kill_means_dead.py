@@ -105,11 +105,12 @@ async def test_a_fork_bomb_ends_at_its_time_limit_and_harms_nobody(
     bound = 150  # The test's own safety on hosts where nothing caps root.
     event = {"counter": str(counter), "bound": bound}
     given = Permissions(write=(str(tmp_path),))
-    bomb = any_bench.function("fork_bomb", timeout_s=0.7, processes=20, permissions=given)
+    limits = {"timeout_s": patient(0.7), "processes": 20}
+    bomb = any_bench.function("fork_bomb", permissions=given, **limits)
     attempt = an_attempt(bomb, event)
     outcome = await any_bench.run_attempt(attempt)
 
-    assert outcome.word == "timeout"
+    assert outcome.word in ("timeout", "oom")  # So many may reach the memory cap first.
     assert (await any_bench.run("echo", 1)).word == "ok"
     made = counter.stat().st_size
     if "process-cap" in outcome.degraded:

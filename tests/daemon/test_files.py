@@ -328,6 +328,12 @@ def test_a_function_that_feeds_itself_is_stopped_and_says_so(box: Box) -> None:
         (box.root / "kept" / "other").write_text("x")
         box.wait_for_file("other")
         assert len(box.lines()) == count + 1
+        assert "functions resume feeds" in box.daemon.cli("why", "feeds").stdout
+        assert "functions resume feeds" in box.daemon.cli("status").stdout
+        resumed = box.daemon.cli("functions", "resume", "feeds").stdout
+        assert "files trigger fed goes on" in resumed
+        wait_for(lambda: len(box.lines()) > count + 1, "what it wrote to be handled")
+        wait_for(lambda: box.watch("fed")["problem"], "the guard again", 60.0)
 
 
 def test_a_mount_that_vanishes_is_no_empty_directory_and_its_return_brings_nothing_new(

@@ -27,6 +27,10 @@ FUNCTIONS = """
     def descriptors(event, context):
         return sorted(int(name) for name in os.listdir("/proc/self/fd"))
 
+    @function
+    def echo(event, context):
+        return event
+
     @function(timeout="60s")
     def waits(event, context):
         print("begin", flush=True)
@@ -119,6 +123,35 @@ def test_ctrl_c_cancels_a_direct_invoke_and_its_sandbox(tmp_path: Path) -> None:
         assert caller.returncode == 130
         assert daemon.wait_for_state(id_, "cancelled")["outcome"] == "cancelled"
         wait_for(lambda: not daemon.client.request("GET", "/api/v1/status")["running"], "its end")
+
+
+def test_what_a_caller_was_answered_is_there_for_whoever_looks(tmp_path: Path) -> None:
+    """The answer comes before the outcome is on disk, and nobody can tell from what the daemon shows."""
+    daemon = project(tmp_path)
+    with daemon.running():
+        for number in range(20):
+            told = daemon.client.invoke("echo", {"number": number})
+            shown = daemon.client.invocation(told["id"])
+            assert (shown["state"], shown["outcome"]) == ("done", "ok")
+            assert shown["result"] == told["result"] == {"number": number}
+
+
+def test_an_answer_is_on_record_whenever_the_daemon_is_killed(tmp_path: Path) -> None:
+    """What is on disk when a direct invoke is answered is that it runs; how it ended may be lost."""
+    daemon = project(tmp_path)
+    daemon.start()
+    ids = []
+    for _ in range(3):
+        ids.append(daemon.client.invoke("echo", {"x": 1})["id"])
+        daemon.kill9()
+        daemon.start()
+    try:
+        found = [daemon.client.invocation(id_) for id_ in ids]
+    finally:
+        daemon.stop()
+    assert {one["state"] for one in found} == {"done"}
+    assert {one["outcome"] for one in found} <= {"ok", "lost"}
+    assert [one["attempts"] for one in found] == [1, 1, 1]
 
 
 def test_a_running_invocation_can_be_cancelled(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import re
 import signal
@@ -68,6 +69,24 @@ def reload(daemon: DaemonProcess) -> dict[str, dict[str, Any]]:
     return {one["function"]: one for one in report["changes"]}
 
 
+def status(daemon: DaemonProcess) -> dict[str, Any]:
+    answer: dict[str, Any] = daemon.client.request("GET", "/api/v1/status")
+    return answer
+
+
+def metrics(daemon: DaemonProcess) -> str:
+    return daemon.cli("metrics").stdout
+
+
+def why(daemon: DaemonProcess, subject: str) -> str:
+    answer = daemon.client.request("GET", "/api/v1/why", query={"subject": subject})
+    return " ".join(answer["sentences"])
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def result(daemon: DaemonProcess, name: str, event: Any = None) -> Any:
     outcome = daemon.client.invoke(name, event)
     assert outcome["outcome"] == "ok", outcome
@@ -121,7 +140,7 @@ def test_a_broken_version_is_refused_and_the_old_one_serves_also_after_a_restart
         told = daemon.cli("reload")
         assert told.returncode == 1
         assert re.search(
-            r"'version' is kept: .*functions/app.py:6.*NameError.*nonsense", told.stderr
+            r"'slow', 'version' are kept: .*functions/app.py:6.*NameError.*nonsense", told.stderr
         )
         assert result(daemon, "version") == 1
         assert result(daemon, "other") == 2, "the others' changes apply"
@@ -175,6 +194,78 @@ def test_a_mistake_in_the_file_refuses_it_all(tmp_path: Path) -> None:
         assert reload(daemon)["version"]["change"] == "changed"
         assert daemon.client.request("GET", "/api/v1/functions/version")["timeout_s"] == 3
         assert "refused" not in " ".join(daemon.client.request("GET", "/api/v1/status")["problems"])
+
+
+def test_how_the_last_reload_ended_is_in_the_status_the_metrics_and_why(tmp_path: Path) -> None:
+    """Who reloads by a signal or by `watch` is told nothing at that moment."""
+    daemon = project(tmp_path)
+    with daemon.running():
+        good = daemon.config.read_text()
+        assert status(daemon)["last_reload"] is None
+        assert 'faasd_reloads_total{result="refused"} 0' in metrics(daemon)
+        first = daemon.client.invoke("version", wait=False)["id"]
+        before = daemon.wait_for_state(first, "done")["attempt_records"][0]["code_version"]
+        assert f"ran version {before} of the code, which is in force." in why(daemon, first)
+        daemon.config.write_text(good + "\n[functions.version]\ntimeuot = 1\nmemroy = 2\n")
+        assert daemon.cli("reload").returncode == 1
+        assert status(daemon)["last_reload"]["result"] == "refused"
+        told = daemon.cli("status").stdout
+        assert re.search(r"^last_reload +refused at .*timeuot.*; .*memroy", told, re.MULTILINE), (
+            told
+        )
+        assert 'faasd_reloads_total{result="refused"} 1' in metrics(daemon)
+        assert "\nfaasd_configuration_whole 0\n" in metrics(daemon)
+        assert f'faasd_configuration_info{{sha256="{digest(good)}"}} 1' in metrics(daemon)
+        assert re.search(rf"Version {before} .*was refused.*timeuot", why(daemon, "version"))
+        # What is asked of one function is no reload, and mends nothing in the file.
+        assert daemon.cli("functions", "rollback", "version", "nonsense").returncode == 2
+        assert "timeuot" in status(daemon)["last_reload"]["error"]
+        edit(daemon, "VERSION = 1", "VERSION = 2")
+        daemon.config.write_text(good + "\n# mended\n")
+        now = reload(daemon)["version"]["code_version"]
+        assert status(daemon)["last_reload"] | {"at": 0} == {
+            "result": "applied",
+            "at": 0,
+            "error": None,
+        }
+        assert "\nfaasd_configuration_whole 1\n" in metrics(daemon)
+        assert f'sha256="{digest(daemon.config.read_text())}"' in metrics(daemon)
+        assert f'faasd_function_info{{function="version",code_version="{now}"}} 1' in metrics(
+            daemon
+        )
+        assert f"ran version {before} of the code; version {now} is in force" in why(daemon, first)
+        edit(daemon, "VERSION = 2", "VERSION = nonsense")
+        assert daemon.cli("reload").returncode == 1
+        assert status(daemon)["last_reload"]["result"] == "partial"
+        assert "\nfaasd_configuration_whole 0\n" in metrics(daemon)
+        assert re.search(rf"Version {now} .*not in force: .*nonsense", why(daemon, "version"))
+
+
+def test_what_an_import_leaves_open_is_shown_with_its_function(tmp_path: Path) -> None:
+    """Who looks at a function sees it there; the log of a zygote that started last week is far away."""
+    daemon = project(tmp_path)
+    leaves = tmp_path / "functions" / "leaves.py"
+    leaves.write_text(
+        "from faasd import function\nHELD = open(__file__)\n@function\ndef leaves(e, c):\n    return 1\n"
+    )
+
+    def left_open(name: str) -> str:
+        return " ".join(daemon.client.request("GET", f"/api/v1/functions/{name}")["left_open"])
+
+    with daemon.running():
+        assert re.search("leaves.py' open .*every attempt would share it", left_open("leaves"))
+        assert left_open("version") == ""
+        shown = daemon.cli("functions", "show", "leaves").stdout
+        assert re.search("What its import leaves open:\n  the import has left the file", shown)
+        assert "What its import leaves open" not in daemon.cli("functions", "show", "slow").stdout
+        edit(daemon, "HELD = open(__file__)", "HELD = nonsense", "functions/leaves.py")
+        assert reload(daemon)["leaves"]["change"] == "kept"
+        assert "leaves.py" in left_open("leaves"), "the old version serves"
+        edit(daemon, "HELD = nonsense", "HELD = None", "functions/leaves.py")
+        assert reload(daemon)["leaves"]["change"] == "changed"
+        assert left_open("leaves") == ""
+        daemon.client.request("POST", "/api/v1/functions/leaves/rollback", {})
+        assert "leaves.py" in left_open("leaves")
 
 
 def test_settings_that_need_a_restart_are_named(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def test_metrics_tell_what_happened(daemon: DaemonProcess, tmp_path: Path) -> No
     """Each number that an alert may stand on, after the thing that it counts has happened."""
     go = tmp_path / "gates" / "go"
     with daemon.running():
+        daemon.client.request("POST", "/api/v1/reload")
         for body in ("good", "good", "bad"):
             daemon.client.enqueue("work", body)
         for _ in range(3):
@@ -111,6 +112,8 @@ def test_metrics_tell_what_happened(daemon: DaemonProcess, tmp_path: Path) -> No
         assert next_at > value(seen, "process_start_time_seconds") > 0
         assert value(seen, "faasd_store_commit_seconds_count") > 5
         assert value(seen, "process_resident_memory_bytes") > 10 * 2**20
+        assert value(seen, "faasd_reloads_total", result="unchanged") == 1
+        assert value(seen, "faasd_configuration_whole") == 1
         kinds = {name for name, _ in seen}
         assert {name for name in METRICS if METRICS[name].kind == "gauge"} <= kinds
         go.touch()

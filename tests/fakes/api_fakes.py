@@ -299,6 +299,9 @@ class FakeInvoker:
         self.running_now: list[Attempt] = []
         self.breakers: dict[str, BreakerStatus] = {}
 
+    async def written(self) -> None:
+        pass
+
     async def invoke(
         self,
         event: NewEvent,
@@ -412,6 +415,7 @@ class FakeFileDrops:
         self.rows = [
             FileRow("inbox", b"/srv/inbox/a.jpg", 1, 2, 10**18, 512, "failed", None, 1.7e9, "error")
         ]
+        self.stopped: dict[str, list[str]] = {}
 
     def statuses(self) -> list[WatchStatus]:
         return [WatchStatus("inbox", "resize", "/srv/inbox", "inotify", 1, 0, 0, 1, 1.7e9, None)]
@@ -429,6 +433,9 @@ class FakeFileDrops:
         if path.startswith("/srv/inbox/"):
             return [f"Watch 'inbox' has seen {path}; its invocation failed."]
         return []
+
+    def start_again(self, function: str) -> list[str]:
+        return sorted(self.stopped.pop(function, ()))
 
 
 class FakeLogs:

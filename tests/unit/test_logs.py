@@ -41,6 +41,30 @@ def test_lines_beyond_what_is_kept_are_dropped_and_counted_and_the_rest_is_whole
     os.close(writing)
 
 
+@pytest.mark.parametrize(
+    ("env", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_a_terminal_that_wants_no_colour_gets_none(env: dict[str, str], is_coloured: bool) -> None:
+    """Who sets NO_COLOR means every program, also the one that stays in the foreground."""
+    code = (
+        "from faasd import logs; logs.configure(); logs.get_logger('x').info('daemon_ready', pid=1)"
+    )
+    ours, theirs = os.openpty()
+    try:
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"TERM": "xterm", "PATH": os.environ["PATH"], **env},
+            stderr=theirs,
+            check=True,
+        )
+        text = os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "daemon_ready" in text
+    assert ("\x1b[" in text) is is_coloured
+
+
 # ---- the journal
 
 

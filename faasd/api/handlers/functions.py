@@ -44,12 +44,15 @@ async def list_functions(call: Call) -> Response:
 async def show_function(call: Call) -> Response:
     """Show one function with its limits and permissions.
 
-    `policy` says in sentences what it may touch and use here; `missing_walls` what this host does not build for it.
+    `policy` says in sentences what it may touch and use here; `missing_walls` what this host does not build for it;
+    `left_open` what its import leaves behind that all attempts would share, such as a connection.
     """
     function = call.function(call.segment("name"))
     [row] = [row for row in await _rows(call) if row["name"] == function.name]
     missing = call.services.missing_walls.get(function.name, ())
-    return json_reply({**row, **function_details(function, missing)})
+    code = call.services.code
+    left_open = [] if code is None else list(code.left_open(function))
+    return json_reply({**row, **function_details(function, missing), "left_open": left_open})
 
 
 async def invoke_function(call: Call) -> Response:
@@ -102,10 +105,15 @@ async def pause_function(call: Call) -> Response:
 
 
 async def resume_function(call: Call) -> Response:
-    """Let a function run again that is paused, or held back by its breaker."""
+    """Let a function run again that is paused, or held back by its breaker, and start its stopped files triggers.
+
+    `started_triggers` names those that were stopped because the function seemed to feed them.
+    """
     function = call.function(call.segment("name"))
     changed = await call.services.invoker.resume(function.name)
-    return json_reply({"name": function.name, "paused": False, "changed": changed})
+    started = call.services.files.start_again(function.name)
+    answer = {"name": function.name, "paused": False, "changed": changed or bool(started)}
+    return json_reply({**answer, "started_triggers": started})
 
 
 async def _rows(call: Call) -> list[dict[str, Any]]:

@@ -58,6 +58,7 @@ def _functions(metrics: Registry, services: ApiServices, paused: set[str]) -> No
         metrics.set("faasd_memory_limit_bytes", function.limits.memory_bytes, function.name)
         metrics.set("faasd_function_paused", function.name in paused, function.name)
         metrics.set("faasd_attempts_running", 0, function.name)
+        metrics.set("faasd_function_info", 1, function.name, function.version_with_layers)
     for attempt in services.invoker.running():
         metrics.add("faasd_attempts_running", attempt.function.name)
 

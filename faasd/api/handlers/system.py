@@ -48,6 +48,7 @@ async def show_status(call: Call) -> Response:
         "uptime_s": round(now - services.started_at, 3),
         "config_path": services.config_path,
         "state_dir": services.state_dir,
+        "last_reload": _last_reload(services),
         "functions": len(services.catalog.all()),
         "schedules": len(services.schedules.statuses()),
         "watches": len(services.files.statuses()),
@@ -62,6 +63,11 @@ async def show_status(call: Call) -> Response:
     own = dict(services.status())
     problems += own.pop("problems", [])
     return json_reply({**value, **own})
+
+
+def _last_reload(services: ApiServices) -> dict[str, Any] | None:
+    last = None if services.code is None else services.code.last_reload
+    return None if last is None else {**vars(last), "at": to_iso(last.at)}
 
 
 def problems_of(services: ApiServices) -> list[str]:

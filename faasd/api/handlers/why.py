@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import Response
@@ -15,10 +16,12 @@ from faasd.api.explain import (
     explain_queue,
     explain_schedule,
 )
+from faasd.api.explain_code import CodeFacts
 from faasd.api.handlers.queues import consumer_of, counts_by_queue
 from faasd.api.replies import json_reply
 from faasd.errors import Conflict, InvalidSetting, NotFound
 from faasd.interfaces import BreakerStatus, InvocationFilter, QueueCounts
+from faasd.model.function import Function
 from faasd.model.invocation import FINAL_STATES, Invocation
 from faasd.model.suggest import did_you_mean
 
@@ -80,6 +83,7 @@ async def _why_function(call: Call, name: str) -> list[str]:
         paused_since=paused.get(("function", name)),
         breaker=services.invoker.breaker(name),
         refused=services.refused.get(name),
+        code=await _code_in_force(call, function),
         running=_running(call, name),
         queues=[counts[lane.queue] for lane in function.lanes()],
         schedules=[one for one in services.schedules.statuses() if one.name in names],
@@ -161,11 +165,14 @@ async def _why_no_path(call: Call, path: str) -> list[str]:
 async def _facts(call: Call, invocation: Invocation) -> InvocationFacts:
     services = call.services
     paused = await services.pauses.load()
+    function = services.catalog.get(invocation.function)
     return InvocationFacts(
         invocation,
         services.clock.now(),
         attempts=await services.history.attempts(invocation.id),
-        function=services.catalog.get(invocation.function),
+        function=function,
+        code=None if function is None else _code(call, function),
+        running_version=_running_version(call, invocation.id),
         running=_running(call, invocation.function),
         **_lane_facts(call, invocation),
         function_paused_since=paused.get(("function", invocation.function)),
@@ -175,6 +182,32 @@ async def _facts(call: Call, invocation: Invocation) -> InvocationFacts:
         ahead=await _ahead(call, invocation),
         **await _in_its_way(call, invocation),
     )
+
+
+def _code(call: Call, function: Function) -> CodeFacts:
+    control = call.services.code
+    if control is None:
+        return CodeFacts(function)
+    return CodeFacts(
+        function, kept=control.kept.get(function.name), last_reload=control.last_reload
+    )
+
+
+async def _code_in_force(call: Call, function: Function) -> CodeFacts:
+    facts = _code(call, function)
+    if call.services.code is None:
+        return facts
+    for one in await call.services.code.versions_of(function.name):
+        if one.is_in_service:
+            return replace(facts, since=one.served_at, is_pinned=one.is_pinned)
+    return facts
+
+
+def _running_version(call: Call, invocation_id: str) -> str | None:
+    for attempt in call.services.invoker.running():
+        if any(claim.invocation.id == invocation_id for claim in attempt.claims):
+            return attempt.function.version_with_layers
+    return None
 
 
 def _lane_facts(call: Call, invocation: Invocation) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from faasd.clock import FakeClock
 from faasd.interfaces import BreakerStatus, QueueCounts, ScheduleStatus
 from faasd.model.function import Lane
 from faasd.model.invocation import Invocation
-from faasd.model.outcome import ErrorRecord
+from faasd.model.outcome import OUTCOME_MEANINGS, ErrorRecord
 from faasd.model.retry import Spent
 from tests.fakes.api_fakes import ECHO, REPORT, RESIZE, FakeStore, a_record
 
@@ -84,6 +84,16 @@ def test_one_between_two_attempts_says_which_comes_and_why() -> None:
 def test_a_due_one_says_what_holds_it_back(facts: dict[str, Any], reason: str) -> None:
     """Each has another remedy, so they must not be one sentence."""
     assert reason in said(row(group_key="k"), **facts)
+
+
+def test_what_an_outcome_means_is_told_once() -> None:
+    """Ten attempts that ended alike would say ten times what one has said."""
+    invocation = row(state="dead", attempts=3)
+    records = [a_record(invocation, number, NOW) for number in (1, 2)]
+    records += [a_record(invocation, 3, NOW, "timeout"), a_record(invocation, 4, NOW)]
+    text = said(invocation, attempts=records)
+    assert [text.count(f"Attempt {number} ended as") for number in (1, 2, 3, 4)] == [1, 1, 1, 1]
+    assert text.count(OUTCOME_MEANINGS["error"]) == text.count(OUTCOME_MEANINGS["timeout"]) == 1
 
 
 def test_the_hint_of_the_last_error_is_told() -> None:

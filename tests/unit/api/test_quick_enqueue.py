@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from faasd import errors
-from faasd.api.quick_enqueue import BODY_MAX_BYTES, read_quickly
+from faasd.api.quick_http import BODY_MAX_BYTES, read_quickly
 from faasd.client import Client
 from tests.fakes.api_fakes import FakeDaemon, serving, wait_for
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 import click
 import pytest
 
-from faasd.cli.exits import EXIT_CODES
+from faasd.cli import exits
+from faasd.cli.exits import EXIT_CODES, exit_codes_of
 from faasd.cli.group import faasd as group
 from tests.fakes.api_fakes import FakeDaemon, ServerThread, wait_for
 from tests.unit.cli.conftest import FAASD, Run
@@ -195,6 +197,9 @@ def test_verbs_reach_what_they_name(faasd: Run, daemon: FakeDaemon, tmp_path: Pa
     assert ("function", "echo") in daemon.pauses.paused
     assert faasd("functions", "pause", "echo").stdout == "function echo is paused, as it was\n"
     assert faasd("functions", "resume", "echo").stdout == "function echo is not paused\n"
+    daemon.files.stopped = {"resize": ["inbox"]}
+    resumed = faasd("functions", "resume", "resize").stdout
+    assert resumed == "function resize is not paused\nfiles trigger inbox goes on\n"
     assert faasd("schedules", "pause", "nightly").stdout == "schedule nightly is paused\n"
     assert faasd("schedules", "resume", "nightly").stdout == "schedule nightly is not paused\n"
     run = faasd("schedules", "run", "nightly").stdout.strip()
@@ -224,7 +229,11 @@ def test_following_logs_prints_lines_as_they_come_until_interrupted(
 ) -> None:
     """Its output is a pipe here, which must not hold lines back."""
     process = subprocess.Popen(
-        [FAASD, "logs", "-f", "--json"], env=environment, stdout=subprocess.PIPE, text=True
+        [FAASD, "logs", "-f", "--json"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     try:
@@ -233,8 +242,8 @@ def test_following_logs_prints_lines_as_they_come_until_interrupted(
         assert json.loads(process.stdout.readline())["text"] == "now"
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
-    assert process.returncode == 130
+        _, told = process.communicate(timeout=20)
+    assert (process.returncode, told) == (130, ""), "there is no other way to end it"
 
 
 def test_a_reader_that_has_enough_ends_the_command_quietly(
@@ -274,13 +283,41 @@ def test_a_terminated_daemon_is_exit_3(faasd: Run, server: ServerThread) -> None
         assert done.stderr.startswith("faasd: error: no daemon answers on ")
 
 
-def test_every_help_text_documents_the_exit_codes(faasd: Run) -> None:
-    """They are part of the interface."""
-    for arguments in (["invoke"], ["dead-letters", "redrive"], ["enqueue"]):
-        done = faasd(*arguments, "--help")
-        assert done.returncode == 0
-        for code in EXIT_CODES:
-            assert f"\n  {code}  " in done.stdout or f"\n  {code} " in done.stdout
+@pytest.mark.parametrize(
+    ("arguments", "codes"),
+    [
+        ("invoke", {"0": "the function succeeded", "3": "no daemon answers"}),
+        ("dead-letters redrive", {"0": "it was done", "3": "no daemon answers"}),
+        (
+            "run",
+            {"0": "stopped by a signal, after the drain", "3": None, "78": "the configuration"},
+        ),
+        ("check", {"1": "something is wrong", "3": None, "78": None}),
+        ("service status", {"1": "nothing is installed", "3": "the daemon does not run"}),
+    ],
+)
+def test_every_help_text_documents_its_own_exit_codes(
+    faasd: Run, arguments: str, codes: dict[str, str | None]
+) -> None:
+    """They are part of the interface; those of other commands are noise."""
+    done = faasd(*arguments.split(), "--help")
+    assert done.returncode == 0
+    told = done.stdout.partition("\nExit codes:\n")[2].splitlines()
+    rows = dict(line.split(maxsplit=1) for line in told if line[2:3].strip())
+    assert rows["2"].startswith("the command line is wrong")
+    for code, meaning in codes.items():
+        if meaning is None:
+            assert code not in rows
+        else:
+            assert rows[code].startswith(meaning)
+
+
+def test_every_code_of_a_command_stands_in_the_manual() -> None:
+    """And the names of those with codes of their own are commands."""
+    words = [one for one, _ in all_commands()]
+    for command in words:
+        assert set(exit_codes_of(command)) <= set(EXIT_CODES)
+    assert {*exits._PARTICULAR, *exits._WITHOUT_DAEMON} <= set(words)
 
 
 def all_commands() -> list[tuple[str, click.Command]]:
@@ -466,3 +503,52 @@ def test_logs_have_colours_on_a_terminal_only_and_where_they_are_wanted(
         os.close(theirs)
     assert "hello there" in text
     assert ("\x1b[" in text) != no_color
+
+
+@pytest.mark.parametrize("arguments", [[], ["functions"], ["layers"]])
+def test_a_bare_command_shows_its_help_and_no_error(faasd: Run, arguments: list[str]) -> None:
+    """Who types a name to see what it can do has made no mistake; nothing goes down a pipe, though."""
+    done = faasd(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: faasd")
+    assert "Commands:" in done.stderr
+    assert "error" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("invocations list", ""),
+        ("status --json", ""),
+        ("enqueue images 1", "the first event is on disk\n"),
+    ],
+)
+def test_output_that_has_nowhere_to_go_is_a_sentence(
+    environment: dict[str, str], daemon: FakeDaemon, server: ServerThread, arguments: str, told: str
+) -> None:
+    """A report written to a full disk must not look like a fault of faasd's, or an event like a lost one."""
+    daemon.store.put()
+    command = f"{FAASD} {arguments} > /dev/full"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, check=False
+    )
+    wrong = "faasd: error: cannot write the output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, told + wrong)
+
+
+def test_what_is_shown_of_one_thing_reads_without_knowing_json(faasd: Run) -> None:
+    """Limits in braces are for programs, which have --json."""
+    shown = faasd("functions", "show", "resize").stdout
+    assert re.search(r"\n  memory_bytes +268435456 \(256MiB\)\n", shown)
+    assert "\ntriggers\n  trigger files, name inbox, path /srv/inbox, pattern " in shown
+    assert re.search(r"\nbreaker +closed\n", shown)
+    assert "{" not in shown
+    listed = faasd("functions", "list").stdout
+    assert "cron 0 3 * * *" in listed
+
+
+def test_metrics_that_do_not_exist_are_missed(faasd: Run) -> None:
+    """Silence would look like a metric without a value."""
+    done = faasd("metrics", "fasd_")
+    assert (done.stdout, done.returncode) == ("", 0)
+    assert done.stderr == "no metric that has a value begins with 'fasd_'\n"

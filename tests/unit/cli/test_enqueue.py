@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,8 @@ from faasd.cli.group import run_click
 from faasd.model.invocation import Acceptance, NewInvocation
 from tests.fakes.api_fakes import FakeDaemon, ServerThread, serving
 from tests.unit.cli.conftest import FAASD, Run
+
+Prepare = Callable[[None], list[NewInvocation]]
 
 # What a cold enqueue may import beside what the bare interpreter has: json, socket and what those
 # need, and our own light modules.
@@ -228,10 +231,11 @@ class OfflineStore:
         self.busy = busy
         self.taken: list[NewInvocation] = []
 
-    def enqueue_offline(self, _: Path, news: list[NewInvocation]) -> list[Acceptance]:
+    def enqueue_offline(self, _: Path, prepare: Prepare) -> list[Acceptance]:
         if self.busy:
             self.busy -= 1
             raise errors.StateDirectoryInUse("a daemon holds it")
+        news = prepare(None)
         if news[0].queue != "images":
             raise errors.UnknownQueue("no such queue")
         self.taken += news
@@ -316,10 +320,10 @@ def test_a_daemon_that_came_up_meanwhile_is_woken(
     store = offline_store(monkeypatch)
     servers: list[Any] = []
 
-    def enqueue_while_it_starts(path: Path, news: list[NewInvocation]) -> list[Acceptance]:
+    def enqueue_while_it_starts(path: Path, prepare: Prepare) -> list[Acceptance]:
         servers.append(serving(daemon, state_dir / "faasd.sock"))
         servers[0].__enter__()
-        return store.enqueue_offline(path, news)
+        return store.enqueue_offline(path, prepare)
 
     module_ = SimpleNamespace(enqueue_offline=enqueue_while_it_starts)
     monkeypatch.setitem(sys.modules, "faasd.store.offline_enqueue", module_)

@@ -70,7 +70,7 @@ def test_functions_that_fail_come_before_those_that_are_well() -> None:
 def test_what_a_name_or_an_error_holds_cannot_steer_the_terminal() -> None:
     """A file's name may be part of an error, and anybody may name files."""
     failure = {
-        "error": {"message": "no \x1b[2J [red]such[/red] file\nsecond line"},
+        "error": {"type": "OSError", "message": "no \x1b[2J [red]such[/red] file\nsecond line"},
         "reason": None,
         "ended_at": None,
         "started_at": None,

@@ -65,6 +65,27 @@ def test_check_without_a_configuration_says_where_it_looked(faasd: Run, tmp_path
     assert "/etc/faasd/faasd.toml" in done.stderr
 
 
+def test_check_warns_of_what_is_no_mistake_but_looks_like_one(faasd: Run, tmp_path: Path) -> None:
+    """A handler without its decorator, and a directory whose name is mistyped, are silent otherwise."""
+    config = tmp_path / "faasd.toml"
+    (tmp_path / "functions").mkdir()
+    (tmp_path / "functions" / "plain.py").write_text("def handler(event, context): ...\n")
+    done = faasd("check")
+    assert (done.returncode, done.stdout) == (0, f"{config}: no error found; functions: none\n")
+    assert "put @function on a handler" in done.stderr
+    config.write_text(
+        config.read_text() + '[functions.x]\ncommand = ["true"]\n'
+        f'triggers = [{{ type = "files", path = "{tmp_path}/inbx" }}]\n'
+    )
+    done = faasd("check")
+    assert (done.returncode, done.stdout) == (0, f"{config}: no error found; functions: x\n")
+    assert (
+        f"warning: function 'x' watches {tmp_path}/inbx, which is no directory now" in done.stderr
+    )
+    (tmp_path / "inbx").mkdir()
+    assert faasd("check").stderr == ""
+
+
 def test_check_gives_other_programs_the_places_apart(faasd: Run, tmp_path: Path) -> None:
     """An editor or a deployment script wants file, line and column without taking text apart."""
     (tmp_path / "m.py").write_text(

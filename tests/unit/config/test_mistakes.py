@@ -53,7 +53,7 @@ CASES = [
     (function("retry = { first = '1h', max = '5m' }"), r"3:25: functions.f.retry.max: 5m is shorter than the first wait, 1h"),
     (function("on_failure = 'g'"), r'3:1: functions.f.on_failure: expected .* not \'g\'; did you mean "function:g"\?'),
     # What runs
-    ("[functions.f]\n", r"1:12: functions.f: no function of this name is declared in Python, so it needs a handler or a command"),
+    ("[functions.f]\n", r"1:12: functions.f: no function of this name is declared in Python; it needs a handler or a command"),
     ("[functions.f]\ncommand = 'true'\n", r"2:1: functions.f.command: expected a list, not 'true'; put it in brackets"),
     ("[functions.f]\ncommand = ['./gone.sh']\n", r"2:12: functions.f.command\[0\]: gone.sh does not exist"),
     ("[functions.f]\ncommand = ['no-such-program']\n", r"2:12: functions.f.command\[0\]: there is no program 'no-such-program' in PATH"),

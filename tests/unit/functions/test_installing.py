@@ -119,6 +119,33 @@ def test_pip_installs_wheels_and_never_runs_a_packages_own_code(
     assert mark.exists(), "the control: with --allow-build it does run"
 
 
+def test_what_a_wheel_depends_on_by_its_address_is_not_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pip that is told to take wheels only builds that all the same; it is kept from starting any program."""
+    wheels, into, mark = tmp_path / "wheels", tmp_path / "stage" / "packages", tmp_path / "it-ran"
+    into.mkdir(parents=True)
+    source = make_sdist(
+        wheels, "built", backend=f"open({str(mark)!r}, 'w')\nraise SystemExit('no')\n"
+    )
+    make_wheel(wheels, "tiny", requires=[f"built @ {source.as_uri()}"])
+    options = ["--no-index", "--find-links", str(wheels)]
+    requirements = tmp_path / "stage" / "r.txt"
+    requirements.write_text("tiny\n")
+
+    pip = find_installer(sys.executable, options, use="pip")
+    with pytest.raises(
+        BundleRefused, match=r"(?s)not permitted.*outside of all walls.*--allow-build"
+    ):
+        pip.install(requirements, into, lambda _: None)
+    assert not mark.exists()
+
+    monkeypatch.setattr("faasd.linux.seccomp.is_available", lambda: False)
+    with pytest.raises(BundleRefused):
+        pip.install(requirements, into, lambda _: None)
+    assert mark.exists(), "the control: without the filter it does run"
+
+
 def test_a_wrong_hash_is_refused(tmp_path: Path) -> None:
     """Whoever pins hashes wants exactly those files, and all of them."""
     into = tmp_path / "stage" / "packages"

@@ -192,3 +192,13 @@ def test_read_only_trees_can_be_removed_by_their_owner(tmp_path: Path) -> None:
     remove_tree(tmp_path / "t")
 
     assert not (tmp_path / "t").exists()
+
+
+def test_a_layer_whose_last_version_is_gone_is_not_suggested(
+    store: LayerStore, source: Path
+) -> None:
+    """Its directory stays, so that its numbers are not given again; that is no layer to mean."""
+    store.publish("fonts", source)
+    store.delete("fonts:1", lambda _: [])
+    with pytest.raises(NotFound, match="there is no layer 'fonts'; `faasd layers publish` makes"):
+        store.find("fonts")

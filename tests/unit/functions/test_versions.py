@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import py_compile
+import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,7 +94,7 @@ def test_environments_data_and_large_files_are_linked(
     code = store.path(kept.version)
     assert kept.linked == tuple(str(tree / name) for name in ("inbox", "model.bin", "venv"))
     assert sorted(os.listdir(code)) == [
-        ".env", "app.py", "inbox", "model.bin", "package", "run.sh", "venv",
+        ".env", "__pycache__", "app.py", "inbox", "model.bin", "package", "run.sh", "venv",
     ]  # fmt: skip
     assert (code / "model.bin").read_bytes() == b"x" * 101
     (tree / "model.bin").write_bytes(b"y" * 102)
@@ -248,3 +251,61 @@ def test_bytecode_that_is_there_comes_along(store: VersionStore, tree: Path) -> 
     assert int.from_bytes(header[8:12], "little") == int(copy.stat().st_mtime)
     (tree / "__pycache__" / "app.cpython-39.pyc").write_bytes(b"other")
     assert store.add(str(tree), now=NOW).version == version, "it is no part of the version"
+
+
+def test_a_version_is_compiled_ahead_and_imported_without_compiling(
+    store: VersionStore, tree: Path
+) -> None:
+    """Code that came by git has no bytecode, and each new zygote would pay for that."""
+    (tree / "package" / "deep.py").write_text("import app\nTWO = app.ONE + 1\n")
+    before = versions._digest(code_tree.scan(str(tree)), None, str(tree.parent))
+    kept = store.add(str(tree), now=NOW)
+    assert kept.digest == before, "what is compiled is no part of the version"
+    assert (kept.files, kept.bytes) == (4, 47)
+    code = store.path(kept.version)
+    program = f"import sys; sys.path.insert(0, {str(code)!r}); import package.deep; print(package.deep.TWO)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-v", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "2\n"
+    read = [line for line in done.stderr.splitlines() if line.startswith("# code object from")]
+    mine = sorted(line for line in read if str(code) in line)
+    assert len(mine) == 3
+    assert all(".pyc" in line for line in mine), mine
+
+
+def test_what_cannot_be_compiled_is_kept_as_it_is(store: VersionStore, tree: Path) -> None:
+    """Its import says what is wrong with it; templates with a .py at their end are never imported."""
+    (tree / "broken.py").write_text("def (\n")
+    (tree / "zeros.py").write_bytes(b"\0" * 100)
+    (tree / "deep.py").write_text("(" * 5000)
+    code = store.path(store.add(str(tree), now=NOW).version)
+    assert sorted(path.stem.partition(".")[0] for path in (code / "__pycache__").iterdir()) == [
+        "app"
+    ]
+    assert (code / "broken.py").read_text() == "def (\n"
+
+
+def test_bytecode_is_as_closed_as_its_source(store: VersionStore, tree: Path) -> None:
+    """It holds every text that stands in the source."""
+    (tree / "app.py").chmod(0o600)
+    if os.geteuid() == 0:
+        os.chown(tree / "app.py", 12345, 12345)
+    code = store.path(store.add(str(tree), now=NOW).version)
+    [compiled] = (code / "__pycache__").iterdir()
+    for path in (compiled, code / "app.py"):
+        status = path.stat()
+        owner = 12345 if os.geteuid() == 0 else os.getuid()
+        assert (stat.S_IMODE(status.st_mode), status.st_uid) == (0o400, owner), path
+
+
+def test_stale_bytecode_of_the_source_is_not_believed(store: VersionStore, tree: Path) -> None:
+    """One that asks nobody whether it is right may be of any text."""
+    (tree / "app.py").write_text("ONE = 0\n")
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(str(tree / "app.py"), invalidation_mode=mode)
+    (tree / "app.py").write_text("ONE = 1\n")
+    code = store.path(store.add(str(tree), now=NOW).version)
+    program = f"import sys; sys.path.insert(0, {str(code)!r}); import app; print(app.ONE)"
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"1\n"

@@ -21,7 +21,7 @@ async def test_what_was_enqueued_without_a_daemon_is_there_when_it_starts(
 ) -> None:
     """A script never loses an event, not even on a machine where faasd never ran."""
     new = [an_invocation(), an_invocation()]
-    accepted = await asyncio.to_thread(enqueue_offline, state_dir, new, clock)
+    accepted = await asyncio.to_thread(enqueue_offline, state_dir, lambda _: new, clock)
     assert [(each.id, each.state) for each in accepted] == [
         (new[0].id, "waiting"),
         (new[1].id, "waiting"),
@@ -36,7 +36,7 @@ async def test_a_running_daemon_is_not_bypassed(state_dir: Path, clock: FakeCloc
     """It would not notice the event; the caller must speak to it."""
     store = await open_store(state_dir, clock)
     with pytest.raises(StateDirectoryInUse):
-        await asyncio.to_thread(enqueue_offline, state_dir, [an_invocation()], clock)
+        await asyncio.to_thread(enqueue_offline, state_dir, lambda _: [an_invocation()], clock)
     await store.close()
 
 
@@ -49,9 +49,10 @@ async def test_a_typing_error_in_a_queue_is_caught_without_a_daemon(
     await store.invocations.known_queues([("mail", "send_mail"), ("reports", "report")])
     await store.close()
     for queue, hint in (("mial", 'did you mean "mail"'), ("old", "there is mail, reports")):
+        new = [an_invocation(), an_invocation(queue=queue)]
         with pytest.raises(UnknownQueue, match=hint):
-            enqueue_offline(state_dir, [an_invocation(), an_invocation(queue=queue)], clock)
-    enqueue_offline(state_dir, [an_invocation(id="a", function="?")], clock)
+            enqueue_offline(state_dir, lambda _, new=new: new, clock)
+    enqueue_offline(state_dir, lambda _: [an_invocation(id="a", function="?")], clock)
     store = await open_store(state_dir, clock)
     found = await store.history.invocations(InvocationFilter())
     await store.close()
@@ -65,7 +66,9 @@ def test_many_scripts_at_once_wait_for_each_other(state_dir: Path) -> None:
     async def all_at_once() -> None:
         await asyncio.gather(
             *(
-                asyncio.to_thread(enqueue_offline, state_dir, [an_invocation()], None, 20.0)
+                asyncio.to_thread(
+                    enqueue_offline, state_dir, lambda _: [an_invocation()], None, 20.0
+                )
                 for _ in range(5)
             )
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from faasd.store import (
+    addressing,
     cancelling,
     claiming,
     finishing,
@@ -25,6 +26,7 @@ from faasd.store.statements import Hot
 HOT = {
     f"{module.__name__.rpartition('.')[2]}.{name}": statement
     for module in (
+        addressing,
         cancelling,
         claiming,
         finishing,

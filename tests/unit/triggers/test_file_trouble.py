@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD
 
+from faasd.model.function import Function
 from faasd.model.invocation import NewEvent
 from faasd.model.trigger import FilesTrigger
 from faasd.triggers.file_hints import HintInbox
@@ -435,9 +436,39 @@ async def test_a_function_that_feeds_its_own_trigger_is_stopped_loudly(
     path = rig.drop("later")
     await rig.quiet()
     assert len(rig.intake.events) == ran
-    assert "held back" in (await triggers.explain(str(path)))[0]
+    assert "the trigger is stopped" in (await triggers.explain(str(path)))[0]
     rig.intake.on_accept = lambda _: None
     assert await triggers.resume("inbox")
+    await wait_for(lambda: "later" in rig.intake.names())
+    assert not rig.problem()
+
+
+@pytest.mark.parametrize("way", ["resume", "reload"])
+async def test_a_stopped_trigger_goes_on_without_a_restart(make_rig: RigMaker, way: str) -> None:
+    """A daemon serves others too, so mending one function must not need a restart of it."""
+    rig = make_rig(settle_s=0.0)
+    triggers = await rig.start_and_scan()
+    feeding = Feeding(rig)
+    rig.drop("first")
+
+    def is_stopped() -> bool:
+        feeding.step()
+        return "feed its own trigger" in rig.problem()
+
+    await wait_for(is_stopped, "the guard to stop the trigger", 20)
+    path = rig.drop("later")
+    [function] = rig.functions
+    # A reload for the sake of others brings back what feeds itself, so it stays stopped.
+    await triggers.reload([function, Function("other")])
+    await rig.quiet()
+    assert "the trigger is stopped" in (await triggers.explain(str(path)))[0]
+    assert triggers.start_again("other") == []
+    rig.intake.on_accept = lambda _: None
+    if way == "resume":
+        assert triggers.start_again(function.name) == ["inbox"]
+        assert triggers.start_again(function.name) == []
+    else:
+        await triggers.reload([replace(function, code_version="mended")])
     await wait_for(lambda: "later" in rig.intake.names())
     assert not rig.problem()
 

@@ -1,0 +1,48 @@
+"""What is known of an attempt whose sandbox is gone: how much it had, and whether its zygote went with it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from faasd.model.limits import Limits
+from faasd.sandbox.classify import describe_status
+from faasd.sandbox.memory_watch import WatchedTree
+from faasd.sandbox.sandbox import Sandbox
+from faasd.sandbox.zygote_process import Zygote
+
+__all__ = ["is_over_memory", "memory_peak_bytes", "zygote_loss"]
+
+_ENDED_PATIENCE_S = 2.0
+
+
+def memory_peak_bytes(
+    sandbox: Sandbox, tree: WatchedTree | None, usage: dict[str, Any] | None
+) -> int | None:
+    """Return the most memory that it had, by its control group or by what was seen of it; None for unknown."""
+    if sandbox.slot is not None:
+        if sandbox.served > 1:
+            return sandbox.slot.account.peak_bytes()
+        return sandbox.slot.memory_peak_bytes()
+    seen = [tree.peak_bytes] if tree is not None else []
+    if usage is not None:
+        seen.append(int(usage["memory_bytes"]))
+    return max(seen, default=None)
+
+
+def is_over_memory(sandbox: Sandbox, limits: Limits, usage: dict[str, Any] | None) -> bool:
+    """Whether it went over its cap between two looks of the watch."""
+    if sandbox.slot is not None or usage is None:
+        return False
+    # The largest resident size of any one process, of which it had the zygote's part from birth.
+    own = int(usage["memory_bytes"]) - sandbox.zygote.memory_bytes
+    return own > limits.memory_bytes
+
+
+async def zygote_loss(zygote: Zygote) -> str | None:
+    """Say how the zygote ended, if it did; None when it lives."""
+    if zygote.is_alive:
+        return None
+    await asyncio.wait({zygote.exited}, timeout=_ENDED_PATIENCE_S)
+    exited = zygote.exited.result() if zygote.exited.done() else None
+    return describe_status(exited["status"]) if exited else "with the root zygote"
