@@ -64,7 +64,8 @@ def started(
     finally:
         process.kill()
         process.wait()
-    assert not daemon.leftovers()
+    # They end with the daemon, but not in the same moment.
+    wait_for(lambda: not daemon.leftovers(), "everything below the daemon to end")
 
 
 @contextlib.contextmanager

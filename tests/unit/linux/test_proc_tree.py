@@ -32,13 +32,14 @@ process.become_subreaper()
 kept = os.fork()
 if kept == 0:
     os.fork(); time.sleep(600)
-alive = os.pipe()
 for _ in range(5):
-    if os.fork() == 0:
+    between = os.fork()
+    if between == 0:
         os.setsid()
         if os.fork() == 0:
-            os.write(alive[1], b'x'); time.sleep(600)
+            time.sleep(600)
         os._exit(0)
+    os.waitpid(between, 0)  # Else it might count as one that was ended.
 while len(proc_tree.descendants([os.getpid()])) < 7: pass
 print(proc_tree.end_all([os.getpid()], keep=[kept]), len(proc_tree.descendants([os.getpid()])))
 proc_tree.end_all([os.getpid()])
