@@ -17,9 +17,14 @@ from faasd.model.function import Function
 from faasd.model.outcome import Outcome
 from faasd.model.permissions import Permissions
 from faasd.sandbox import attempt_io
-from faasd.sandbox.policy import shares_process_cap
 from faasd.sandbox.sandboxes import ProcessSandboxes
-from tests.containment.bench import WALLS, Bench, an_attempt, processes_with
+from tests.containment.bench import (
+    WALLS,
+    Bench,
+    an_attempt,
+    processes_with,
+    skip_where_none_waits,
+)
 from tests.containment.probing import probe, world
 from tests.patience import patient
 
@@ -34,19 +39,11 @@ class Warm:
         self.function: Function = bench.function(handler, **{"reuse": 100, **settings})
 
     async def run(self, do: str | None = None, number: int = 1, **event: Any) -> Outcome:
-        await self._skip_where_none_waits()
+        await skip_where_none_waits(self.bench, self.function)
         text = {"do": do, **event}
         return await self.bench.run_attempt(
             an_attempt(self.function, text, id=f"01980000-0000-7000-8000-{number:012}")
         )
-
-    async def _skip_where_none_waits(self) -> None:
-        """On some hosts an ordinary user has a new sandbox for each attempt; see test_where_a_cap_counts."""
-        walls = await self.bench.sandboxes._the_pool().walls_of(self.function)
-        if shares_process_cap(walls):
-            pytest.skip(
-                "the process cap counts all of this user's processes here, so no sandbox waits"
-            )
 
     async def told(self, do: str | None = None, **event: Any) -> dict[str, Any]:
         outcome = await self.run(do, **event)
