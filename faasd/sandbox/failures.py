@@ -37,7 +37,9 @@ _READS = re.compile(
 )
 _FORKS = re.compile(r"\b(v?fork\w*|_execute_child|posix_spawnp?|_launch|clone|start_new_thread)\b")
 _CONNECTS = re.compile(
-    r"\b(connect\w*|create_connection|bind|listen|socket|sendto|sendmsg|create_server|getaddrinfo)\b"
+    # The module's name alone is none: `socket.sethostname` connects to nobody.
+    r"\b(connect\w*|create_connection|bind|listen|socket(?!\.)|sendto|sendmsg|create_server|getaddrinfo)\b"
+    r"|socket\.socket\b"
 )
 _SIGNALS = re.compile(r"\b(kill|killpg|pidfd_send_signal|send_signal|terminate)\b")
 
@@ -50,7 +52,8 @@ class Failure:
     path: str | None = None
     other_path: str | None = None  # Of a rename or link.
     needs: str | None = None
-    call: str = ""  # The line or words that made it.
+    call: str = ""  # The line or words that made it, with the names of the functions around.
+    line: str = ""  # The line alone, for people.
     address: str | None = None
 
     @property
@@ -96,6 +99,7 @@ def _failure(record: dict[str, Any]) -> Failure | None:
         told[1] if len(told) > 1 else None,
         _needs(" ".join(named[-2:]), line),
         " ".join([*named, line]),
+        _printable(line.strip()),
         _printable(address[:200]) if isinstance(address, str) and address else None,
     )
 
@@ -171,6 +175,7 @@ def _in_line(line: str, directory: str) -> Failure | None:
         told[1] if len(told) > 1 else None,
         _needs(_without(line, paths)),
         call,
+        line,
     )
 
 

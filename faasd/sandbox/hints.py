@@ -236,6 +236,8 @@ def _concerns_network(failure: Failure) -> bool:
 
 def _not_there(failure: Failure, given: Given) -> str | None:
     """The host's /tmp and /run are not the ones that an attempt sees."""
+    if failure.path is not None and _is_in(failure.path, given.hidden):
+        return _faasds_own(failure.path)
     if not given.is_in_memory:
         return None
     in_run = _path_in_run(failure)
@@ -282,7 +284,7 @@ def _file(failure: Failure, given: Given) -> str | None:
     """Compare a refused path with what the function was given: is it a wall, or the file's own permissions?"""
     path = _the_refused(failure, given)
     if _is_in(path, given.hidden):
-        return f"{_quoted(path)} belongs to faasd itself (wall 'files'); no setting opens it to a function"
+        return _faasds_own(path)
     if failure.errno == errno.EROFS:
         return _read_only(path, given)
     if "files" in given.missing or (_is_in(path, given.writable) or _is_own(path, given)):
@@ -308,6 +310,12 @@ def _file(failure: Failure, given: Given) -> str | None:
     return (
         f"the wall 'files' is in the way: {_quoted(path)} is not among what function {given.function.name!r} was "
         f"given; to let it read, set {read}; to let it write, set {write}"
+    )
+
+
+def _faasds_own(path: str) -> str:
+    return (
+        f"{_quoted(path)} belongs to faasd itself (wall 'files'); no setting opens it to a function"
     )
 
 
@@ -347,7 +355,7 @@ def _not_permitted(failure: Failure, given: Given) -> str | None:
     if "system-calls" in given.missing:
         return None
     what = f" on {_quoted(failure.path)}" if failure.path is not None else ""
-    call = f" ({_quoted(failure.call)})" if failure.call else ""
+    call = f" ({_quoted(failure.line)})" if failure.line else ""
     return (
         f"the wall 'system-calls' is in the way{what}{call}: a function has no capabilities, and calls that it never needs "
         "are refused; docs/system-calls.md lists them, and no setting allows one"
@@ -366,7 +374,8 @@ def _setting(kind: str, path: str, given: Given) -> str:
     present = permissions.read if kind == "read" else permissions.write
     directory = os.path.dirname(path)
     # What does not exist yet cannot be in a list; the directory that it is made in can.
-    place = path if kind == "read" or directory in _TOO_MUCH else directory
+    is_too_much = directory in _TOO_MUCH or any(_is_in(one, (directory,)) for one in given.hidden)
+    place = path if kind == "read" or is_too_much else directory
     return f"{kind} = [{', '.join(_quoted(one) for one in dict.fromkeys([*present, place]))}]"
 
 

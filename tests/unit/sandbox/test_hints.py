@@ -11,7 +11,7 @@ import pytest
 from faasd.model.function import Function
 from faasd.model.limits import Limits
 from faasd.model.permissions import Permissions, Ports
-from faasd.sandbox.failures import NAME_LOOKUP, Failure
+from faasd.sandbox.failures import NAME_LOOKUP, Failure, failures_in_report
 from faasd.sandbox.hints import Given, hint
 
 FUNCTION = Function(
@@ -183,6 +183,38 @@ def test_a_refused_call_leads_to_the_list_of_calls() -> None:
     assert said(Failure(errno.EPERM, call="x"), missing=("system-calls",)) == ""
     assert "signal its own processes" in said(Failure(errno.EPERM, call="os.kill(1, 9)"))
     assert "abstract" in said(Failure(errno.EPERM, call="s.connect(a)"))
+
+
+def test_a_refused_call_is_shown_by_its_line() -> None:
+    """Not with the functions around it, by whose names it is judged."""
+    record = {
+        "errno": errno.EPERM,
+        "frames": ["run", "_call", "handler"],
+        "line": "    time.clock_settime(time.CLOCK_REALTIME, 0)",
+    }
+    [failure] = failures_in_report({"os_errors": [record]})
+    assert '("time.clock_settime(time.CLOCK_REALTIME, 0)")' in said(failure)
+
+
+def test_the_name_of_the_module_of_sockets_is_no_connection() -> None:
+    """Its module also sets the name of the host."""
+    assert "abstract" not in said(Failure(errno.EPERM, call="f socket.sethostname('x')"))
+    assert "abstract" in said(Failure(errno.EPERM, call="_socket.socket.__init__(self, family)"))
+    assert "abstract" in said(Failure(errno.EPERM, call="socket: Operation not permitted"))
+
+
+def test_what_is_faasds_own_is_said_so_where_it_seems_not_to_be_there() -> None:
+    """The view of a sandbox leaves it out."""
+    assert "belongs to faasd itself" in said(Failure(errno.ENOENT, "/var/lib/faasd/faasd.db"))
+    assert said(Failure(errno.ENOENT, "/var/lib/other")) == ""
+
+
+def test_a_directory_that_holds_what_is_faasds_own_is_not_suggested() -> None:
+    """`faasd check` would refuse it."""
+    text = said(
+        Failure(errno.EACCES, "/srv/shop/new.txt", needs="write"), hidden=("/srv/shop/state",)
+    )
+    assert 'set write = ["/srv/out", "/srv/shop/new.txt"]' in text
 
 
 def test_the_first_failure_with_a_hint_counts() -> None:
