@@ -122,7 +122,9 @@ class _SlotsV1:
                 os.makedirs(root, exist_ok=True)
             except OSError:
                 continue
-            self._roots[controller] = root
+            # One that another user's daemon on this directory has left is there, and not ours to use or to end.
+            if os.access(root, os.W_OK, effective_ids=True):
+                self._roots[controller] = root
         if "memory" not in self._roots:
             self.remove()
             raise OSError("no writable memory cgroup")

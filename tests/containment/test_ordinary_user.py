@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from faasd.linux import landlock
+from faasd.sandbox.cgroup_slot import SlotLimits, find_cgroups
+from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.containment.bench import processes_with
 from tests.containment.ordinary import UID, python_of, run_python
 from tests.patience import patient
@@ -119,3 +121,37 @@ def test_an_ordinary_users_sandboxes_keep_the_same_promises(
     assert "user" in found["other-user-willing"][3]
     assert "user" not in found["echo"][3]
     assert processes_with(token) == []
+
+
+AFTER_ROOT = """
+import asyncio, json, sys
+from faasd.sandbox.sandboxes import ProcessSandboxes
+from tests.containment.bench import Bench
+
+async def main():
+    sandboxes = ProcessSandboxes(sys.argv[1])
+    await sandboxes.start()
+    outcome = await Bench(sandboxes).run("echo", 1)
+    print(json.dumps([sandboxes.walls()["memory_cgroup"], outcome.word, str(outcome.error)]))
+    await sandboxes.stop()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's groups are another user's here")
+def test_groups_that_roots_daemon_has_left_are_not_taken_for_our_own(state_dir: Path) -> None:
+    """A start tried to end them, which took seconds for each, and then no attempt could begin."""
+    state_hash = ProcessSandboxes(state_dir)._state_hash
+    slots, problem = find_cgroups(state_hash, "killed")
+    if slots is None or slots.version != "v1":
+        pytest.skip(f"no cgroup v1 to leave groups in: {problem or 'v2 is delegated'}")
+    slot = slots.make("1", SlotLimits(2**26, 10, counts_cpu=True))
+    try:
+        python = python_of(is_ordinary=True)
+        done = run_python(python, "-c", AFTER_ROOT, str(state_dir), is_ordinary=True)
+        assert done.returncode == 0, done.stderr.decode()
+        assert json.loads(done.stdout) == [None, "ok", "None"]
+    finally:
+        slot.remove()
+        slots.remove()
