@@ -178,8 +178,9 @@ def test_a_budget_forgets_what_is_done_and_then_refuses_until_there_is_room_agai
         # It may go away again by itself: what has been written is given back when it is in the database.
         said = wait_for(lambda: status(daemon)["problems"], "the status to say it")
         assert "`state_bytes_max` is 16MiB" in said[0]
-        held = metric(daemon, "faasd_state_dir_bytes")
-        assert 16 * 2**20 <= held < 24 * 2**20
+        # More by what one look lets in and by the write-ahead log, which counts twice until it is emptied, or
+        # less by as much.
+        assert 12 * 2**20 <= metric(daemon, "faasd_state_dir_bytes") < 32 * 2**20
         assert metric(daemon, "faasd_state_dir_bytes_max") == 16 * 2**20
         daemon.process.send_signal(signal.SIGKILL)  # type: ignore[union-attr]
         daemon.process.wait()  # type: ignore[union-attr]
