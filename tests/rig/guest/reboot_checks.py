@@ -153,12 +153,16 @@ class TestAfterTheReboot:
 
     def test_the_service_is_up_before_what_needs_it(self) -> None:
         """READY=1 was not said before the daemon answered; and it came up at the first try."""
+        assert run("systemctl", "is-system-running", "--wait", code=None).strip() == "running", run(
+            "sh",
+            "-c",
+            "systemctl list-units --failed; journalctl -b -u faasd -u rig-after -o short-monotonic",
+        )
         assert (ROOT / "status.code").read_text().split() == ["0"]
         assert json.loads((ROOT / "status.json").read_text())["state"] == "ready"
         assert (show("ActiveState"), show("NRestarts")) == ("active", "0")
         assert show("ActiveState", "faasd.socket") == "active"
         assert SOCKET.is_socket()
-        assert run("systemctl", "is-system-running", "--wait").strip() == "running"
 
     def test_the_shutdown_was_a_drain(self) -> None:
         """Not a kill: it stopped the last daemon as `systemctl stop` does, within its time."""
