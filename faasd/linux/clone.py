@@ -13,6 +13,7 @@ import os
 import platform
 import signal
 import sys
+from collections.abc import Sequence
 
 __all__ = [
     "NEWIPC",
@@ -49,13 +50,13 @@ _libc = ctypes.PyDLL(None, use_errno=True)
 
 
 def fork(
-    flags: int = 0, cgroup_fd: int | None = None, *, is_plain: bool = False
+    flags: int = 0, cgroup_fds: Sequence[int] = (), *, is_plain: bool = False
 ) -> tuple[int, int]:
     """Fork into new namespaces; returns (pid, pidfd), or (0, -1) in the child.
 
-    `cgroup_fd` is a directory of cgroup v2 in which the child starts. Raises OSError when the host
-    refuses the namespaces. Where clone3 itself is missing or filtered, a plain fork serves as long
-    as no namespaces are asked for.
+    `cgroup_fds` are the directory of a cgroup v2 in which the child starts, and its `cgroup.procs`, open
+    for writing. Raises OSError when the host refuses the namespaces. Where clone3 itself is missing or
+    filtered, a plain fork serves as long as no namespaces are asked for.
 
     `is_plain` is for a child that runs nobody's code but ours, and forks those that do: it does
     without Python's fork bookkeeping (new seeds, new locks, the hooks of `os.register_at_fork`) where
@@ -65,9 +66,9 @@ def fork(
     pidfd = ctypes.c_int(-1)
     args = _CloneArgs(flags=flags | _PIDFD, exit_signal=signal.SIGCHLD)
     args.pidfd = ctypes.addressof(pidfd)
-    if cgroup_fd is not None:
+    if cgroup_fds:
         args.flags |= _INTO_CGROUP
-        args.cgroup = cgroup_fd
+        args.cgroup = cgroup_fds[0]
     api = ctypes.pythonapi
     if has_bookkeeping:
         api.PyOS_BeforeFork()
@@ -85,7 +86,7 @@ def fork(
         os.set_inheritable(pidfd.value, False)
         return int(pid), pidfd.value
     if error in (errno.ENOSYS, errno.EPERM) and not flags:
-        return _plain_fork(cgroup_fd)
+        return _plain_fork(cgroup_fds)
     raise OSError(error, f"clone3: {os.strerror(error)}")
 
 
@@ -107,8 +108,11 @@ def end_library_threads() -> None:
             os.waitpid(pid, 0)
 
 
-def _plain_fork(cgroup_fd: int | None) -> tuple[int, int]:
-    """Fork, and move the child into its cgroup while it waits: systemd's RestrictNamespaces= hides clone3."""
+def _plain_fork(cgroup_fds: Sequence[int]) -> tuple[int, int]:
+    """Fork, and move the child into its cgroup while it waits: systemd's RestrictNamespaces= hides clone3.
+
+    By the file that somebody else has opened: the walls around a zygote's files keep it from doing so.
+    """
     gate, opener = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -119,8 +123,8 @@ def _plain_fork(cgroup_fd: int | None) -> tuple[int, int]:
         return 0, -1
     os.close(gate)
     try:
-        if cgroup_fd is not None:
-            _move(pid, cgroup_fd)
+        if cgroup_fds:
+            os.write(cgroup_fds[1], str(pid).encode())
         os.write(opener, b"1")
         return pid, os.pidfd_open(pid)
     except OSError:
@@ -129,11 +133,3 @@ def _plain_fork(cgroup_fd: int | None) -> tuple[int, int]:
         raise
     finally:
         os.close(opener)
-
-
-def _move(pid: int, cgroup_fd: int) -> None:
-    fd = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=cgroup_fd)
-    try:
-        os.write(fd, str(pid).encode())
-    finally:
-        os.close(fd)

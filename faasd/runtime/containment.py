@@ -69,13 +69,13 @@ def fork(
     `is_plain` is for a child that runs only our code; see `clone.fork`.
     """
     flags = sum(_FLAGS[name] for name in (*policy["namespaces"], *besides))
-    into = cgroup_fds[0] if policy["cgroup"] == "v2" and cgroup_fds else None
+    into = cgroup_fds if policy["cgroup"] == "v2" else ()
     uid, gid = os.geteuid(), os.getegid()  # Asked here: in the child they are unmapped at first.
     identity = policy.get("identity")
     if identity is not None and identity["uid"] != uid:
         return _fork_another_user(policy, identity, flags, into, cgroup_fds)
     if identity is not None:
-        into = None  # The group is the daemon's; `cgroup.procs`, which that opened, lets us in.
+        into = ()  # The group is the daemon's; `cgroup.procs`, which that opened, lets us in.
     pid, pidfd = clone.fork(flags, into, is_plain=is_plain)
     if pid == 0:
         try:
@@ -94,7 +94,7 @@ def _fork_another_user(
     policy: dict[str, Any],
     identity: dict[str, Any],
     flags: int,
-    into: int | None,
+    into: Sequence[int],
     cgroup_fds: Sequence[int],
 ) -> tuple[int, int]:
     """Fork a process that is another user from its first moment on; for the root zygote of a daemon that is root.

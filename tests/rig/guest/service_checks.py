@@ -58,7 +58,7 @@ FUNCTIONS = """
             os.waitpid(pid, 0)
         return "the children are gone, I am not"
 
-    @function(timeout="3s", grace="200ms", processes=20)
+    @function(timeout="3s", grace="200ms", processes=20, write=["counters"])
     def bomb(event, context):
         end = time.monotonic() + 60
         while time.monotonic() < end:
@@ -99,6 +99,7 @@ def make() -> Iterator[Callable[..., Service]]:
 
     def make_one(name: str, *properties: str) -> Service:
         made.append(Path(tempfile.mkdtemp(prefix="rig-", dir="/var/tmp")))
+        (made[-1] / "counters").mkdir()
         return Service(name, made[-1], FUNCTIONS, *properties)
 
     yield make_one
@@ -113,7 +114,7 @@ def check_limits(service: Service) -> None:
     token = "1234567890"
     assert service.word("escapee", {"token": token}) == "timeout"
     assert processes_with(token) == []
-    counter = service.state_dir.parent / "counter"
+    counter = service.state_dir.parent / "counters" / "bomb"
     counter.touch()
     counter.chmod(0o666)
     outcome = service.client.invoke("bomb", {"counter": str(counter)})
