@@ -80,7 +80,7 @@ class NewEvent:
     )
     dedup_key: str | None = None
     dedup_window_s: float = 300.0
-    origin_key: str | None = None  # Unique for ever: the same tick or file is accepted once.
+    origin_key: str | None = None  # The same tick or file is accepted once, across crashes.
     overlap: str = "allow"  # For schedules: allow, skip, queue, replace.
     scheduled_for: float | None = None
     parent_id: str | None = None  # The invocation that caused this one.

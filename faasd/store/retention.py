@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, bindparam, delete, select, text
 
@@ -28,8 +28,17 @@ class Retention:
     finished_s: float | None = 30 * DAY_S  # After their end: done, cancelled, skipped, dropped.
     finished_count_max: int | None = 1_000_000  # The newest of them.
     dead_s: float | None = 365 * DAY_S  # Dead letters wait for people.
-    # Far longer than any schedule catches up or any file's row stands in the ledger unseen.
-    origin_keys_s: float | None = 400 * DAY_S
+    # They bridge a crash between accepting a tick or a file and writing its cursor or its row. A schedule
+    # each second makes 30 million in a year, so they go soon.
+    origin_keys_s: float | None = DAY_S
+
+    def while_up(self, up_s: float) -> Retention:
+        """Return what may go when the daemon has run for so long.
+
+        However long nobody ran: what was accepted before a crash is found again within an hour, and until then
+        its key is needed.
+        """
+        return self if up_s >= 3600 else replace(self, origin_keys_s=None)
 
 
 _OLD_FINISHED = Hot(

@@ -44,6 +44,7 @@ class Upkeep:
         self._on_expired = on_expired
         self._on_room_changed = on_room_changed
         self._done_at: dict[str, float] = {}
+        self._begun_at = clock.monotonic()
         self._room_changed = asyncio.Event()
         store.space.on_changed = self._tell_room
 
@@ -59,7 +60,8 @@ class Upkeep:
                 if is_crowded(self._store.space.look()):
                     await self._keep_to_budget()
                 if self._is_time("retention", RETENTION_INTERVAL_S):
-                    count = await self._store.retain(self._retention())
+                    up_s = self._clock.monotonic() - self._begun_at
+                    count = await self._store.retain(self._retention().while_up(up_s))
                     _log.debug("history_retained", deleted=count)
             except StoreError as error:
                 _log.error("retention_failed", error=str(error))

@@ -1,4 +1,4 @@
-"""What a complete file becomes: its event, its key for ever, and its ledger row. Pure."""
+"""What a complete file becomes: its event, the key that bridges a crash, and its ledger row. Pure."""
 
 from __future__ import annotations
 

@@ -83,3 +83,11 @@ async def test_keys_outlive_their_invocations_as_long_as_they_promise(
     await store.retain(Retention(origin_keys_s=50))
     [after] = await store.invocations.enqueue([an_invocation(origin_key="tick")])
     assert after.state == "waiting"
+
+
+def test_the_keys_of_ticks_and_files_outlive_a_long_time_without_a_daemon() -> None:
+    """A machine that was off for a month finds them after its start; one that runs forgets them next day."""
+    assert Retention().while_up(3599).origin_keys_s is None
+    assert Retention().while_up(3600) == Retention()
+    assert Retention().origin_keys_s == 86400
+    assert Retention(finished_s=5).while_up(0).finished_s == 5
