@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["FilesTrigger", "QueueTrigger", "ScheduleTrigger", "Trigger"]
+__all__ = ["FilesTrigger", "QueueTrigger", "ScheduleTrigger"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,3 @@ class QueueTrigger:
     rate: tuple[int, float] | None = None  # (count, seconds)
     visibility_timeout_s: float = 30.0
     filter: tuple[Any, ...] = ()
-
-
-Trigger = (ScheduleTrigger, FilesTrigger, QueueTrigger)  # For isinstance.
