@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from faasd.errors import BundleRefused
+from faasd.model.below import is_in
 from faasd.model.units import format_size
 
 __all__ = ["Bounds", "copy_directory", "is_clutter", "unpack_zip"]
@@ -159,7 +160,7 @@ class _Tree:
         for path, target in self._links.items():
             # Only now: where a link leads may depend on all the others.
             led_to = os.path.realpath(path)
-            if target.startswith("/") or not (led_to == root or led_to.startswith(root + "/")):
+            if target.startswith("/") or not is_in(led_to, root):
                 name = path.relative_to(self._root)
                 raise BundleRefused(
                     f"cannot take in {self._source}: its link {str(name)!r} leads out of it, to {target!r}"

@@ -89,6 +89,12 @@ class Function:
         return tuple(dict.fromkeys((*own, *more)))
 
     @property
+    def data_paths(self) -> tuple[str, ...]:
+        """What it reads, writes and watches, and where its files are moved to: its code may be among it."""
+        watched = (path for trigger in self.files for path in (trigger.path, *trigger.moved_to))
+        return (*self.permissions.read, *self.permissions.write, *watched)
+
+    @property
     def version_with_layers(self) -> str:
         """The version of its code, and after a plus sign that of its layers."""
         return self.code_version + ("+" + digest_of_layers(self.layers) if self.layers else "")

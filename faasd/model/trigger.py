@@ -56,6 +56,12 @@ class FilesTrigger:
     on_failure: str = "keep"  # keep, delete, move:DIR (with a sidecar JSON)
     filter: tuple[Any, ...] = ()
 
+    @property
+    def moved_to(self) -> tuple[str, ...]:
+        """The directories that files are moved to afterwards."""
+        actions = (self.on_success, self.on_failure)
+        return tuple(one[len("move:") :] for one in actions if one.startswith("move:"))
+
 
 @dataclass(frozen=True)
 class QueueTrigger:

@@ -21,6 +21,7 @@ from faasd.api.handlers.queues import consumer_of, counts_by_queue
 from faasd.api.replies import json_reply
 from faasd.errors import Conflict, InvalidSetting, NotFound
 from faasd.interfaces import BreakerStatus, InvocationFilter, QueueCounts
+from faasd.model.below import is_in
 from faasd.model.function import Function
 from faasd.model.invocation import FINAL_STATES, Invocation
 from faasd.model.suggest import did_you_mean
@@ -133,7 +134,7 @@ async def _why_path(call: Call, path: str) -> list[str]:
     if not rows:  # Moved or deleted after it was handled; history remembers it under its old name.
         found = [*await history.invocations(InvocationFilter(path=path, limit=1))]
     watched = [one.path for one in files.statuses()]
-    if not found and not any(path == one or path.startswith(one + "/") for one in watched):
+    if not found and not any(is_in(path, one) for one in watched):
         return []
     sentences = list(await files.explain(path))
     for invocation in found:
