@@ -19,7 +19,7 @@ from faasd.api.explain import (
 from faasd.api.explain_code import CodeFacts
 from faasd.api.handlers.queues import consumer_of, counts_by_queue
 from faasd.api.replies import json_reply
-from faasd.errors import Conflict, InvalidSetting, NotFound
+from faasd.errors import InvalidSetting, NotFound
 from faasd.interfaces import BreakerStatus, InvocationFilter, QueueCounts
 from faasd.model.below import is_in
 from faasd.model.function import Function
@@ -107,10 +107,16 @@ async def _why_queue(call: Call, counts: QueueCounts) -> list[str]:
     sentences = explain_queue(counts, consumer.name if consumer else None, since)
     waiting = InvocationFilter(queue=counts.queue, states=("waiting",), limit=None)
     found = await call.services.history.invocations(waiting)
-    if found:  # Newest first, so the last one is the next to run unless priorities differ.
-        first = min(found, key=lambda one: (one.due_at, -one.priority, one.seq))
+    if found:
+        now = call.services.clock.now()
+        first = min(found, key=lambda one: _turn(one, now))
         sentences += explain_invocation(await _facts(call, first))
     return sentences
+
+
+def _turn(one: Invocation, now: float) -> tuple[float, int, int]:
+    """Return what waiting invocations are claimed by: what is due, by priority, then by age; else what is due next."""
+    return (max(one.due_at, now), -one.priority, one.seq)
 
 
 async def _why_schedule(call: Call, name: str) -> list[str]:
@@ -264,7 +270,7 @@ def _running(call: Call, function: str) -> int:
     return sum(attempt.function.name == function for attempt in call.services.invoker.running())
 
 
-def _unknown(call: Call, subject: str, counts: dict[str, QueueCounts]) -> NotFound | Conflict:
+def _unknown(call: Call, subject: str, counts: dict[str, QueueCounts]) -> NotFound:
     names = {function.name for function in call.services.catalog.all()}
     names |= set(counts) | {status.name for status in call.services.schedules.statuses()}
     problems = call.services.status().get("problems", ())
