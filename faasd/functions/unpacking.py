@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from faasd.errors import BundleRefused
+from faasd.functions.code_tree import CLUTTER
 from faasd.model.below import is_in
 from faasd.model.units import format_size
 
@@ -25,10 +26,6 @@ __all__ = ["Bounds", "copy_directory", "is_clutter", "unpack_zip"]
 _CHUNK_BYTES = 2**20
 _PATH_BYTES_MAX = 2000
 _DEPTH_MAX = 60
-#: What tools leave behind, and no handler reads.
-_CLUTTER = frozenset(
-    {"__pycache__", ".git", ".hg", ".svn", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".tox", ".nox"}
-)  # fmt: skip
 #: What zipfile and zlib raise at an archive that is broken, cut short, encrypted or packed in a way unknown here.
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
@@ -43,7 +40,7 @@ class Bounds:
 
 def is_clutter(path: Path) -> bool:
     """Whether a file or directory is a tool's own: caches, version control, compiled files."""
-    return path.name in _CLUTTER or path.suffix in (".pyc", ".pyo")
+    return path.name in CLUTTER or path.suffix in (".pyc", ".pyo")
 
 
 def unpack_zip(archive: Path, into: Path, bounds: Bounds = Bounds()) -> None:
