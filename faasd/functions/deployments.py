@@ -21,12 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from faasd.errors import BundleRefused, NotFound
-from faasd.functions.sealing import (
-    make_directory,
-    staging,
-    sync_directory,
-    write_durably,
-)
+from faasd.functions.sealing import make_directory, staging
+from faasd.linux.sync import sync, write_synced
 from faasd.model.deployment import DEPENDENCIES_DIR, Deployed
 from faasd.model.layer import LAYER_NAME
 from faasd.model.suggest import did_you_mean
@@ -90,7 +86,8 @@ class DeploymentStore:
         """Rename what is ready to its place; False when the same version is there already. Raises OSError."""
         top = self.root / deployment.name
         top.mkdir(mode=0o751, exist_ok=True)
-        write_durably(stage / _RECORD, json.dumps(asdict(deployment), indent=1) + "\n")
+        record = json.dumps(asdict(deployment), indent=1) + "\n"
+        write_synced(stage / _RECORD, record.encode())
         stage.chmod(0o755)
         for part in (CODE, PACKAGES):
             (stage / part).chmod(0o555)
@@ -100,8 +97,8 @@ class DeploymentStore:
             if self.version(deployment.name, deployment.version) is None:
                 raise
             return False
-        sync_directory(top)
-        sync_directory(self.root)
+        sync(top)
+        sync(self.root)
         return True
 
     def switch(self, name: str, version: str | None) -> None:
@@ -113,7 +110,7 @@ class DeploymentStore:
             made = current.with_name(f".new-{secrets.token_hex(6)}")
             made.symlink_to(version)
             made.rename(current)
-        sync_directory(current.parent)
+        sync(current.parent)
 
     def current(self, name: str) -> Deployment | None:
         """Return the version in service."""

@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
-import stat
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+
+from faasd.linux.trees import remove_tree
 
 __all__ = ["import_dir", "remove_leftovers"]
 
@@ -27,7 +26,7 @@ def import_dir() -> Iterator[str]:
     try:
         yield path
     finally:
-        _remove(path)
+        remove_tree(path, ignores_errors=True)
         os.close(lock)
 
 
@@ -43,7 +42,7 @@ def remove_leftovers() -> int:
             continue
         lock = _take(entry.path)
         if lock is not None:
-            _remove(entry.path)
+            remove_tree(entry.path, ignores_errors=True)
             os.close(lock)
             count += 1
     return count
@@ -74,13 +73,3 @@ def _take(path: str) -> int | None:
         return lock
     os.close(lock)
     return None
-
-
-def _remove(path: str) -> None:
-    """Remove a directory whatever was done to the modes in it, never following a link."""
-    for base, names, _ in os.walk(path):
-        for name in (base, *(os.path.join(base, name) for name in names)):
-            with contextlib.suppress(OSError):
-                if not stat.S_ISLNK(os.lstat(name).st_mode):
-                    Path(name).chmod(0o700)
-    shutil.rmtree(path, ignore_errors=True)

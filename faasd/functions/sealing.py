@@ -9,8 +9,8 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import pwd
 import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,16 +18,14 @@ from pathlib import Path
 
 from faasd.errors import BundleRefused
 from faasd.linux.sync import sync_file_system
+from faasd.linux.trees import remove_tree
 
 __all__ = [
     "Sealed",
     "digest_of",
     "make_directory",
-    "remove_tree",
     "seal",
     "staging",
-    "sync_directory",
-    "write_durably",
 ]
 
 _STAGED = ".new-"
@@ -54,8 +52,6 @@ def make_directory(path: Path) -> None:
 
 
 def _who_may(path: Path) -> str:
-    import pwd
-
     for one in (path, *path.parents):
         with contextlib.suppress(OSError, KeyError):
             owner = pwd.getpwuid(one.stat().st_uid).pw_name
@@ -156,28 +152,3 @@ def _below(tree: Path) -> Iterator[Path]:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def remove_tree(tree: Path) -> None:
-    """Remove a tree, read-only directories included. Raises OSError."""
-    for directory, _, _ in os.walk(tree):
-        with contextlib.suppress(OSError):
-            os.chmod(directory, 0o700)  # noqa: PTH101 - os.walk's own text.
-    shutil.rmtree(tree)
-
-
-def write_durably(path: Path, text: str) -> None:
-    """Write a file that is on disk when this returns."""
-    with path.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_directory(path: Path) -> None:
-    """Put the names in a directory on disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -25,6 +25,8 @@ from urllib.parse import quote
 
 from faasd.errors import Conflict, StoreError, StoreFull
 from faasd.linux.rename import rename_noreplace
+from faasd.linux.sync import sync
+from faasd.linux.trees import remove_tree
 from faasd.model.units import format_size
 from faasd.store.database import BUSY_TIMEOUT_S, DATABASE_NAME, explain
 from faasd.store.migrations import APPLICATION_ID
@@ -35,7 +37,6 @@ __all__ = [
     "RESTORE_ORDERS",
     "Contents",
     "database_contents",
-    "remove_tree",
     "snapshot",
     "state_directories",
     "temporary_directory",
@@ -246,25 +247,13 @@ def temporary_directory(parent: Path, prefix: str) -> Iterator[Path]:
     """Make a directory for a while; what killed predecessors left there is removed first."""
     for left in parent.glob(f"{prefix}*"):
         with contextlib.suppress(OSError), _held(left):
-            remove_tree(left)
+            remove_tree(left, ignores_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
         with _held(temporary):
             yield temporary
     finally:
-        remove_tree(temporary)
-
-
-def remove_tree(directory: Path) -> None:
-    """Remove a directory of our own, with what is closed against writing in it, as far as that can be done."""
-    if directory.is_dir():
-        directory.chmod(0o700)
-    for root, names, _ in os.walk(directory):
-        for name in names:
-            path = Path(root, name)
-            if not path.is_symlink():
-                path.chmod(0o700)
-    shutil.rmtree(directory, ignore_errors=True)
+        remove_tree(temporary, ignores_errors=True)
 
 
 @contextlib.contextmanager
@@ -289,8 +278,4 @@ def _publish(archive: Path, target: Path) -> None:
             os.link(archive, target)
     except FileExistsError:
         raise Conflict(f"cannot write a backup to {target}: it exists; name a new file") from None
-    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync(target.parent)
