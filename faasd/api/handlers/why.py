@@ -101,9 +101,7 @@ async def _why_function(call: Call, name: str) -> list[str]:
 async def _why_queue(call: Call, counts: QueueCounts) -> list[str]:
     consumer = consumer_of(call, counts.queue)
     paused = await call.services.pauses.load()
-    since = paused.get(("queue", counts.queue))
-    if since is None and consumer is not None:
-        since = paused.get(("function", consumer.name))
+    since = None if consumer is None else paused.get(("function", consumer.name))
     sentences = explain_queue(counts, consumer.name if consumer else None, since)
     waiting = InvocationFilter(queue=counts.queue, states=("waiting",), limit=None)
     found = await call.services.history.invocations(waiting)
@@ -184,7 +182,6 @@ async def _facts(call: Call, invocation: Invocation) -> InvocationFacts:
         **_lane_facts(call, invocation),
         function_paused_since=paused.get(("function", invocation.function)),
         function_refused=services.refused.get(invocation.function),
-        queue_paused_since=paused.get(("queue", invocation.queue)),
         breaker=_breaker(call, invocation.function),
         ahead=await _ahead(call, invocation),
         **await _in_its_way(call, invocation),
