@@ -1,6 +1,6 @@
 """The seams: what the rooms of faasd promise each other, a promise per method.
 
-Every implementation of a seam passes the same suite under tests/conformance.
+Every implementation of the store passes the same suite, tests/conformance.
 """
 
 from __future__ import annotations
@@ -167,10 +167,9 @@ class InvocationStore(Protocol):
     ) -> tuple[list[Claim], float | None]:
         """Claim, and return also when to ask again if nobody wakes us.
 
-        Those beyond `begin_max` do not begin yet, and have no `started_at` until their attempt is finished.
-
         That is when the next one that is not due yet will be; None when none waits so, or when as many as
-        were asked for came, since there may be more.
+        were asked for came, since there may be more. Those beyond `begin_max` do not begin yet, and have no
+        `started_at` until their attempt is finished.
         """
 
     async def waiting_since(self, queue: str) -> tuple[int, float | None, float | None]:
@@ -241,7 +240,10 @@ class History(Protocol):
         """Return what functions used, by month (such as 2026-11, in UTC); newest first, then by function."""
 
     async def backup(self, path: str) -> int:
-        """Write a consistent copy of the database to a new file while running; returns its size in bytes."""
+        """Write a backup of the whole state, but for logs, to a new file while running; returns its size in bytes.
+
+        Raises Conflict if the file exists, and StoreError; then no file is left.
+        """
 
 
 @dataclass(frozen=True)
@@ -275,7 +277,7 @@ class ScheduleCursors(Protocol):
 
 
 class Pauses(Protocol):
-    """What people have paused, across restarts. `kind` is function, queue or trigger."""
+    """What people have paused, across restarts. `kind` says what `name` names: today always a function."""
 
     async def load(self) -> dict[tuple[str, str], float]:
         """Return (kind, name) of everything paused, with the time since when."""
@@ -391,7 +393,7 @@ class Sandboxes(Protocol):
         Never raises for anything the handler or the host did: what is not the handler's fault is
         `sandbox-failed`. Resolving `stop` with `cancelled`, `drained` or another outcome word ends
         the attempt early with that word: soft signal, grace, kill. When this returns, every process
-        of the attempt is gone.
+        of the attempt is gone, but for the two of a sandbox that waits for the next one.
         """
 
     async def run_all(
