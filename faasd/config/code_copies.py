@@ -15,14 +15,11 @@ from pathlib import Path
 from faasd.config.assemble import Assembled
 from faasd.config.command_code import script_of
 from faasd.config.drafting import Discover
-from faasd.model.code import KeptCode
+from faasd.model.code import KeepCode, KeptCode
 from faasd.model.declaration import Declared, Discovered, Module, Problem
 from faasd.model.function import Function
 
-__all__ = ["CodeCopies", "KeepCode"]
-
-#: (file or directory, what in it is linked, what is left out) → what became of it. Blocks; may raise VersionError.
-KeepCode = Callable[[str, Collection[str], Collection[str]], KeptCode]
+__all__ = ["CodeCopies"]
 
 
 class CodeCopies:
