@@ -179,21 +179,23 @@ class DeploymentStore:
         kept = {os.path.realpath(path) for path in keep}
         for name in self._names():
             current = self.current(name)
-            others = sorted(
-                (path for path in (self.root / name).iterdir() if (path / _RECORD).is_file() and not path.is_symlink()),
-                key=lambda path: (path / _RECORD).stat().st_mtime,
-                reverse=True,
-            )  # fmt: skip
             spared = per_name if current is not None else 0
-            for path in [one for one in others if current is None or one.name != current.version][
-                spared:
-            ]:
+            for path in self._out_of_service(name, current)[spared:]:
                 if os.path.realpath(path) not in kept:
                     self._remove(path)
                     removed.append(path)
             with contextlib.suppress(OSError):  # It still holds something.
                 (self.root / name).rmdir()
         return removed
+
+    def _out_of_service(self, name: str, current: Deployment | None) -> list[Path]:
+        """Return the versions of a deployment but the current one, the newest first."""
+        top = self.root / name
+        versions = [
+            one for one in top.iterdir() if (one / _RECORD).is_file() and not one.is_symlink()
+        ]
+        others = [one for one in versions if current is None or one.name != current.version]
+        return sorted(others, key=lambda one: (one / _RECORD).stat().st_mtime, reverse=True)
 
     def _remove(self, path: Path) -> None:
         with staging(self.root) as stage:
