@@ -70,9 +70,7 @@ class Function:
     reuse: int = 1  # Attempts that one sandbox serves, one after the other.
     recycle_memory_bytes: int | None = None  # A sandbox that an attempt leaves larger is replaced.
     spares: int | None = None  # Sandboxes forked ahead of need; None: as its events come.
-    keep_warm: bool = (
-        False  # Its zygote is started with the daemon, and never ended for being idle.
-    )
+    keep_warm: bool = False  # Its zygote starts with the daemon, and is never ended for being idle.
     schedules: tuple[ScheduleTrigger, ...] = ()
     files: tuple[FilesTrigger, ...] = ()
     queues: tuple[QueueTrigger, ...] = ()

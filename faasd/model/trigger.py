@@ -37,15 +37,11 @@ class FilesTrigger:
 
     name: str
     path: str
-    pattern: tuple[str, ...] = (
-        "*",
-    )  # Globs on the path relative to `path`; a plain one matches names.
+    pattern: tuple[str, ...] = ("*",)  # Globs on the path below `path`; a plain one matches names.
     exclude: tuple[str, ...] = ()
     recursive: bool = False
     settle_s: float = 1.0  # Size and mtime unchanged this long count as complete.
-    marker: str | None = (
-        None  # For example ".ready": data.csv is complete when data.csv.ready exists.
-    )
+    marker: str | None = None  # As ".ready": data.csv is complete when data.csv.ready exists.
     order: str = "name"  # name, mtime: order of files found in one look.
     polling: bool | None = None  # None: chosen by the file system's type.
     poll_interval_s: float = 5.0
