@@ -6,19 +6,17 @@ Who is killed in between leaves a directory that nobody reads, and the next one 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import pwd
-import secrets
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from faasd.errors import BundleRefused
+from faasd.linux.held_directory import held_directory, remove_left
 from faasd.linux.sync import sync_file_system
-from faasd.linux.trees import remove_tree
 
 __all__ = [
     "Sealed",
@@ -66,41 +64,9 @@ def staging(parent: Path) -> Iterator[Path]:
     What others left there when they were killed goes first.
     """
     make_directory(parent)
-    _clear_away(parent)
-    stage, lock = _stage(parent)
-    try:
-        yield stage
-    finally:
-        if stage.exists():
-            remove_tree(stage)
-        os.close(lock)
-
-
-def _stage(parent: Path) -> tuple[Path, int]:
-    """Make a directory and lock it; again, when somebody took it for left behind before it was locked."""
-    while True:
-        stage = parent / f"{_STAGED}{secrets.token_hex(6)}"
-        stage.mkdir(mode=0o700)
-        try:
-            lock = os.open(stage, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if stage.exists():
-            return stage, lock
-        os.close(lock)
-
-
-def _clear_away(parent: Path) -> None:
-    """Remove what nobody holds: its maker has ended without an end."""
-    for path in parent.glob(f"{_STAGED}*"):
-        with contextlib.suppress(OSError):  # It goes at this moment, or is not ours.
-            lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove_tree(path)
-            finally:
-                os.close(lock)
+    remove_left(parent, _STAGED)
+    with held_directory(parent, _STAGED) as stage:
+        yield Path(stage)
 
 
 def seal(tree: Path) -> Sealed:

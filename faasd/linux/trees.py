@@ -14,6 +14,9 @@ def remove_tree(top: str | os.PathLike[str], *, ignores_errors: bool = False) ->
 
     With `ignores_errors` what cannot be removed stays, and a directory that is not there is none to remove.
     """
+    if os.path.islink(top):  # The walk would follow this one, and open what is not ours to change.
+        shutil.rmtree(top, ignore_errors=ignores_errors)
+        return
     _open(os.fspath(top))
     for base, names, _ in os.walk(top):
         for name in names:  # Before the walk goes down into them.

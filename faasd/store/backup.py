@@ -11,22 +11,20 @@ It is a tar archive, so that it can be looked into without faasd:
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import socket
 import sqlite3
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from faasd.errors import Conflict, StoreError, StoreFull
+from faasd.linux.held_directory import held_directory, remove_left
 from faasd.linux.rename import rename_noreplace
 from faasd.linux.sync import sync
-from faasd.linux.trees import remove_tree
 from faasd.model.units import format_size
 from faasd.store.database import BUSY_TIMEOUT_S, DATABASE_NAME, explain
 from faasd.store.migrations import APPLICATION_ID
@@ -39,7 +37,6 @@ __all__ = [
     "database_contents",
     "snapshot",
     "state_directories",
-    "temporary_directory",
     "write_backup",
 ]
 
@@ -90,7 +87,9 @@ def write_backup(
     try:
         directories = state_directories(state_dir, logs=logs)
         _check_room(source, directories, target)
-        with temporary_directory(target.parent, TEMPORARY) as temporary:
+        remove_left(target.parent, TEMPORARY)
+        with held_directory(target.parent, TEMPORARY) as made:
+            temporary = Path(made)
             copy = temporary / DATABASE_NAME
             snapshot(source, copy, on_progress)
             manifest = {
@@ -240,31 +239,6 @@ def _check_room(source: Path, directories: list[Path], target: Path) -> None:
             f"cannot write a backup to {target}: it may need {format_size(needed)} there and "
             f"{format_size(free)} is free; nothing was written"
         )
-
-
-@contextlib.contextmanager
-def temporary_directory(parent: Path, prefix: str) -> Iterator[Path]:
-    """Make a directory for a while; what killed predecessors left there is removed first."""
-    for left in parent.glob(f"{prefix}*"):
-        with contextlib.suppress(OSError), _held(left):
-            remove_tree(left, ignores_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    try:
-        with _held(temporary):
-            yield temporary
-    finally:
-        remove_tree(temporary, ignores_errors=True)
-
-
-@contextlib.contextmanager
-def _held(directory: Path) -> Iterator[None]:
-    """Hold a directory's lock, which ends with the process; raises BlockingIOError where another has it."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _publish(archive: Path, target: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from faasd.errors import Conflict, SchemaTooNew, StoreError, StoreFull
+from faasd.linux.held_directory import held_directory, remove_left
 from faasd.linux.sync import sync, write_synced
 from faasd.linux.trees import remove_tree
 from faasd.store.backup import (
@@ -25,7 +26,6 @@ from faasd.store.backup import (
     Contents,
     database_contents,
     state_directories,
-    temporary_directory,
 )
 from faasd.store.database import DATABASE_NAME, explain, prepare_state_dir
 from faasd.store.migrations import SCHEMA_VERSION
@@ -36,6 +36,7 @@ from faasd.store.upgrade_copy import unused_name
 __all__ = ["Restored", "finish_interrupted_restore", "rehearse", "restore"]
 
 _STAGING, _ORDERS = RESTORE_ORDERS.parts
+_CHECKED = ".restore-check-"
 _DATABASE_FILES = tuple(DATABASE_NAME + end for end in ("", "-wal", "-shm"))
 
 
@@ -86,11 +87,9 @@ def rehearse(state_dir: Path, backup: Path, *, now: datetime) -> Restored:
     Needs as much room as the restore. Raises SchemaTooNew, StoreFull or StoreError.
     """
     parent = next(one for one in (state_dir, *state_dir.parents) if one.is_dir())
-    with (
-        _explained(backup, parent),
-        temporary_directory(parent, ".restore-check-") as staging,
-    ):
-        return _plan(state_dir, backup, staging, now)
+    remove_left(parent, _CHECKED)
+    with _explained(backup, parent), held_directory(parent, _CHECKED) as staging:
+        return _plan(state_dir, backup, Path(staging), now)
 
 
 def finish_interrupted_restore(state_dir: Path) -> None:

@@ -24,6 +24,18 @@ def test_directories_without_any_mode_go_and_what_links_lead_to_stays(tmp_path: 
     assert outside.stat().st_mode & 0o777 == 0o500
 
 
+def test_a_link_in_the_place_of_a_tree_is_not_followed(tmp_path: Path) -> None:
+    """What it leads to may be somebody else's, and we may be root."""
+    inner = tmp_path / "others" / "inner"
+    inner.mkdir(parents=True)
+    inner.chmod(0o755)
+    (tmp_path / "link").symlink_to(tmp_path / "others")
+    with pytest.raises(OSError, match="symbolic link"):
+        remove_tree(tmp_path / "link")
+    remove_tree(tmp_path / "link", ignores_errors=True)
+    assert inner.stat().st_mode & 0o777 == 0o755
+
+
 def test_what_is_not_there_is_told_unless_nobody_asks(tmp_path: Path) -> None:
     """Who tidies up after a crash finds much that is gone already."""
     with pytest.raises(FileNotFoundError):
