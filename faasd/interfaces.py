@@ -118,6 +118,7 @@ class InvocationFilter:
     source: str | None = None
     states: tuple[str, ...] | None = None
     outcomes: tuple[str, ...] | None = None
+    group_key: str | None = None
     since: float | None = None  # created_at at or after
     until: float | None = None
     path: str | None = None  # Of the file that a files trigger has seen.
@@ -226,6 +227,12 @@ class History(Protocol):
 
     async def invocations(self, which: InvocationFilter) -> list[Invocation]:
         """Return invocations, newest first."""
+
+    async def next_waiting(self, queue: str) -> Invocation | None:
+        """Return what of a queue is claimed next: of what is due the most urgent, then the oldest.
+
+        Where nothing may be claimed now, it is what its group holds back, or what is due first.
+        """
 
     async def attempts(self, invocation_id: str) -> list[AttemptRecord]:
         """Return an invocation's attempts, oldest first."""

@@ -203,6 +203,7 @@ class FakeStore:
             and (which.source is None or row.source == which.source)
             and (which.states is None or row.state in which.states)
             and (which.outcomes is None or row.outcome in which.outcomes)
+            and (which.group_key is None or row.group_key == which.group_key)
             and (which.since is None or row.created_at >= which.since)
             and (which.until is None or row.created_at <= which.until)
             and (which.path is None or json.loads(row.event_json).get("path") == which.path)
@@ -231,6 +232,10 @@ class FakeStore:
 
     async def invocations(self, which: InvocationFilter) -> list[Invocation]:
         return self._matching(which)
+
+    async def next_waiting(self, queue: str) -> Invocation | None:
+        waiting = self._matching(InvocationFilter(queue=queue, states=("waiting",), limit=None))
+        return min(waiting, key=lambda row: (row.due_at, row.seq), default=None)
 
     async def attempts(self, invocation_id: str) -> list[AttemptRecord]:
         return self.records.get(invocation_id, [])

@@ -100,6 +100,9 @@ class FakeIntake:
         assert which.ids is not None
         return [self._invocations[i] for i in which.ids if i in self._invocations]
 
+    async def next_waiting(self, queue: str) -> Invocation | None:
+        raise NotImplementedError
+
     async def attempts(self, invocation_id: str) -> list[AttemptRecord]:
         return self._attempts.get(invocation_id, [])
 

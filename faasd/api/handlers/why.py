@@ -103,18 +103,10 @@ async def _why_queue(call: Call, counts: QueueCounts) -> list[str]:
     paused = await call.services.pauses.load()
     since = None if consumer is None else paused.get(("function", consumer.name))
     sentences = explain_queue(counts, consumer.name if consumer else None, since)
-    waiting = InvocationFilter(queue=counts.queue, states=("waiting",), limit=None)
-    found = await call.services.history.invocations(waiting)
-    if found:
-        now = call.services.clock.now()
-        first = min(found, key=lambda one: _turn(one, now))
+    first = await call.services.history.next_waiting(counts.queue)
+    if first is not None:
         sentences += explain_invocation(await _facts(call, first))
     return sentences
-
-
-def _turn(one: Invocation, now: float) -> tuple[float, int, int]:
-    """Return what waiting invocations are claimed by: what is due, by priority, then by age; else what is due next."""
-    return (max(one.due_at, now), -one.priority, one.seq)
 
 
 async def _why_schedule(call: Call, name: str) -> list[str]:
@@ -230,10 +222,14 @@ def _lane_facts(call: Call, invocation: Invocation) -> dict[str, Any]:
 async def _ahead(call: Call, invocation: Invocation) -> list[Invocation]:
     if invocation.group_key is None or invocation.state != "waiting":
         return []
-    unfinished = InvocationFilter(queue=invocation.queue, states=("waiting", "running"), limit=None)
-    found = await call.services.history.invocations(unfinished)
-    same = [one for one in found if one.group_key == invocation.group_key]
-    return sorted([one for one in same if one.seq < invocation.seq], key=lambda one: one.seq)
+    of_its_group = InvocationFilter(
+        queue=invocation.queue,
+        group_key=invocation.group_key,
+        states=("waiting", "running"),
+        limit=None,
+    )
+    found = await call.services.history.invocations(of_its_group)
+    return sorted([one for one in found if one.seq < invocation.seq], key=lambda one: one.seq)
 
 
 async def _in_its_way(call: Call, invocation: Invocation) -> dict[str, Any]:

@@ -401,18 +401,6 @@ def test_why_explains_whatever_it_is_given(daemon: FakeDaemon, client: Client) -
         assert "New events are refused at the moment: no space is left." in why(subject)[1]
 
 
-def test_why_of_a_queue_tells_of_the_one_that_is_claimed_next(
-    daemon: FakeDaemon, client: Client
-) -> None:
-    """Of what is due the most urgent comes first, however long others have waited."""
-    now = daemon.clock.now()
-    daemon.store.put(queue="images", due_at=now + 60, priority=9)
-    daemon.store.put(queue="images", due_at=now - 60)
-    urgent = daemon.store.put(queue="images", due_at=now - 1, priority=5)
-    answer = client.request("GET", "/api/v1/why", query={"subject": "images"})
-    assert urgent.id in " ".join(answer["sentences"])
-
-
 def test_why_remembers_a_file_that_was_moved_away(daemon: FakeDaemon, client: Client) -> None:
     """It is asked for by the name under which it was dropped, wherever it is now."""
     gone = daemon.store.put(
