@@ -91,12 +91,12 @@ class DeploymentStore:
         stage.chmod(0o755)
         for part in (CODE, PACKAGES):
             (stage / part).chmod(0o555)
-        try:
-            stage.rename(top / deployment.version)
-        except OSError:
-            if self.version(deployment.name, deployment.version) is None:
-                raise
+        final = top / deployment.version
+        if self.version(deployment.name, deployment.version) is not None:
             return False
+        if final.is_dir():  # Its record was damaged.
+            self._remove(final)
+        stage.rename(final)
         sync(top)
         sync(self.root)
         return True
@@ -114,11 +114,8 @@ class DeploymentStore:
 
     def current(self, name: str) -> Deployment | None:
         """Return the version in service."""
-        try:
-            version = os.readlink(self.root / name / CURRENT)  # noqa: PTH115 - a name, not a path.
-        except OSError:
-            return None
-        return self.version(name, version)
+        version = self._linked(name)
+        return None if version is None else self.version(name, version)
 
     def version(self, name: str, version: str) -> Deployment | None:
         """Return one version, whether in service or not."""
@@ -145,8 +142,22 @@ class DeploymentStore:
     def deployed(self) -> tuple[Deployed, ...]:
         """Return what the configuration needs to know of what is in service."""
         return tuple(
-            self.as_deployed(one, self.root / one.name / CURRENT) for one in self.in_service()
+            self._deployed(name, version)
+            for name in self._names()
+            if (version := self._linked(name)) is not None
         )
+
+    def _deployed(self, name: str, version: str) -> Deployed:
+        directory = self.root / name / CURRENT
+        found = self.version(name, version)
+        if found is not None:
+            return self.as_deployed(found, directory)
+        # Its functions must not be gone without a word.
+        problem = (
+            f"deployment {name!r} is in service, but its record {directory / _RECORD} cannot be read, so its "
+            "functions are not there; deploy it again"
+        )
+        return Deployed(name, version, str(directory), (), problem=problem)
 
     @staticmethod
     def link_packages(stage: Path, code_root: Path) -> None:
@@ -178,9 +189,9 @@ class DeploymentStore:
         removed = []
         kept = {os.path.realpath(path) for path in keep}
         for name in self._names():
-            current = self.current(name)
-            spared = per_name if current is not None else 0
-            for path in self._out_of_service(name, current)[spared:]:
+            version = self._linked(name)
+            spared = per_name if version is not None else 0
+            for path in self._out_of_service(name, version)[spared:]:
                 if os.path.realpath(path) not in kept:
                     self._remove(path)
                     removed.append(path)
@@ -188,14 +199,21 @@ class DeploymentStore:
                 (self.root / name).rmdir()
         return removed
 
-    def _out_of_service(self, name: str, current: Deployment | None) -> list[Path]:
-        """Return the versions of a deployment but the current one, the newest first."""
+    def _out_of_service(self, name: str, version: str | None) -> list[Path]:
+        """Return the versions of a deployment but the one in service, the newest first."""
         top = self.root / name
         versions = [
             one for one in top.iterdir() if (one / _RECORD).is_file() and not one.is_symlink()
         ]
-        others = [one for one in versions if current is None or one.name != current.version]
+        others = [one for one in versions if one.name != version]
         return sorted(others, key=lambda one: (one / _RECORD).stat().st_mtime, reverse=True)
+
+    def _linked(self, name: str) -> str | None:
+        """Return the name of the version in service, whether its record can be read or not."""
+        try:
+            return os.readlink(self.root / name / CURRENT)  # noqa: PTH115 - a name, not a path.
+        except OSError:
+            return None
 
     def _remove(self, path: Path) -> None:
         with staging(self.root) as stage:
