@@ -1,4 +1,4 @@
-"""Values as the JSON objects that the API, the command line and the dashboard show.
+"""Values as the JSON objects that the API and the command line show.
 
 Keys are the glossary's words. Times are ISO 8601 in UTC, lengths of time carry their unit.
 """

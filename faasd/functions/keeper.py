@@ -33,7 +33,9 @@ def keeper(
         if root in wanted:
             version = store.get(wanted[root])
             if version is None:
-                raise VersionError(f"version {wanted[root]} of {root} is not kept any more")
+                raise VersionError(
+                    f"version {wanted[root]} of {root} is not kept any more; `faasd functions versions` lists those that are"
+                )
             return _kept(root, version.version)
         try:
             return _kept(
