@@ -125,7 +125,10 @@ class ApiServer:
         """Remove a socket file that nobody answers on."""
         try:
             if not stat.S_ISSOCK(self._path.lstat().st_mode):
-                raise StoreError(f"cannot make the socket {self._path}: a file is in its place")
+                raise StoreError(
+                    f"cannot make the socket {self._path}: a file is in its place; remove that, or set "
+                    f"another `socket`"
+                )
         except FileNotFoundError:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

@@ -136,7 +136,9 @@ class DeploymentStore:
         found = self.current(name) if LAYER_NAME.fullmatch(name) else None
         if found is None:
             hint = did_you_mean(name, [one.name for one in self.in_service()])
-            raise NotFound(f"there is no deployment {name!r}{hint}")
+            raise NotFound(
+                f"there is no deployment {name!r}{hint or '; see `faasd deployments list`'}"
+            )
         return found
 
     def deployed(self) -> tuple[Deployed, ...]:

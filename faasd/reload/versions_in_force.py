@@ -130,7 +130,9 @@ class VersionsInForce:
         for one in (await self._known.load()).served_by(function.name):
             if one.version != function.code_version and self.store.get(one.version) is not None:
                 return one
-        raise NotFound(f"no earlier version of function {function.name!r} is kept")
+        raise NotFound(
+            f"no earlier version of function {function.name!r} is kept; see `faasd functions versions {function.name}`"
+        )
 
     async def pin(self, name: str, version: ServedVersion | None) -> None:
         """Pin a function to a version; None ends that."""
