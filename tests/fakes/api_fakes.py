@@ -448,6 +448,7 @@ class FakeLogs:
         self.lines: list[LogLine] = []
         self.sinks: list[Callable[[LogLine], None]] = []
         self.read_of: list[tuple[str | None, str | None]] = []
+        self.limits: list[int | None] = []
 
     def add(self, text: str, at: float, function: str = "echo", invocation_id: str = "1") -> None:
         line = LogLine(at, function, invocation_id, 1, "stdout", text)
@@ -463,7 +464,14 @@ class FakeLogs:
         limit: int | None = None,
     ) -> list[LogLine]:
         self.read_of.append((function, invocation_id))
-        found = [line for line in self.lines if since is None or line.at >= since]
+        self.limits.append(limit)
+        found = [
+            line
+            for line in self.lines
+            if (since is None or line.at >= since)
+            and function in (None, line.function)
+            and invocation_id in (None, line.invocation_id)
+        ]
         return found if limit is None else found[-limit:]
 
     def subscribe(self, sink: Callable[[LogLine], None]) -> Callable[[], None]:
