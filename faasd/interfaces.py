@@ -237,6 +237,9 @@ class History(Protocol):
     async def attempts(self, invocation_id: str) -> list[AttemptRecord]:
         """Return an invocation's attempts, oldest first."""
 
+    async def last_attempts(self, invocation_ids: Sequence[str]) -> dict[str, AttemptRecord]:
+        """Return the last finished attempt of each of these that has one, by the invocation's id."""
+
     async def queue_counts(self) -> list[QueueCounts]:
         """Return the counts of every queue that holds or held anything."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection, bindparam, func, select, text
@@ -63,6 +65,20 @@ _FIRST_DUE = Hot(
 )
 
 
+_later = attempts.alias()
+_LAST_ATTEMPTS = (
+    select(_i.id.label("its_id"), *ATTEMPT_COLUMNS)
+    .join(invocations, _i.seq == attempts.c.invocation_seq)
+    .where(
+        text("invocations.id IN (SELECT value FROM json_each(:ids))"),
+        attempts.c.number
+        == select(func.max(_later.c.number))
+        .where(_later.c.invocation_seq == attempts.c.invocation_seq)
+        .scalar_subquery(),
+    )
+)
+
+
 class SqliteHistory:
     """See `faasd.interfaces.History` for what each method promises."""
 
@@ -96,6 +112,16 @@ class SqliteHistory:
         )
         return await self._readers.read(
             lambda c: [read_attempt(row, invocation_id) for row in c.execute(statement)]
+        )
+
+    async def last_attempts(self, invocation_ids: Sequence[str]) -> dict[str, AttemptRecord]:
+        """Return the last finished attempt of each of these that has one, by the invocation's id."""
+        ids = json.dumps([storable(one) for one in invocation_ids])
+        return await self._readers.read(
+            lambda c: {
+                row.its_id: read_attempt(row, row.its_id)
+                for row in c.execute(_LAST_ATTEMPTS, {"ids": ids})
+            }
         )
 
     async def queue_counts(self) -> list[QueueCounts]:

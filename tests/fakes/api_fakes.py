@@ -240,6 +240,9 @@ class FakeStore:
     async def attempts(self, invocation_id: str) -> list[AttemptRecord]:
         return self.records.get(invocation_id, [])
 
+    async def last_attempts(self, invocation_ids: Sequence[str]) -> dict[str, AttemptRecord]:
+        return {one: self.records[one][-1] for one in invocation_ids if self.records.get(one)}
+
     async def queue_counts(self) -> list[QueueCounts]:
         now, counts = self.clock.now(), {}
         for row in self.rows.values():

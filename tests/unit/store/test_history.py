@@ -119,6 +119,25 @@ async def test_what_of_a_queue_comes_next_is_what_a_claim_takes(
     assert await next_id() == await claimed() == "delayed"
 
 
+async def test_the_last_attempts_of_many_invocations_come_in_one_look(store: Store) -> None:
+    """A listing shows how long each took, and there may be thousands in it."""
+    names = ["twice", "once", "never"]
+    await store.invocations.enqueue([an_invocation(id=each) for each in names])
+    first, second = await store.invocations.claim(LANE, 2, 30)
+    again = a_finish(first, "error", RetryAt(START))
+    await store.invocations.finish([again, a_finish(second, "ok")])
+    [claim] = await store.invocations.claim(LANE, 1, 30)
+    assert claim.invocation.id == "twice"
+    await store.invocations.finish([a_finish(claim, "ok")])
+    found = await store.history.last_attempts(names)
+    assert {id_: (one.number, one.outcome) for id_, one in found.items()} == {
+        "twice": (2, "ok"),
+        "once": (1, "ok"),
+    }
+    assert found["twice"] == (await store.history.attempts("twice"))[-1]
+    assert await store.history.last_attempts([]) == {}
+
+
 async def test_attempts_are_counted_by_function_and_outcome_since_a_time(store: Store) -> None:
     """For the dashboard's bars."""
     await store.invocations.enqueue([*some_invocations(3), an_invocation(function="other")])
