@@ -93,18 +93,13 @@ class Daemon:
         async with contextlib.AsyncExitStack() as stack:
             await self._build(stack)
             try:
-                await self._start()
-                self._state = "ready"
-                _log.info(
-                    "daemon_ready",
-                    functions=len(self._registry.all()),
-                    state_dir=str(self._settings.state_dir),
-                    socket=str(self._settings.socket),
-                    pid=os.getpid(),
-                    walls=_of_host(self._sandboxes.walls()),
-                )
-                await self._supervision.ready()
-                await self._stop_asked.wait()
+                self._supervision.count_with(self._counts)
+                await self._sandboxes.start()
+                # That may take long on a busy host, and there is no use in the rest for who shall stop.
+                if not self._stop_asked.is_set():
+                    await self._start()
+                    await self._say_ready()
+                    await self._stop_asked.wait()
             finally:
                 self._state = "stopping"
                 await self._reloading.stop()
@@ -114,6 +109,18 @@ class Daemon:
             raise FaasdError(
                 f"the daemon broke and stopped: {self._failure!r}; its log has the place"
             ) from self._failure
+
+    async def _say_ready(self) -> None:
+        self._state = "ready"
+        _log.info(
+            "daemon_ready",
+            functions=len(self._registry.all()),
+            state_dir=str(self._settings.state_dir),
+            socket=str(self._settings.socket),
+            pid=os.getpid(),
+            walls=_of_host(self._sandboxes.walls()),
+        )
+        await self._supervision.ready()
 
     def _hidden_paths(self) -> list[str]:
         """Return what no function may reach, besides the state directory."""
@@ -240,9 +247,7 @@ class Daemon:
         )
 
     async def _start(self) -> None:
-        """Leftovers end, what they held returns, then the doors open: none may find a half-started daemon."""
-        self._supervision.count_with(self._counts)
-        await self._sandboxes.start()
+        """What leftovers held returns, then the doors open: none may find a half-started daemon."""
         functions = await self._reloading.start()
         await recover(self._spine)
         self._keep_vital(self._dispatcher.start())

@@ -10,7 +10,9 @@ FaasdError
 │   └── NotAccepting      the daemon is stopping
 ├── NotFound              the thing that a request names does not exist
 ├── Conflict              the thing exists, but not in a state that allows the request
+│   └── ReloadRefused     the configuration has mistakes, so the one in force stays
 ├── LeaseLost             the invocation has been claimed again, or ended, since
+├── BundleRefused         what was handed over cannot be deployed or made a layer
 ├── StoreError            the store cannot do what was asked
 │   ├── SchemaTooNew      an older faasd on a newer database
 │   ├── StateDirectoryInUse
@@ -18,10 +20,9 @@ FaasdError
 ├── SandboxError          ours, not the handler's: outcome `sandbox-failed`
 │   ├── FunctionRefused   a wall that the function is promised cannot be built on this host
 │   ├── NoRoomOnDisk      a full disk has no place for it; an attempt waits until there is one
-│   ├── SecretError       a secret that a function names cannot be handed over
-│   └── ZygoteInitFailed  theirs: the handler's module could not be imported
+│   └── SecretError       a secret that a function names cannot be handed over
+├── ZygoteInitFailed      theirs: the handler's module could not be imported
 ├── SecretNotGiven        a handler asked for a secret that its function does not name
-├── ReloadRefused         the configuration has mistakes, so the one in force stays
 ├── VersionError          a directory of code cannot be kept as a version
 │   └── CodeTooLarge      it holds more than code
 ├── WireError             the other end of a channel broke the protocol

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faasd.clock import Clock
-from faasd.config.code_copies import KeepCode
 from faasd.config.loader import FindDeployed, Loaded, load
 from faasd.errors import ConfigErrors, InvalidSetting
 from faasd.functions.code_version import code_version
@@ -25,6 +24,7 @@ from faasd.functions.layer_store import LayerStore
 from faasd.functions.versions import VersionStore
 from faasd.linux import landlock
 from faasd.logs import configure, get_logger
+from faasd.model.code import KeepCode
 from faasd.model.declaration import Problem
 from faasd.model.pattern import validate as pattern_problems
 from faasd.model.trigger import ScheduleTrigger

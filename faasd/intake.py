@@ -63,9 +63,8 @@ class Intake:
         """Accept many requests in one transaction, each all or none. Raises StoreError, for all of them."""
         self._check_open()
         new: list[NewInvocation] = []
-        ends: list[
-            int | EventRefused
-        ] = []  # Where in `new` each request ends, or why it is refused.
+        #: Where in `new` each request ends, or why it is refused.
+        ends: list[int | EventRefused] = []
         for events in requests:
             try:
                 new += [self.prepare(event) for event in events]

@@ -1,6 +1,6 @@
 """The seams: what the rooms of faasd promise each other, a promise per method.
 
-Every implementation of a seam passes the same suite under tests/conformance.
+Every implementation of the store passes the same suite, tests/conformance.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ class InvocationFilter:
     source: str | None = None
     states: tuple[str, ...] | None = None
     outcomes: tuple[str, ...] | None = None
+    group_key: str | None = None
     since: float | None = None  # created_at at or after
     until: float | None = None
     path: str | None = None  # Of the file that a files trigger has seen.
@@ -167,10 +168,9 @@ class InvocationStore(Protocol):
     ) -> tuple[list[Claim], float | None]:
         """Claim, and return also when to ask again if nobody wakes us.
 
-        Those beyond `begin_max` do not begin yet, and have no `started_at` until their attempt is finished.
-
         That is when the next one that is not due yet will be; None when none waits so, or when as many as
-        were asked for came, since there may be more.
+        were asked for came, since there may be more. Those beyond `begin_max` do not begin yet, and have no
+        `started_at` until their attempt is finished.
         """
 
     async def waiting_since(self, queue: str) -> tuple[int, float | None, float | None]:
@@ -228,8 +228,17 @@ class History(Protocol):
     async def invocations(self, which: InvocationFilter) -> list[Invocation]:
         """Return invocations, newest first."""
 
+    async def next_waiting(self, queue: str) -> Invocation | None:
+        """Return what of a queue is claimed next: of what is due the most urgent, then the oldest.
+
+        Where nothing may be claimed now, it is what its group holds back, or what is due first.
+        """
+
     async def attempts(self, invocation_id: str) -> list[AttemptRecord]:
         """Return an invocation's attempts, oldest first."""
+
+    async def last_attempts(self, invocation_ids: Sequence[str]) -> dict[str, AttemptRecord]:
+        """Return the last finished attempt of each of these that has one, by the invocation's id."""
 
     async def queue_counts(self) -> list[QueueCounts]:
         """Return the counts of every queue that holds or held anything."""
@@ -241,7 +250,10 @@ class History(Protocol):
         """Return what functions used, by month (such as 2026-11, in UTC); newest first, then by function."""
 
     async def backup(self, path: str) -> int:
-        """Write a consistent copy of the database to a new file while running; returns its size in bytes."""
+        """Write a backup of the whole state, but for logs, to a new file while running; returns its size in bytes.
+
+        Raises Conflict if the file exists, and StoreError; then no file is left.
+        """
 
 
 @dataclass(frozen=True)
@@ -275,7 +287,7 @@ class ScheduleCursors(Protocol):
 
 
 class Pauses(Protocol):
-    """What people have paused, across restarts. `kind` is function, queue or trigger."""
+    """What people have paused, across restarts. `kind` says what `name` names: today always a function."""
 
     async def load(self) -> dict[tuple[str, str], float]:
         """Return (kind, name) of everything paused, with the time since when."""
@@ -391,7 +403,7 @@ class Sandboxes(Protocol):
         Never raises for anything the handler or the host did: what is not the handler's fault is
         `sandbox-failed`. Resolving `stop` with `cancelled`, `drained` or another outcome word ends
         the attempt early with that word: soft signal, grace, kill. When this returns, every process
-        of the attempt is gone.
+        of the attempt is gone, but for the two of a sandbox that waits for the next one.
         """
 
     async def run_all(

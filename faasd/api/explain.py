@@ -42,7 +42,6 @@ class InvocationFacts:
     slots: int | None = None
     function_paused_since: float | None = None
     function_refused: str | None = None  # Why it may not run on this host.
-    queue_paused_since: float | None = None
     breaker: BreakerStatus | None = None
     ahead: Sequence[Invocation] = ()
     overlapped: Invocation | None = None
@@ -220,9 +219,6 @@ def _held_back(facts: InvocationFacts, function: Function) -> list[str]:
         )
     if facts.breaker is not None and facts.breaker.state != "closed":
         said.append(f"It waits: {_breaker(facts.breaker, function.name, starts=False)}")
-    if facts.queue_paused_since is not None:
-        since = to_iso(facts.queue_paused_since)
-        said.append(f"It waits because queue {invocation.queue!r} is paused since {since}.")
     if function.concurrency is not None and facts.running >= function.concurrency:
         said.append(
             f"It waits because the function's concurrency is {function.concurrency}, and so many attempts "

@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import socket
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from faasd.api.answering import answer, application
 from faasd.api.call import Call
-from faasd.api.replies import error_reply, no_method, no_route, refused
 from faasd.api.routes import ROUTES, ApiRoute
 from faasd.api.services import ApiServices
-from faasd.api.uvicorn_server import UvicornServer
+from faasd.api.uvicorn_server import UvicornServer, uvicorn_config
 from faasd.errors import FaasdError
 from faasd.model.address import TcpAddress
 
 __all__ = ["HttpListener"]
 
-_log = logging.getLogger("faasd.api")
 _PATHS = ("/healthz", "/readyz", "/metrics")
-_KEEP_ALIVE_S = 75
 #: Connections at once; one more is told to come again.
 _CONNECTIONS_MAX = 100
 
@@ -49,20 +45,7 @@ class HttpListener:
         if self._address is None:
             return
         listener = _bind(self._address)
-        config = uvicorn.Config(
-            self._app(),
-            http="httptools",
-            ws="none",
-            loop="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            limit_concurrency=_CONNECTIONS_MAX,
-        )
+        config = uvicorn_config(self._app(), http="httptools", limit_concurrency=_CONNECTIONS_MAX)
         self._server = UvicornServer(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="http")
         await self._server.answering.wait()
@@ -87,19 +70,11 @@ class HttpListener:
             for one in ROUTES
             if one.path in _PATHS
         ]
-        return Starlette(routes=routes, exception_handlers={404: no_route, 405: no_method})
+        return application(routes)
 
     async def _answer(self, route: ApiRoute, request: Request) -> Response:
         call = Call(request, self._services, None, lambda: False, self._stopping, 0)
-        try:
-            return await route.handler(call)
-        except FaasdError as error:
-            return error_reply(error)
-        except Exception:  # noqa: BLE001 - the HTTP request boundary: the daemon outlives a request.
-            _log.exception("request_failed", extra={"method": route.method, "path": route.path})
-            return refused(
-                500, "internal", "the daemon failed to answer this; its log has the traceback"
-            )
+        return await answer(route, call)
 
 
 def _bind(address: TcpAddress) -> socket.socket:

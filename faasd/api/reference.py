@@ -66,7 +66,7 @@ by the whole id; prefixes of ids are for administrators.
 _ERRORS = """\
 ## Errors
 
-`{"error": {"kind": "unknown-queue", "message": "no function consumes queue 'imags'; did you mean 'images'?"}}`
+`{"error": {"kind": "unknown-queue", "message": "no function consumes a queue named 'imags'; did you mean \\"images\\"?"}}`
 
 | Kind | Status | |
 |---|---|---|
@@ -96,7 +96,12 @@ def _errors() -> str:
         (kind, status, f"`Retry-After: {after}`" if after else "")
         for kind, status, after in error_statuses()
     ]
-    rows += [("forbidden", 403, ""), ("not-ready", 503, "`Retry-After: 2`"), ("internal", 500, "")]
+    rows += [
+        ("forbidden", 403, ""),
+        ("method-not-allowed", 405, ""),
+        ("not-ready", 503, "`Retry-After: 2`"),
+    ]
+    rows = [*sorted(rows, key=lambda row: (row[1], row[0])), ("internal", 500, "and any other")]
     return "".join(f"| `{kind}` | {status} | {note} |\n" for kind, status, note in rows)
 
 

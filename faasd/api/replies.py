@@ -45,8 +45,8 @@ _STATUSES: dict[type[Exception], tuple[int, int | None]] = {
     errors.VersionError: (409, None),
     errors.LeaseLost: (409, None),
     errors.StoreFull: (503, 30),
-    errors.FaasdError: (500, None),
 }
+_OURS = (500, None)
 
 
 class ClientGone(Exception):
@@ -132,19 +132,24 @@ def kind_of(error: BaseException) -> str:
 
 
 def error_statuses() -> list[tuple[str, int, int | None]]:
-    """Return kind, status and Retry-After of every class of error that has a status of its own."""
-    return [(_kebab(base.__name__), *answer) for base, answer in _STATUSES.items()]
+    """Return kind, status and Retry-After of every class of error, but for those of faasd's own mistakes."""
+    every = [one for name in errors.__all__ if issubclass(one := getattr(errors, name), Exception)]
+    answers = [(one, _answer_of(one)) for one in every]
+    known = [(_kebab(one.__name__), *answer) for one, answer in answers if answer != _OURS]
+    return sorted(known, key=lambda row: (row[1], row[0]))
 
 
 def _kebab(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
 
 
+def _answer_of(error: type[Exception]) -> tuple[int, int | None]:
+    return next((_STATUSES[base] for base in error.__mro__ if base in _STATUSES), _OURS)
+
+
 def error_reply(error: errors.FaasdError) -> Response:
     """Answer with an error in the status that its class means."""
-    status, retry_after_s = next(
-        _STATUSES[base] for base in type(error).__mro__ if base in _STATUSES
-    )
+    status, retry_after_s = _answer_of(type(error))
     headers = None if retry_after_s is None else {"retry-after": str(retry_after_s)}
     return refused(status, kind_of(error), str(error), headers)
 

@@ -10,14 +10,12 @@ import contextlib
 import errno
 import functools
 import grp
-import logging
 import os
 import socket
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,21 +23,20 @@ from starlette.routing import Route
 
 from faasd.api.access import Peer, descends_from_this_process, refusal
 from faasd.api.adopted import adopt_listener
+from faasd.api.answering import answer, application
 from faasd.api.call import Call
 from faasd.api.connection import PEER, Connection, Desks
 from faasd.api.quick_enqueue import EnqueueDesk
 from faasd.api.quick_invoke import InvokeDesk
-from faasd.api.replies import ClientGone, error_reply, json_reply, no_method, no_route, refused
+from faasd.api.replies import json_reply, refused
 from faasd.api.routes import ROUTES, ApiRoute, openapi_document
 from faasd.api.services import ApiServices
-from faasd.api.uvicorn_server import UvicornServer
-from faasd.errors import FaasdError, NotAccepting, StateDirectoryInUse, StoreError
+from faasd.api.uvicorn_server import UvicornServer, uvicorn_config
+from faasd.errors import StateDirectoryInUse, StoreError
 
 __all__ = ["ApiServer"]
 
-_log = logging.getLogger("faasd.api")
 _BACKLOG = 1024
-_KEEP_ALIVE_S = 75
 
 
 class ApiServer:
@@ -84,19 +81,7 @@ class ApiServer:
             listener = await self._bind()
         desk = EnqueueDesk(self._services)
         desks = Desks(desk, InvokeDesk(self._services, desk.tasks), self._body_limit_bytes)
-        config = uvicorn.Config(
-            self._app(),
-            http=functools.partial(Connection, desks),  # type: ignore[arg-type]
-            ws="none",
-            loop="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-        )
+        config = uvicorn_config(self._app(), http=functools.partial(Connection, desks))
         self._server = UvicornServer(config, desk.tasks)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="api")
         await self._server.answering.wait()
@@ -140,7 +125,10 @@ class ApiServer:
         """Remove a socket file that nobody answers on."""
         try:
             if not stat.S_ISSOCK(self._path.lstat().st_mode):
-                raise StoreError(f"cannot make the socket {self._path}: a file is in its place")
+                raise StoreError(
+                    f"cannot make the socket {self._path}: a file is in its place; remove that, or set "
+                    f"another `socket`"
+                )
         except FileNotFoundError:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -171,7 +159,7 @@ class ApiServer:
             return json_reply(document)
 
         routes.append(Route("/api/v1/openapi.json", openapi, methods=["GET"]))
-        return Starlette(routes=routes, exception_handlers={404: no_route, 405: no_method})
+        return application(routes)
 
     async def _answer(self, route: ApiRoute, request: Request) -> Response:
         peer: Peer | None = request.scope.get(PEER)
@@ -185,20 +173,7 @@ class ApiServer:
         if route.shows_records:
             await self._services.invoker.written()
         call = Call(request, self._services, peer, is_admin, self._stopping, self._body_limit_bytes)
-        try:
-            return await route.handler(call)
-        except FaasdError as error:
-            return error_reply(error)
-        except ClientGone:
-            return Response(status_code=499)  # Nobody reads it.
-        except asyncio.CancelledError:
-            # Only `stop` cancels requests, when the drain time is over; the client is told so.
-            return error_reply(NotAccepting("the daemon is stopping; try again in a moment"))
-        except Exception:  # noqa: BLE001 - the HTTP request boundary: the daemon outlives a request.
-            _log.exception("request_failed", extra={"method": route.method, "path": route.path})
-            return refused(
-                500, "internal", "the daemon failed to answer this; its log has the traceback"
-            )
+        return await answer(route, call)
 
 
 def _cause(error: OSError) -> str:

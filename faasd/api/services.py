@@ -93,8 +93,9 @@ class ApiServices:
     refused: Mapping[str, str] = field(default_factory=dict)
     code: CodeControl | None = None
     clock: Clock = field(default_factory=Clock)
-    #: Of usage. `metrics` is what is counted as it happens; `measure` adds what the daemon looks up when it is asked.
+    #: What usage is taken to cost.
     prices: Prices = field(default_factory=Prices)
+    #: What is counted as it happens; `measure` adds what the daemon looks up when it is asked.
     metrics: Registry = field(default_factory=Registry)
     measure: Callable[[Registry], None] = lambda _: None
     #: Returns the memory of each running attempt in bytes, by attempt id, as far as it is known.

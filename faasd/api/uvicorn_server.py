@@ -9,10 +9,31 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Generator
+from typing import Any
 
 import uvicorn
+from starlette.applications import Starlette
 
-__all__ = ["UvicornServer"]
+__all__ = ["UvicornServer", "uvicorn_config"]
+
+_KEEP_ALIVE_S = 75
+
+
+def uvicorn_config(app: Starlette, **given: Any) -> uvicorn.Config:
+    """Return settings with which uvicorn only serves: no log, no loop and no headers of its own."""
+    return uvicorn.Config(
+        app,
+        ws="none",
+        loop="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        **given,
+    )
 
 
 class UvicornServer(uvicorn.Server):

@@ -1,4 +1,4 @@
-"""Values as the JSON objects that the API, the command line and the dashboard show.
+"""Values as the JSON objects that the API and the command line show.
 
 Keys are the glossary's words. Times are ISO 8601 in UTC, lengths of time carry their unit.
 """
@@ -48,9 +48,8 @@ __all__ = [
 ]
 
 
-def invocation_view(invocation: Invocation, attempts: Sequence[AttemptRecord]) -> dict[str, Any]:
-    """Return one row of a listing. Duration and memory are those of the last finished attempt."""
-    last = attempts[-1] if attempts else None
+def invocation_view(invocation: Invocation, last: AttemptRecord | None) -> dict[str, Any]:
+    """Return one row of a listing. Duration and memory are those of `last`, its last finished attempt."""
     return {
         "id": invocation.id,
         "function": invocation.function,
@@ -80,7 +79,7 @@ def invocation_view(invocation: Invocation, attempts: Sequence[AttemptRecord]) -
 def invocation_details(invocation: Invocation, attempts: Sequence[AttemptRecord]) -> dict[str, Any]:
     """Return everything about one invocation: the row, its event, its result and its attempts."""
     return {
-        **invocation_view(invocation, attempts),
+        **invocation_view(invocation, attempts[-1] if attempts else None),
         "event": json.loads(invocation.event_json),
         "result": _json(invocation.result_json),
         "attempt_records": [attempt_view(record) for record in attempts],

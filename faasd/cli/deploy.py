@@ -21,8 +21,6 @@ from faasd.model.units import format_size
 
 __all__ = ["deploy"]
 
-_DRY = ".dry"
-
 
 @command(
     examples=(

@@ -52,9 +52,8 @@ def take(
         faults = str(error).splitlines()
     if faults:
         undo()
-        with contextlib.suppress(
-            FaasdError
-        ):  # It never took the new one, so nothing is to be said.
+        with contextlib.suppress(FaasdError):
+            # It never took the new one, so nothing is to be said.
             client.request("POST", "/api/v1/reload")
         said = "\n".join(f"  {line}" for line in faults)
         raise BundleRefused(f"the daemon does not take {name}, and all is as it was:\n{said}")

@@ -62,7 +62,8 @@ def show_deployment(context: click.Context, name: str, as_json: bool) -> None:
 def remove(context: click.Context, name: str, as_json: bool) -> None:
     """Take a deployment out of service, with all its functions.
 
-    Refused when the configuration would be wrong without it. What its functions have queued stays, and waits for functions of those names.
+    Refused when the configuration would be wrong without it. What its functions have queued stays, and waits
+    for functions of those names.
     """
     steps: Any = importlib.import_module("faasd.cli.deploy_steps")
     store = _store(context)

@@ -54,8 +54,8 @@ def enqueue(
 ) -> None:
     """Put events on a queue; they are on disk when this ends.
 
-    The ids of the events are printed. An event is a JSON value; `@FILE` reads it from a file. `-` reads standard input, one JSON value a
-    line, and commits each batch of lines in one transaction. Without an event it is `{}`.
+    The ids of the events are printed. An event is a JSON value; `@FILE` reads it from a file. `-` reads standard
+    input, one JSON value a line, and commits each batch of lines in one transaction. Without an event it is `{}`.
 
     When no daemon runs, the event is written to its store, and runs when it starts.
     """

@@ -45,8 +45,9 @@ def invoke(
 ) -> None:
     """Run a function now and print its result.
 
-    The result is JSON, and nothing else goes to standard output. A function that fails is told on standard error, with exit code 1; it is not
-    tried again. NAME:VERSION and NAME:ALIAS run a kept version of its code. Ctrl-C cancels the invocation. With `--json` the whole outcome is printed.
+    The result is JSON, and nothing else goes to standard output. A function that fails is told on standard
+    error, with exit code 1; it is not tried again. NAME:VERSION and NAME:ALIAS run a kept version of its code.
+    Ctrl-C cancels the invocation. With `--json` the whole outcome is printed.
     """
     if logs and is_async:
         raise click.UsageError(

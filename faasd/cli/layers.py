@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faasd.cli.command import client_of, config_of, json_option, noun
-from faasd.cli.output import Columns, print_json, print_rows
+from faasd.cli.output import Columns, print_json, print_rows, time_text
 from faasd.client import daemon_paths
 from faasd.errors import DaemonUnreachable, FaasdError
 from faasd.model.paths import find_config
@@ -80,7 +80,7 @@ def list_layers(context: click.Context, name: str | None, as_json: bool) -> None
         ("LAYER", "layer"),
         ("FILES", "files"),
         ("SIZE", lambda row: format_size(row["size_bytes"])),
-        ("PUBLISHED", lambda row: str(row["created_at"])[:19].replace("T", " ") + "Z"),
+        ("PUBLISHED", time_text("created_at")),
         ("DIGEST", lambda row: str(row["digest"])[:12]),
         ("DESCRIPTION", "description"),
     ]

@@ -15,8 +15,8 @@ __all__ = ["metrics"]
 def metrics(context: click.Context, prefix: str) -> None:
     """Print the metrics as Prometheus reads them.
 
-    With PREFIX only those whose names begin so. The same is served on the daemon's Unix socket at `/metrics`. What each metric means is in
-    docs/metrics.md.
+    With PREFIX only those whose names begin so. The same is served on the daemon's Unix socket at
+    `/metrics`. What each metric means is in docs/metrics.md.
     """
     shown = False
     for line in client_of(context).text("/metrics").splitlines():

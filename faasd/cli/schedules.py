@@ -188,12 +188,12 @@ def _print_times(times: Sequence[str | None], zone: ZoneInfo, as_json: bool) -> 
 
 
 def _zone(name: str) -> ZoneInfo:
-    try:
+    if name == "UTC":
         return ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:
-        raise InvalidSetting(
-            f"there is no time zone {name!r}; write one such as Europe/Berlin or UTC"
-        ) from error
+    # Imported here: it brings the scheduler's arithmetic.
+    from faasd.triggers.cron_expression import zone_of
+
+    return zone_of(name)
 
 
 def _moment(text: str, zone: ZoneInfo) -> float:

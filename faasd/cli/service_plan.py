@@ -133,9 +133,8 @@ def install_steps(
     functions_dir = f"{place.config_dir}/functions"
     socket_path = f"{place.unit_dir}/{SOCKET}"
     steps: list[Step] = []
-    if (
-        has_socket and not with_socket
-    ):  # It would go on holding the socket that the daemon is to make.
+    if has_socket and not with_socket:
+        # It would go on holding the socket that the daemon is to make.
         steps += [Command(place.systemctl("disable", "--now", SOCKET)), Remove(socket_path)]
     if place.owner is not None:
         steps.append(AddUser(place.owner))

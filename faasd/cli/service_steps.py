@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
-import shutil
-import stat
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 from faasd.cli import service_plan as plan
 from faasd.cli import service_units as units
 from faasd.errors import Conflict
+from faasd.linux.trees import remove_tree
 
 __all__ = ["ask", "take"]
 
@@ -127,20 +126,10 @@ def _remove(path: Path, is_dry: bool) -> tuple[str, str]:
         return "miss", str(path)
     if not is_dry:
         if path.is_dir() and not path.is_symlink():
-            _remove_tree(path)
+            remove_tree(path)
         else:
             path.unlink()
     return "remove", str(path)
-
-
-def _remove_tree(path: Path) -> None:
-    """Remove a directory with what is in it; read-only ones, such as kept code, too where they are ours."""
-    path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IRWXU)
-    for parent, names, _ in os.walk(path):  # Links are named, and not followed.
-        for one in (Path(parent, name) for name in names):
-            if not one.is_symlink():
-                one.chmod(stat.S_IMODE(one.stat().st_mode) | stat.S_IRWXU)
-    shutil.rmtree(path)
 
 
 def _remove_user(name: str, is_dry: bool) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from faasd.cli.output import printable
+from faasd.cli.output import printable, time_text
 from faasd.clock import from_iso
 from faasd.model.units import format_duration, format_size
 
@@ -189,10 +189,10 @@ def _schedules(schedules: Sequence[Row], status: Row) -> _Table:
     table = _Table("NEXT", "SCHEDULE", "FUNCTION", "IN", "AT")
     table.nothing = "no schedule fires" if status.get("schedules") else "no schedule"
     coming = [one for one in schedules if one["next_at"]]
+    next_at = time_text("next_at")
     for one in sorted(coming, key=lambda one: str(one["next_at"])):
         in_s = from_iso(one["next_at"]) - _now()
-        at = str(one["next_at"])[:19].replace("T", " ") + "Z"
-        table.add(one["name"], one["function"], format_duration(max(0.0, in_s)), at)
+        table.add(one["name"], one["function"], format_duration(max(0.0, in_s)), next_at(one))
     return table
 
 

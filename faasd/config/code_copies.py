@@ -15,14 +15,11 @@ from pathlib import Path
 from faasd.config.assemble import Assembled
 from faasd.config.command_code import script_of
 from faasd.config.drafting import Discover
-from faasd.model.code import KeptCode
+from faasd.model.code import KeepCode, KeptCode
 from faasd.model.declaration import Declared, Discovered, Module, Problem
 from faasd.model.function import Function
 
-__all__ = ["CodeCopies", "KeepCode"]
-
-#: (file or directory, what in it is linked, what is left out) → what became of it. Blocks; may raise VersionError.
-KeepCode = Callable[[str, Collection[str], Collection[str]], KeptCode]
+__all__ = ["CodeCopies"]
 
 
 class CodeCopies:
@@ -55,7 +52,7 @@ class CodeCopies:
 
         That is data: not to be copied but linked, so all must be kept and looked at once more.
         """
-        paths = {path for one in everything for path in _data_of(one.function)}
+        paths = {os.path.realpath(path) for one in everything for path in one.function.data_paths}
         amid = {path for path in paths for root in self._kept if _is_below(path, root)}
         # Beside the code what will be made is linked too; what is there is linked anyway.
         beside = (path for path in paths if not Path(path).exists())
@@ -110,16 +107,6 @@ class CodeCopies:
             words[script[0]] = kept.path + script[1].removeprefix(source)
             function = replace(function, command=tuple(words))
         return replace(function, copy_dir=kept.path, source_dir=source)
-
-
-def _data_of(function: Function) -> list[str]:
-    given = function.permissions
-    paths = [*given.read, *given.write]
-    for watch in function.files:
-        moves = (watch.on_success, watch.on_failure)
-        paths += [watch.path]
-        paths += [move.removeprefix("move:") for move in moves if move.startswith("move:")]
-    return [os.path.realpath(path) for path in paths]
 
 
 def _is_below(path: str, root: str) -> bool:

@@ -222,9 +222,9 @@ class Drafting:
         problems += naming
         earlier = self._in_python.get(name)
         if earlier is not None:
-            place = f"{earlier.declared.file}:{earlier.declared.line}"
+            other = place_of(earlier.declared)
             problems.append(
-                report((), f"two functions are named {name!r}; the other is at {place}")
+                report((), f"two functions are named {name!r}; the other is at {other}")
             )
         own_table = self._in_toml.get(name)
         if own_table is not None:

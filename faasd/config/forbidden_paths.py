@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from faasd.config.assemble import Assembled
 from faasd.config.settings import DaemonSettings
+from faasd.model.below import is_in
 from faasd.model.declaration import Problem
 
 __all__ = ["forbidden_paths"]
@@ -41,10 +42,10 @@ def _paths(one: Assembled) -> Iterator[tuple[str, str, *tuple[str | int, ...]]]:
 
 def _own_fault(path: str, places: dict[str, str]) -> str | None:
     for what, place in places.items():
-        if _is_in(path, place):
+        if is_in(path, place):
             where = "is" if path == place else "is in"
             return f"{where} {what} ({place}), which no function may touch"
-        if _is_in(place, path):
+        if is_in(place, path):
             return f"holds {what} ({place}), which no function may touch"
     return None
 
@@ -57,20 +58,16 @@ def _code_fault(
         layers = [one.path for one in other.function.layers if not one.is_published]
         # As `write` of somebody it would be a way into the code of whoever has it as a layer.
         for layer in layers if setting == "write" else ():
-            if _is_in(os.path.realpath(layer), path) or _is_in(path, os.path.realpath(layer)):
+            if is_in(os.path.realpath(layer), path) or is_in(path, os.path.realpath(layer)):
                 return f"reaches a layer of function {other.function.name!r} ({layer}), which no function may change"
         # A command's directory is the configuration's, in which there is more than code.
         if other.function.handler is None:
             continue
         code_dir = os.path.realpath(other.function.code_dir)
-        if not _is_in(code_dir, path):
+        if not is_in(code_dir, path):
             continue
         if setting == "write":
             return f"holds the code of function {other.function.name!r} ({code_dir}), which no function may change"
-        if not _is_in(code_dir, own):
+        if not is_in(code_dir, own):
             return f"holds the code of function {other.function.name!r} ({code_dir}), which is not this one's"
     return None
-
-
-def _is_in(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory.rstrip("/") + "/")

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from faasd.errors import NotFound
+from faasd.model.below import is_in
 from faasd.model.declaration import Discovered, Module, Problem
 from faasd.model.layer import Layer, is_layer_path
 
 __all__ = [
     "FindLayer",
     "FindPublished",
-    "is_in",
     "layer_finder",
     "resolve_layers",
     "with_named_layers",
@@ -55,11 +55,6 @@ def layer_finder(
         return Layer(path, path, digest_of(path, ()))
 
     return find
-
-
-def is_in(path: str, place: str) -> bool:
-    """Whether a path is a place or below it."""
-    return path == place or path.startswith(place.rstrip("/") + "/")
 
 
 def resolve_layers(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from faasd.config.assemble import Assembled, Surroundings, assemble
-from faasd.config.code_copies import CodeCopies, KeepCode
+from faasd.config.code_copies import CodeCopies
 from faasd.config.cross_checks import cross_check
 from faasd.config.document import Document, read_document
 from faasd.config.drafting import Discover, Drafting
@@ -29,7 +29,7 @@ from faasd.config.sources import Source, find_sources
 from faasd.config.trigger_values import CheckPattern, CheckSchedule
 from faasd.config.validate import validate
 from faasd.errors import NotFound
-from faasd.model.code import KeptCode
+from faasd.model.code import KeepCode, KeptCode
 from faasd.model.declaration import Discovered, Module, Problem
 from faasd.model.deployment import Deployed
 from faasd.model.function import Function

@@ -1,4 +1,4 @@
-"""What of the state directory is within reach all the same: a deployment's files and published layers, to those that have them."""
+"""What of the state directory is within reach of those that have it: a deployment's files, and published layers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from faasd.config.found_layers import is_in
+from faasd.model.below import is_in
 from faasd.model.declaration import Module
 from faasd.model.deployment import DEPENDENCIES_DIR
 from faasd.model.function import Function

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faasd.config.document import Document
-from faasd.model.declaration import Problem
+from faasd.model.declaration import Problem, may_declare
 from faasd.model.deployment import Deployed
 
 __all__ = ["Source", "code_dir_of", "find_sources"]
 
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-#: Files beside functions that are not functions.
-_OTHER_FILES = re.compile(r"[_.].*|test_.*|.*_test\.py|conftest\.py|setup\.py")
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def _sources_in(directory: Path) -> tuple[list[Source], str | None]:
         return [], f"{directory} cannot be read: {error.strerror}"
     found = []
     for path in paths:
-        if _OTHER_FILES.fullmatch(path.name):
+        if not may_declare(path.name):
             continue
         if path.suffix == ".py" and path.is_file():
             found.append(Source(path.stem, str(directory), str(path)))

@@ -13,14 +13,13 @@ from typing import Any
 
 from faasd.errors import BundleRefused
 from faasd.functions.unpacking import is_clutter
+from faasd.model.declaration import may_declare
 from faasd.model.deployment import DEPENDENCIES_DIR
 
 __all__ = ["Bundle", "handler_module", "is_left_out", "read_bundle", "read_wheel"]
 
 ENTRY_POINTS = "faasd.functions"
 HANDLER_MODULE = "_faasd_handler"
-#: Files beside functions that are not functions.
-_OTHER_FILES = re.compile(r"[_.].*|test_.*|.*_test\.py|conftest\.py|setup\.py")
 #: Where people keep modules, as seen from the top of what they hand over.
 _CODE_ROOTS = (".", "src", "functions")
 _EXTRA = re.compile(r";.*\bextra\s*==")
@@ -111,7 +110,7 @@ def _code(top: Path) -> tuple[Path, tuple[str, ...]]:
 def _modules_in(directory: Path, vendored: Iterable[str]) -> Iterator[str]:
     """Yield the modules and packages in a directory, except tests and what was installed into it."""
     for path in sorted(directory.iterdir()) if directory.is_dir() else ():
-        if _OTHER_FILES.fullmatch(path.name):
+        if not may_declare(path.name):
             continue
         is_module = path.suffix == ".py" and path.is_file()
         name = path.stem if is_module else path.name

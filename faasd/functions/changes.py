@@ -17,9 +17,8 @@ class NewReading:
 
     functions: Sequence[Function]
     left_out: Mapping[str, str]  # Function → its first mistake.
-    broken: Mapping[
-        tuple[str, str], str
-    ]  # Module and its directory → why it could not be imported.
+    #: Module and its directory → why it could not be imported.
+    broken: Mapping[tuple[str, str], str]
 
 
 @dataclass(frozen=True)

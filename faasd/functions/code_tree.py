@@ -16,6 +16,7 @@ from faasd.errors import CodeTooLarge
 
 __all__ = [
     "BYTES_MAX",
+    "CLUTTER",
     "FILES_MAX",
     "FILE_BYTES_MAX",
     "CodeFile",
@@ -31,8 +32,8 @@ BYTES_MAX = 64 * 2**20
 FILES_MAX = 5000
 FILE_BYTES_MAX = 8 * 2**20
 
-#: Of no use to code that runs.
-_LEFT_OUT = frozenset(
+#: What tools leave behind, of no use to code that runs.
+CLUTTER = frozenset(
     {"__pycache__", ".git", ".hg", ".svn", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".tox", ".nox"}
 )  # fmt: skip
 _LEFT_OUT_ENDINGS = (".pyc", ".pyo", ".swp", ".swx", "~")
@@ -75,7 +76,8 @@ def scan(
     """Return what a version of this directory, or of this one file, consists of, in a stable order.
 
     Linked are the paths in `link`, environments (`venv`, `node_modules`), hidden directories, files over
-    FILE_BYTES_MAX, and whatever symbolic links outside lead to. Left out are the paths in `leave_out`, caches, version control, and what is no file.
+    FILE_BYTES_MAX, and whatever symbolic links outside lead to. Left out are the paths in `leave_out`,
+    caches, version control, and what is no file.
     Raises CodeTooLarge beyond FILES_MAX or BYTES_MAX, and OSError when the root cannot be read.
     """
     root = os.path.realpath(root)
@@ -105,7 +107,7 @@ def code_directories(root: str, leave_out: Collection[str] = ()) -> Iterator[str
         names[:] = [
             name
             for name in names
-            if name not in _LEFT_OUT
+            if name not in CLUTTER
             and not name.startswith(".")
             and os.path.join(directory, name) not in leave_out
             and not _is_environment(os.path.join(directory, name))
@@ -128,7 +130,7 @@ def _in_directory(places: _Places, relative: str) -> Iterator[CodeFile | CodeLin
         listed = sorted(entries, key=lambda entry: entry.name)
     for entry in listed:
         path = os.path.join(relative, entry.name)
-        if entry.name in _LEFT_OUT or entry.path in places.leave_out:
+        if entry.name in CLUTTER or entry.path in places.leave_out:
             continue
         try:
             if entry.is_symlink():

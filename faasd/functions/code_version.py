@@ -7,16 +7,11 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from faasd.functions.code_tree import BYTES_MAX, FILE_BYTES_MAX, FILES_MAX, is_code_name
+
 __all__ = ["code_version"]
 
-#: Beyond these, files count by name, size and time of change instead of by content.
-CONTENT_BYTES_MAX = 64 * 2**20
-FILE_BYTES_MAX = 8 * 2**20
-#: Beyond this, the rest of a directory does not count at all: it is data, not code.
-FILES_MAX = 5000
-
 _SKIPPED_DIRECTORIES = frozenset({"__pycache__", "node_modules", "venv"})
-_SKIPPED_ENDINGS = (".pyc", ".pyo", ".swp", "~")
 
 
 def code_version(root: str, exclude: Sequence[str] = ()) -> str:
@@ -24,7 +19,8 @@ def code_version(root: str, exclude: Sequence[str] = ()) -> str:
 
     Caches, version control, virtual environments, hidden files and the directories in `exclude`
     (the daemon's state, watched directories) do not count. Never raises: what cannot be read
-    counts by its name.
+    counts by its name. Beyond FILE_BYTES_MAX and BYTES_MAX, files count by name, size and time of change
+    instead of by content; beyond FILES_MAX the rest does not count at all: it is data, not code.
     """
     digest = hashlib.sha256()
     content_bytes = 0
@@ -34,7 +30,7 @@ def code_version(root: str, exclude: Sequence[str] = ()) -> str:
         digest.update(os.fsencode(os.path.relpath(path, root)) + b"\0")
         try:
             status = Path(path).stat()
-            if status.st_size > FILE_BYTES_MAX or content_bytes > CONTENT_BYTES_MAX:
+            if status.st_size > FILE_BYTES_MAX or content_bytes > BYTES_MAX:
                 digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
                 continue
             content_bytes += status.st_size
@@ -62,9 +58,5 @@ def _files(root: str, exclude: frozenset[str]) -> Iterator[str]:
         for name in sorted(files):
             path = os.path.join(directory, name)
             # A FIFO would block for ever when it is opened.
-            if (
-                not name.startswith(".")
-                and not name.endswith(_SKIPPED_ENDINGS)
-                and Path(path).is_file()
-            ):
+            if not name.startswith(".") and is_code_name(name) and Path(path).is_file():
                 yield path

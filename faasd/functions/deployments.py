@@ -21,12 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from faasd.errors import BundleRefused, NotFound
-from faasd.functions.sealing import (
-    make_directory,
-    staging,
-    sync_directory,
-    write_durably,
-)
+from faasd.functions.sealing import make_directory, staging
+from faasd.linux.sync import sync, write_synced
 from faasd.model.deployment import DEPENDENCIES_DIR, Deployed
 from faasd.model.layer import LAYER_NAME
 from faasd.model.suggest import did_you_mean
@@ -90,18 +86,19 @@ class DeploymentStore:
         """Rename what is ready to its place; False when the same version is there already. Raises OSError."""
         top = self.root / deployment.name
         top.mkdir(mode=0o751, exist_ok=True)
-        write_durably(stage / _RECORD, json.dumps(asdict(deployment), indent=1) + "\n")
+        record = json.dumps(asdict(deployment), indent=1) + "\n"
+        write_synced(stage / _RECORD, record.encode())
         stage.chmod(0o755)
         for part in (CODE, PACKAGES):
             (stage / part).chmod(0o555)
-        try:
-            stage.rename(top / deployment.version)
-        except OSError:
-            if self.version(deployment.name, deployment.version) is None:
-                raise
+        final = top / deployment.version
+        if self.version(deployment.name, deployment.version) is not None:
             return False
-        sync_directory(top)
-        sync_directory(self.root)
+        if final.is_dir():  # Its record was damaged.
+            self._remove(final)
+        stage.rename(final)
+        sync(top)
+        sync(self.root)
         return True
 
     def switch(self, name: str, version: str | None) -> None:
@@ -113,15 +110,12 @@ class DeploymentStore:
             made = current.with_name(f".new-{secrets.token_hex(6)}")
             made.symlink_to(version)
             made.rename(current)
-        sync_directory(current.parent)
+        sync(current.parent)
 
     def current(self, name: str) -> Deployment | None:
         """Return the version in service."""
-        try:
-            version = os.readlink(self.root / name / CURRENT)  # noqa: PTH115 - a name, not a path.
-        except OSError:
-            return None
-        return self.version(name, version)
+        version = self._linked(name)
+        return None if version is None else self.version(name, version)
 
     def version(self, name: str, version: str) -> Deployment | None:
         """Return one version, whether in service or not."""
@@ -142,14 +136,30 @@ class DeploymentStore:
         found = self.current(name) if LAYER_NAME.fullmatch(name) else None
         if found is None:
             hint = did_you_mean(name, [one.name for one in self.in_service()])
-            raise NotFound(f"there is no deployment {name!r}{hint}")
+            raise NotFound(
+                f"there is no deployment {name!r}{hint or '; see `faasd deployments list`'}"
+            )
         return found
 
     def deployed(self) -> tuple[Deployed, ...]:
         """Return what the configuration needs to know of what is in service."""
         return tuple(
-            self.as_deployed(one, self.root / one.name / CURRENT) for one in self.in_service()
+            self._deployed(name, version)
+            for name in self._names()
+            if (version := self._linked(name)) is not None
         )
+
+    def _deployed(self, name: str, version: str) -> Deployed:
+        directory = self.root / name / CURRENT
+        found = self.version(name, version)
+        if found is not None:
+            return self.as_deployed(found, directory)
+        # Its functions must not be gone without a word.
+        problem = (
+            f"deployment {name!r} is in service, but its record {directory / _RECORD} cannot be read, so its "
+            "functions are not there; deploy it again"
+        )
+        return Deployed(name, version, str(directory), (), problem=problem)
 
     @staticmethod
     def link_packages(stage: Path, code_root: Path) -> None:
@@ -181,22 +191,31 @@ class DeploymentStore:
         removed = []
         kept = {os.path.realpath(path) for path in keep}
         for name in self._names():
-            current = self.current(name)
-            others = sorted(
-                (path for path in (self.root / name).iterdir() if (path / _RECORD).is_file() and not path.is_symlink()),
-                key=lambda path: (path / _RECORD).stat().st_mtime,
-                reverse=True,
-            )  # fmt: skip
-            spared = per_name if current is not None else 0
-            for path in [one for one in others if current is None or one.name != current.version][
-                spared:
-            ]:
+            version = self._linked(name)
+            spared = per_name if version is not None else 0
+            for path in self._out_of_service(name, version)[spared:]:
                 if os.path.realpath(path) not in kept:
                     self._remove(path)
                     removed.append(path)
             with contextlib.suppress(OSError):  # It still holds something.
                 (self.root / name).rmdir()
         return removed
+
+    def _out_of_service(self, name: str, version: str | None) -> list[Path]:
+        """Return the versions of a deployment but the one in service, the newest first."""
+        top = self.root / name
+        versions = [
+            one for one in top.iterdir() if (one / _RECORD).is_file() and not one.is_symlink()
+        ]
+        others = [one for one in versions if one.name != version]
+        return sorted(others, key=lambda one: (one / _RECORD).stat().st_mtime, reverse=True)
+
+    def _linked(self, name: str) -> str | None:
+        """Return the name of the version in service, whether its record can be read or not."""
+        try:
+            return os.readlink(self.root / name / CURRENT)  # noqa: PTH115 - a name, not a path.
+        except OSError:
+            return None
 
     def _remove(self, path: Path) -> None:
         with staging(self.root) as stage:

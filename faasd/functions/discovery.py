@@ -13,6 +13,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from typing import Any
 
 import faasd
 from faasd.functions.discovery_report import quoted, read_report
-from faasd.functions.import_dir import import_dir, remove_leftovers
+from faasd.linux.held_directory import held_directory, remove_left
 from faasd.model.declaration import Discovered, Module, Problem
 
 __all__ = ["discover"]
@@ -29,6 +30,8 @@ __all__ = ["discover"]
 _BOOTSTRAP = os.path.join(
     os.path.dirname(os.path.abspath(faasd.__file__)), "runtime", "bootstrap.py"
 )
+#: How the private directories of imports begin, which are gone when an import is, and at the next one if we were killed.
+_PREFIX = "faasd-import-"
 REPORT_BYTES_MAX = 4 * 2**20
 OUTPUT_BYTES_KEPT = 2000
 #: The discovery process keeps the limit itself; this is for one whose supervisor was killed.
@@ -47,7 +50,7 @@ async def discover(
     if not modules:
         return []
     loop = asyncio.get_running_loop()
-    await asyncio.to_thread(remove_leftovers)
+    await asyncio.to_thread(remove_left, tempfile.gettempdir(), _PREFIX)
     stop_out, stop_in = os.pipe()  # Readable for every thread at once, when it is closed.
     pool = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "discovery")
     try:
@@ -73,7 +76,7 @@ class _Run:
 
 def _discover_one(module: Module, files: dict[str, list[str]], stop: int) -> Discovered:
     try:
-        with import_dir() as tmp:
+        with held_directory(tempfile.gettempdir(), _PREFIX) as tmp:
             run = _run(module, _request(module, files, tmp), stop)
     except OSError as error:
         python = module.python or sys.executable

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from faasd.clock import Clock
 from faasd.errors import CodeTooLarge, VersionError
 from faasd.functions.code_version import code_version
 from faasd.functions.versions import VersionStore
-from faasd.model.code import KeptCode
+from faasd.model.code import KeepCode, KeptCode
 
-__all__ = ["Keep", "keeper"]
-
-Keep = Callable[[str, Collection[str], Collection[str]], KeptCode]
+__all__ = ["keeper"]
 
 
 def keeper(
@@ -22,7 +20,7 @@ def keeper(
     *,
     asked_for: Mapping[str, str] | None = None,
     may_run_in_place: bool = False,
-) -> Keep:
+) -> KeepCode:
     """Return what keeps a directory, or one file, of code.
 
     `asked_for` names by source the version that is taken instead of what is there now. What is too large to
@@ -35,7 +33,9 @@ def keeper(
         if root in wanted:
             version = store.get(wanted[root])
             if version is None:
-                raise VersionError(f"version {wanted[root]} of {root} is not kept any more")
+                raise VersionError(
+                    f"version {wanted[root]} of {root} is not kept any more; `faasd functions versions` lists those that are"
+                )
             return _kept(root, version.version)
         try:
             return _kept(

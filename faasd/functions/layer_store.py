@@ -14,8 +14,9 @@ from pathlib import Path
 
 from faasd.clock import Clock, to_iso
 from faasd.errors import BundleRefused, InvalidSetting, NotFound
-from faasd.functions.sealing import seal, staging, sync_directory, write_durably
+from faasd.functions.sealing import seal, staging
 from faasd.functions.unpacking import copy_directory, unpack_zip
+from faasd.linux.sync import sync, write_synced
 from faasd.model.layer import LAYER_NAME, Layer, split_layer
 from faasd.model.suggest import did_you_mean
 
@@ -102,7 +103,7 @@ class LayerStore:
                 "name": name, "version": number, **held,
                 "created_at": created_at, "description": description,
             }  # fmt: skip
-            write_durably(stage / _RECORD, json.dumps(record, indent=1) + "\n")
+            write_synced(stage / _RECORD, json.dumps(record, indent=1).encode() + b"\n")
             stage.chmod(0o755)
             (stage / _CONTENT).chmod(0o555)
             try:
@@ -111,8 +112,8 @@ class LayerStore:
                 if not (top / str(number)).exists():
                     raise
                 continue  # Somebody else was faster.
-            sync_directory(top)
-            sync_directory(self._root)
+            sync(top)
+            sync(self._root)
             return _read(record)
 
     def versions(self, name: str | None = None) -> list[LayerVersion]:
@@ -160,7 +161,7 @@ class LayerStore:
             # Renaming takes the right to write to what is renamed.
             content.chmod(0o755)
             content.rename(stage / _CONTENT)
-            sync_directory(content.parent)
+            sync(content.parent)
         return found
 
     def _no_such(self, name: str, number: int | None) -> str:

@@ -6,28 +6,24 @@ Who is killed in between leaves a directory that nobody reads, and the next one 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
-import secrets
-import shutil
+import pwd
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from faasd.errors import BundleRefused
+from faasd.linux.held_directory import held_directory, remove_left
 from faasd.linux.sync import sync_file_system
 
 __all__ = [
     "Sealed",
     "digest_of",
     "make_directory",
-    "remove_tree",
     "seal",
     "staging",
-    "sync_directory",
-    "write_durably",
 ]
 
 _STAGED = ".new-"
@@ -54,8 +50,6 @@ def make_directory(path: Path) -> None:
 
 
 def _who_may(path: Path) -> str:
-    import pwd
-
     for one in (path, *path.parents):
         with contextlib.suppress(OSError, KeyError):
             owner = pwd.getpwuid(one.stat().st_uid).pw_name
@@ -70,41 +64,9 @@ def staging(parent: Path) -> Iterator[Path]:
     What others left there when they were killed goes first.
     """
     make_directory(parent)
-    _clear_away(parent)
-    stage, lock = _stage(parent)
-    try:
-        yield stage
-    finally:
-        if stage.exists():
-            remove_tree(stage)
-        os.close(lock)
-
-
-def _stage(parent: Path) -> tuple[Path, int]:
-    """Make a directory and lock it; again, when somebody took it for left behind before it was locked."""
-    while True:
-        stage = parent / f"{_STAGED}{secrets.token_hex(6)}"
-        stage.mkdir(mode=0o700)
-        try:
-            lock = os.open(stage, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if stage.exists():
-            return stage, lock
-        os.close(lock)
-
-
-def _clear_away(parent: Path) -> None:
-    """Remove what nobody holds: its maker has ended without an end."""
-    for path in parent.glob(f"{_STAGED}*"):
-        with contextlib.suppress(OSError):  # It goes at this moment, or is not ours.
-            lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove_tree(path)
-            finally:
-                os.close(lock)
+    remove_left(parent, _STAGED)
+    with held_directory(parent, _STAGED) as stage:
+        yield Path(stage)
 
 
 def seal(tree: Path) -> Sealed:
@@ -156,28 +118,3 @@ def _below(tree: Path) -> Iterator[Path]:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def remove_tree(tree: Path) -> None:
-    """Remove a tree, read-only directories included. Raises OSError."""
-    for directory, _, _ in os.walk(tree):
-        with contextlib.suppress(OSError):
-            os.chmod(directory, 0o700)  # noqa: PTH101 - os.walk's own text.
-    shutil.rmtree(tree)
-
-
-def write_durably(path: Path, text: str) -> None:
-    """Write a file that is on disk when this returns."""
-    with path.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_directory(path: Path) -> None:
-    """Put the names in a directory on disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

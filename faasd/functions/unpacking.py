@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import IO
 
 from faasd.errors import BundleRefused
+from faasd.functions.code_tree import CLUTTER
+from faasd.model.below import is_in
 from faasd.model.units import format_size
 
 __all__ = ["Bounds", "copy_directory", "is_clutter", "unpack_zip"]
@@ -24,10 +26,6 @@ __all__ = ["Bounds", "copy_directory", "is_clutter", "unpack_zip"]
 _CHUNK_BYTES = 2**20
 _PATH_BYTES_MAX = 2000
 _DEPTH_MAX = 60
-#: What tools leave behind, and no handler reads.
-_CLUTTER = frozenset(
-    {"__pycache__", ".git", ".hg", ".svn", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".tox", ".nox"}
-)  # fmt: skip
 #: What zipfile and zlib raise at an archive that is broken, cut short, encrypted or packed in a way unknown here.
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
@@ -42,7 +40,7 @@ class Bounds:
 
 def is_clutter(path: Path) -> bool:
     """Whether a file or directory is a tool's own: caches, version control, compiled files."""
-    return path.name in _CLUTTER or path.suffix in (".pyc", ".pyo")
+    return path.name in CLUTTER or path.suffix in (".pyc", ".pyo")
 
 
 def unpack_zip(archive: Path, into: Path, bounds: Bounds = Bounds()) -> None:
@@ -159,7 +157,7 @@ class _Tree:
         for path, target in self._links.items():
             # Only now: where a link leads may depend on all the others.
             led_to = os.path.realpath(path)
-            if target.startswith("/") or not (led_to == root or led_to.startswith(root + "/")):
+            if target.startswith("/") or not is_in(led_to, root):
                 name = path.relative_to(self._root)
                 raise BundleRefused(
                     f"cannot take in {self._source}: its link {str(name)!r} leads out of it, to {target!r}"

@@ -15,7 +15,6 @@ import glob
 import hashlib
 import json
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -27,6 +26,8 @@ from pathlib import Path
 from faasd.errors import VersionError
 from faasd.functions import compile_files
 from faasd.functions.code_tree import FILE_BYTES_MAX, CodeFile, CodeLink, code_file, scan
+from faasd.linux.sync import sync, write_synced
+from faasd.linux.trees import remove_tree
 
 __all__ = ["KEPT_PER_SOURCE", "Version", "VersionStore"]
 
@@ -145,14 +146,14 @@ class VersionStore:
             with contextlib.suppress(OSError):
                 (self.root / one.version).rename(aside)
                 removed.append(one.version)
-            _remove(aside)
+            remove_tree(aside, ignores_errors=True)
         return removed
 
     def sweep(self) -> None:
         """Remove what a crash has left half-made or half-removed. For whoever owns the state directory."""
         for name in os.listdir(self.root) if self.root.is_dir() else ():
             if name.startswith((_NEW, _OLD)):
-                _remove(self.root / name)
+                remove_tree(self.root / name, ignores_errors=True)
 
     def _known(self, digest: str) -> str | None:
         found = self.get(self._name(digest))
@@ -192,17 +193,17 @@ class VersionStore:
                 digest,
                 0.0,
             )
-            _write_synced(made / "version.json", json.dumps(asdict(about), indent=1).encode())
+            write_synced(made / "version.json", json.dumps(asdict(about), indent=1).encode())
             _close_directories(made)
             try:
                 made.rename(self.root / name)
             except OSError:
                 if self.get(name) is None:  # Else somebody has made the same one meanwhile.
                     raise
-            _sync(self.root)
+            sync(self.root)
             return name
         finally:
-            _remove(made)
+            remove_tree(made, ignores_errors=True)
 
 
 def _digest(
@@ -263,7 +264,7 @@ def _write(entries: Sequence[CodeFile | CodeLink], code: Path) -> list[bytes] | 
         if data is None:
             return None
         hashes.append(hashlib.sha256(data).digest())
-        _write_synced(path, data)
+        write_synced(path, data)
         _take_after(path, one)
         if one.path.endswith(".py"):
             _copy_bytecode(Path(one.source), path)
@@ -294,7 +295,7 @@ def _compile(entries: Sequence[CodeFile | CodeLink], code: Path) -> None:
         compiled = path.with_name("__pycache__") / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
         if compiled.is_file():
             # Half of it after a power cut would be taken for whole.
-            _sync(compiled)
+            sync(compiled)
             _take_after(compiled, one)
 
 
@@ -311,7 +312,7 @@ def _copy_bytecode(source: Path, copy: Path) -> None:
             if data is not None:
                 cache = copy.parent / "__pycache__"
                 cache.mkdir(mode=0o755, exist_ok=True)
-                _write_synced(cache / found.name, data)
+                write_synced(cache / found.name, data)
                 _take_after(cache / found.name, one)
 
 
@@ -335,31 +336,8 @@ def _take_after(path: Path, one: CodeFile) -> None:
     path.chmod(one.mode & 0o555)
 
 
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _close_directories(top: Path) -> None:
     """Make directories read-only, the innermost first, each on the disk before its own name is."""
     for directory, _, _ in os.walk(top, topdown=False):
         Path(directory).chmod(0o555)
-        _sync(Path(directory))
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _remove(top: Path) -> None:
-    """Remove a tree of read-only directories, as far as it is there."""
-    for directory, _, _ in os.walk(top):
-        with contextlib.suppress(OSError):
-            Path(directory).chmod(0o700)
-    shutil.rmtree(top, ignore_errors=True)
+        sync(Path(directory))

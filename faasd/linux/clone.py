@@ -102,9 +102,7 @@ def end_library_threads() -> None:
     if pid == 0:
         os._exit(0)  # At once: without Python's bookkeeping, this is no sound interpreter.
     if pid > 0:
-        with contextlib.suppress(
-            ChildProcessError
-        ):  # Where SIGCHLD is ignored, nobody is left to reap.
+        with contextlib.suppress(ChildProcessError):  # Ignored SIGCHLD leaves nobody to reap.
             os.waitpid(pid, 0)
 
 

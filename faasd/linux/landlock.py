@@ -41,8 +41,7 @@ WRITE_FILE = 1 << 1
 _READ_FILE = 1 << 2
 READ_DIR = 1 << 3
 _REMOVE = 1 << 4 | 1 << 5
-_MAKE_DEVICE = 1 << 6 | 1 << 11
-#: Directories, regular files, sockets, FIFOs, symbolic links.
+#: Directories, regular files, sockets, FIFOs, symbolic links; no devices, which are bits 6 and 11.
 _MAKE = 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 12
 _REFER = 1 << 13  # ABI 2: link or rename into another directory.
 TRUNCATE = 1 << 14

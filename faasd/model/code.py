@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-__all__ = ["KeptCode", "KnownVersions", "ServedVersion"]
+__all__ = ["KeepCode", "KeptCode", "KnownVersions", "ServedVersion"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,10 @@ class KeptCode:
     def is_kept(self) -> bool:
         """Whether it runs from a version that never changes."""
         return self.path != self.source
+
+
+#: (file or directory, what in it is linked, what is left out) → what became of it. Blocks; may raise VersionError.
+KeepCode = Callable[[str, Collection[str], Collection[str]], KeptCode]
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Declared", "Discovered", "Module", "Problem"]
+__all__ = ["Declared", "Discovered", "Module", "Problem", "may_declare"]
+
+#: Files beside functions that are not functions.
+_OTHER_FILES = re.compile(r"[_.].*|test_.*|.*_test\.py|conftest\.py|setup\.py")
+
+
+def may_declare(file_name: str) -> bool:
+    """Whether a file or directory of this name is looked at for functions, if it is a module at all."""
+    return _OTHER_FILES.fullmatch(file_name) is None
 
 
 @dataclass(frozen=True)

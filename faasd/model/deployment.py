@@ -18,9 +18,7 @@ class Deployed:
     version: str
     code_dir: str
     modules: tuple[str, ...]  # Those that may declare functions.
-    python: str | None = (
-        None  # The interpreter that its dependencies were installed for; None: the daemon's.
-    )
-    problem: str | None = (
-        None  # What is wrong with it on this host by now; it is found all the same.
-    )
+    #: The interpreter that its dependencies were installed for; None: the daemon's.
+    python: str | None = None
+    #: What is wrong with it on this host by now; it is found all the same.
+    problem: str | None = None

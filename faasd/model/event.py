@@ -38,10 +38,8 @@ def decode_json(text: str | bytes) -> Any:
     """Read JSON text. Raises ValueError; NaN and infinities, which are not JSON, are refused."""
     if isinstance(text, bytes):
         if text[:1] != b"{" or text[1:2] == b"\0":
-            return json.loads(
-                text, parse_constant=_refuse_constant
-            )  # It tells the encodings apart.
-        text = text.decode(
-            "utf-8", "surrogatepass"
-        )  # As that would, and without a decoder of its own.
+            # It tells the encodings apart.
+            return json.loads(text, parse_constant=_refuse_constant)
+        # As that would, and without a decoder of its own.
+        text = text.decode("utf-8", "surrogatepass")
     return _decoder.decode(text)

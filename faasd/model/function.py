@@ -70,9 +70,7 @@ class Function:
     reuse: int = 1  # Attempts that one sandbox serves, one after the other.
     recycle_memory_bytes: int | None = None  # A sandbox that an attempt leaves larger is replaced.
     spares: int | None = None  # Sandboxes forked ahead of need; None: as its events come.
-    keep_warm: bool = (
-        False  # Its zygote is started with the daemon, and never ended for being idle.
-    )
+    keep_warm: bool = False  # Its zygote starts with the daemon, and is never ended for being idle.
     schedules: tuple[ScheduleTrigger, ...] = ()
     files: tuple[FilesTrigger, ...] = ()
     queues: tuple[QueueTrigger, ...] = ()
@@ -87,6 +85,12 @@ class Function:
         # The source too: what a version does not hold is linked there, as data and environments are.
         more = [path for path in (self.copy_dir, self.source_dir) if path]
         return tuple(dict.fromkeys((*own, *more)))
+
+    @property
+    def data_paths(self) -> tuple[str, ...]:
+        """What it reads, writes and watches, and where its files are moved to: its code may be among it."""
+        watched = (path for trigger in self.files for path in (trigger.path, *trigger.moved_to))
+        return (*self.permissions.read, *self.permissions.write, *watched)
 
     @property
     def version_with_layers(self) -> str:

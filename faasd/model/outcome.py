@@ -8,7 +8,6 @@ from typing import Any
 __all__ = [
     "CHARGED",
     "KILLED",
-    "NEVER_RAN",
     "OUTCOME_MEANINGS",
     "REASON_MEANINGS",
     "UNCHARGED",
@@ -48,7 +47,6 @@ CHARGED = frozenset({"error", "timeout", "oom", "crashed", "output-limit", "init
 KILLED = frozenset({"crashed", "oom"})
 #: Outcomes that are not the function's doing and spend none; each has its own cap.
 UNCHARGED = frozenset({"lost", "drained", "sandbox-failed"})
-NEVER_RAN = frozenset(REASON_MEANINGS)
 
 
 @dataclass(frozen=True)

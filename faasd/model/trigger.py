@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["FilesTrigger", "QueueTrigger", "ScheduleTrigger", "Trigger"]
+__all__ = ["FilesTrigger", "QueueTrigger", "ScheduleTrigger"]
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,11 @@ class FilesTrigger:
 
     name: str
     path: str
-    pattern: tuple[str, ...] = (
-        "*",
-    )  # Globs on the path relative to `path`; a plain one matches names.
+    pattern: tuple[str, ...] = ("*",)  # Globs on the path below `path`; a plain one matches names.
     exclude: tuple[str, ...] = ()
     recursive: bool = False
     settle_s: float = 1.0  # Size and mtime unchanged this long count as complete.
-    marker: str | None = (
-        None  # For example ".ready": data.csv is complete when data.csv.ready exists.
-    )
+    marker: str | None = None  # As ".ready": data.csv is complete when data.csv.ready exists.
     order: str = "name"  # name, mtime: order of files found in one look.
     polling: bool | None = None  # None: chosen by the file system's type.
     poll_interval_s: float = 5.0
@@ -55,6 +51,12 @@ class FilesTrigger:
     on_success: str = "keep"  # keep, delete, move:DIR
     on_failure: str = "keep"  # keep, delete, move:DIR (with a sidecar JSON)
     filter: tuple[Any, ...] = ()
+
+    @property
+    def moved_to(self) -> tuple[str, ...]:
+        """The directories that files are moved to afterwards."""
+        actions = (self.on_success, self.on_failure)
+        return tuple(one[len("move:") :] for one in actions if one.startswith("move:"))
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,3 @@ class QueueTrigger:
     rate: tuple[int, float] | None = None  # (count, seconds)
     visibility_timeout_s: float = 30.0
     filter: tuple[Any, ...] = ()
-
-
-Trigger = (ScheduleTrigger, FilesTrigger, QueueTrigger)  # For isinstance.

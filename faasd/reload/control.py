@@ -9,6 +9,7 @@ from faasd.errors import NotFound, ReloadRefused
 from faasd.functions.registry import Registry
 from faasd.model.function import Function
 from faasd.model.reload import FunctionVersion, LastReload, ReloadReport
+from faasd.model.suggest import did_you_mean
 from faasd.reload.reloading import Reloading
 
 __all__ = ["CodeInService"]
@@ -53,7 +54,7 @@ class CodeInService:
         function = self._registry.get(name)
         known = await self._versions.known()
         if function is None and not known.served_by(name):
-            raise NotFound(f"no function is named {name!r}")
+            raise self._unknown(name)
         pin = known.pins.get(name)
         names: dict[str, list[str]] = {}
         for (of, alias), version in sorted(known.aliases.items()):
@@ -92,6 +93,10 @@ class CodeInService:
         await self._versions.name(name, alias, version)
         return None if version is None else version.version
 
+    def _unknown(self, name: str) -> NotFound:
+        names = [one.name for one in self._registry.all()]
+        return NotFound(f"no function is named {name!r}{did_you_mean(name, names, or_list=True)}")
+
     async def _roll_back(self, name: str, wanted: str | None) -> ReloadReport:
         function = self._registry.get(name)
         if wanted is not None:
@@ -99,14 +104,14 @@ class CodeInService:
         elif function is not None:
             version = await self._versions.previous(function)
         else:
-            raise NotFound(f"no function is named {name!r}")
+            raise self._unknown(name)
         now = await self._versions.at(name, version)
         await self._versions.pin(name, version)
         return await self._reloading.swap_one(name, now, f"pinned to version {version.version}")
 
     async def _unpin(self, name: str) -> ReloadReport:
         if name not in (await self._versions.known()).pins:
-            raise NotFound(f"function {name!r} is not pinned to a version")
+            raise NotFound(f"function {name!r} is not pinned: it runs what is on the disk already")
         loaded = await self._versions.read()
         now = next((one for one in loaded.functions if one.name == name), None)
         if now is None:

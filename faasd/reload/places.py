@@ -8,6 +8,7 @@ from pathlib import Path
 
 from faasd.config.loader import Loaded
 from faasd.functions.code_tree import code_directories, is_code_name
+from faasd.model.below import is_in
 from faasd.model.function import Function
 
 __all__ = ["CodePlaces"]
@@ -38,24 +39,14 @@ class CodePlaces:
         """Whether a change of this path may change what runs."""
         if path in (self._config, self._written):
             return True
-        if not is_code_name(os.path.basename(path)) or any(_is_in(path, one) for one in self._data):
+        if not is_code_name(os.path.basename(path)) or any(is_in(path, one) for one in self._data):
             return False
-        return any(_is_in(path, root) for root in self._roots)
+        return any(is_in(path, root) for root in self._roots)
 
 
 def _data(loaded: Loaded, functions: Sequence[Function]) -> Iterator[str]:
     daemon = loaded.daemon
     yield from (str(daemon.state_dir), str(daemon.socket), str(daemon.secrets_dir))
     for function in functions:
-        given = function.permissions
         code = set(function.readable_code)
-        yield from (path for path in (*given.read, *given.write) if path not in code)
-        for watch in function.files:
-            yield watch.path
-            for move in (watch.on_success, watch.on_failure):
-                if move.startswith("move:"):
-                    yield move.removeprefix("move:")
-
-
-def _is_in(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory.rstrip("/") + "/")
+        yield from (path for path in function.data_paths if path not in code)

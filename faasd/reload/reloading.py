@@ -333,9 +333,8 @@ class Reloading:
         await self.versions.collect(functions, running)
         try:
             await self._rooms.store.keep_intake_rules(functions)
-        except (
-            OSError
-        ) as error:  # Events are accepted all the same, without a daemon by older rules.
+        except OSError as error:
+            # Events are accepted all the same, without a daemon by older rules.
             _log.warning("intake_rules_not_kept", error=str(error))
 
 

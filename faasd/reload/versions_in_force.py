@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from faasd.clock import Clock, to_iso
-from faasd.config.code_copies import KeepCode
 from faasd.config.loader import Loaded
 from faasd.errors import FaasdError, NotFound, VersionError
 from faasd.functions.changes import NewReading, Settled, settle
 from faasd.functions.keeper import keeper
 from faasd.functions.versions import VersionStore
 from faasd.logs import get_logger
-from faasd.model.code import KnownVersions, ServedVersion
+from faasd.model.code import KeepCode, KnownVersions, ServedVersion
 from faasd.model.function import Function
 from faasd.model.reload import FunctionChange
 from faasd.store.code_versions import SqliteCodeVersions
@@ -34,9 +33,8 @@ class InForce:
 
     settled: Settled
     refusals: Mapping[str, str] = field(default_factory=dict)
-    gone: frozenset[str] = (
-        frozenset()
-    )  # Functions that were in service once and are declared no more.
+    #: Functions that were in service once and are declared no more.
+    gone: frozenset[str] = frozenset()
 
 
 class VersionsInForce:
@@ -132,7 +130,9 @@ class VersionsInForce:
         for one in (await self._known.load()).served_by(function.name):
             if one.version != function.code_version and self.store.get(one.version) is not None:
                 return one
-        raise NotFound(f"no earlier version of function {function.name!r} is kept")
+        raise NotFound(
+            f"no earlier version of function {function.name!r} is kept; see `faasd functions versions {function.name}`"
+        )
 
     async def pin(self, name: str, version: ServedVersion | None) -> None:
         """Pin a function to a version; None ends that."""

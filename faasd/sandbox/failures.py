@@ -124,6 +124,8 @@ def _needs(*texts: str) -> str | None:
 _PHRASES: Sequence[tuple[re.Pattern[str], int]] = [
     (re.compile(text, re.IGNORECASE), number)
     for text, number in (
+        # mount(8) has words of its own for EPERM, the same as others have for a path that is closed.
+        (r"^u?mount: .*(permission denied|must be superuser)", errno.EPERM),
         (r"permission denied|\bEACCES\b", errno.EACCES),
         (r"no such file or directory|directory nonexistent|\bENOENT\b", errno.ENOENT),
         (r"operation not permitted|\bEPERM\b", errno.EPERM),

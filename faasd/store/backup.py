@@ -11,20 +11,20 @@ It is a tar archive, so that it can be looked into without faasd:
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import socket
 import sqlite3
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from faasd.errors import Conflict, StoreError, StoreFull
+from faasd.linux.held_directory import held_directory, remove_left
 from faasd.linux.rename import rename_noreplace
+from faasd.linux.sync import sync
 from faasd.model.units import format_size
 from faasd.store.database import BUSY_TIMEOUT_S, DATABASE_NAME, explain
 from faasd.store.migrations import APPLICATION_ID
@@ -35,10 +35,8 @@ __all__ = [
     "RESTORE_ORDERS",
     "Contents",
     "database_contents",
-    "remove_tree",
     "snapshot",
     "state_directories",
-    "temporary_directory",
     "write_backup",
 ]
 
@@ -89,7 +87,9 @@ def write_backup(
     try:
         directories = state_directories(state_dir, logs=logs)
         _check_room(source, directories, target)
-        with temporary_directory(target.parent, TEMPORARY) as temporary:
+        remove_left(target.parent, TEMPORARY)
+        with held_directory(target.parent, TEMPORARY) as made:
+            temporary = Path(made)
             copy = temporary / DATABASE_NAME
             snapshot(source, copy, on_progress)
             manifest = {
@@ -241,43 +241,6 @@ def _check_room(source: Path, directories: list[Path], target: Path) -> None:
         )
 
 
-@contextlib.contextmanager
-def temporary_directory(parent: Path, prefix: str) -> Iterator[Path]:
-    """Make a directory for a while; what killed predecessors left there is removed first."""
-    for left in parent.glob(f"{prefix}*"):
-        with contextlib.suppress(OSError), _held(left):
-            remove_tree(left)
-    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    try:
-        with _held(temporary):
-            yield temporary
-    finally:
-        remove_tree(temporary)
-
-
-def remove_tree(directory: Path) -> None:
-    """Remove a directory of our own, with what is closed against writing in it, as far as that can be done."""
-    if directory.is_dir():
-        directory.chmod(0o700)
-    for root, names, _ in os.walk(directory):
-        for name in names:
-            path = Path(root, name)
-            if not path.is_symlink():
-                path.chmod(0o700)
-    shutil.rmtree(directory, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _held(directory: Path) -> Iterator[None]:
-    """Hold a directory's lock, which ends with the process; raises BlockingIOError where another has it."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _publish(archive: Path, target: Path) -> None:
     """Give the file its name, unless somebody has taken it meanwhile."""
     try:
@@ -289,8 +252,4 @@ def _publish(archive: Path, target: Path) -> None:
             os.link(archive, target)
     except FileExistsError:
         raise Conflict(f"cannot write a backup to {target}: it exists; name a new file") from None
-    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync(target.parent)

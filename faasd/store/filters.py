@@ -83,7 +83,7 @@ def _conditions(which: InvocationFilter) -> list[ColumnElement[bool] | TextClaus
                     **{f"{name}s": listed}
                 )
             )
-    for name in ("function", "queue", "trigger", "source"):
+    for name in ("function", "queue", "trigger", "source", "group_key"):
         value = getattr(which, name)
         if value is not None:
             found.append(_i[name] == storable(value))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, bindparam, func, select, text
 
 import faasd
 from faasd.clock import Clock, to_iso
@@ -18,8 +20,8 @@ from faasd.store.backup import write_backup
 from faasd.store.filters import chosen_by
 from faasd.store.readers import Readers
 from faasd.store.rows import ATTEMPT_COLUMNS, INVOCATION_COLUMNS, read_attempt, read_invocation
-from faasd.store.statements import storable
-from faasd.store.tables import attempts, invocations
+from faasd.store.statements import Hot, storable
+from faasd.store.tables import BLOCKED, DELAYED, attempts, invocations
 from faasd.store.usage import read_usage
 
 __all__ = ["SqliteHistory"]
@@ -52,6 +54,31 @@ _QUEUE_COUNTS = text(
 )
 
 
+_WAITING = select(*INVOCATION_COLUMNS).where(
+    text("state = 'waiting'"), _i.queue == bindparam("queue")
+)
+_FIRST_READY = Hot(
+    _WAITING.where(text("readiness = 1")).order_by(_i.priority.desc(), _i.seq).limit(1)
+)
+_FIRST_DUE = Hot(
+    _WAITING.where(_i.readiness == bindparam("readiness")).order_by(_i.due_at).limit(1)
+)
+
+
+_later = attempts.alias()
+_LAST_ATTEMPTS = (
+    select(_i.id.label("its_id"), *ATTEMPT_COLUMNS)
+    .join(invocations, _i.seq == attempts.c.invocation_seq)
+    .where(
+        text("invocations.id IN (SELECT value FROM json_each(:ids))"),
+        attempts.c.number
+        == select(func.max(_later.c.number))
+        .where(_later.c.invocation_seq == attempts.c.invocation_seq)
+        .scalar_subquery(),
+    )
+)
+
+
 class SqliteHistory:
     """See `faasd.interfaces.History` for what each method promises."""
 
@@ -70,6 +97,11 @@ class SqliteHistory:
             lambda c: [read_invocation(row) for row in c.execute(statement)]
         )
 
+    async def next_waiting(self, queue: str) -> Invocation | None:
+        """Return what of a queue is claimed next; see the seam."""
+        now = self._clock.now()
+        return await self._readers.read(lambda c: _next_waiting(c, storable(queue) or "", now))
+
     async def attempts(self, invocation_id: str) -> list[AttemptRecord]:
         """Return an invocation's attempts, oldest first."""
         statement = (
@@ -80,6 +112,16 @@ class SqliteHistory:
         )
         return await self._readers.read(
             lambda c: [read_attempt(row, invocation_id) for row in c.execute(statement)]
+        )
+
+    async def last_attempts(self, invocation_ids: Sequence[str]) -> dict[str, AttemptRecord]:
+        """Return the last finished attempt of each of these that has one, by the invocation's id."""
+        ids = json.dumps([storable(one) for one in invocation_ids])
+        return await self._readers.read(
+            lambda c: {
+                row.its_id: read_attempt(row, row.its_id)
+                for row in c.execute(_LAST_ATTEMPTS, {"ids": ids})
+            }
         )
 
     async def queue_counts(self) -> list[QueueCounts]:
@@ -133,6 +175,20 @@ def _one(connection: Connection, prefix: str) -> Invocation | None:
             )
         row = rows[0] if rows else None
     return None if row is None else read_invocation(row)
+
+
+def _next_waiting(connection: Connection, queue: str, now: float) -> Invocation | None:
+    ready = _FIRST_READY.row(connection, queue=queue)
+    delayed = _FIRST_DUE.row(connection, queue=queue, readiness=DELAYED)
+    blocked = _FIRST_DUE.row(connection, queue=queue, readiness=BLOCKED)
+    found = [read_invocation(row) for row in (ready, delayed) if row is not None]
+    # What has become due since the last claim is marked as ready by the next one.
+    due = [one for one in found if one.due_at <= now]
+    if due:
+        return min(due, key=lambda one: (-one.priority, one.seq))
+    if blocked is not None:
+        return read_invocation(blocked)
+    return found[0] if found else None
 
 
 def _queue_counts(connection: Connection, now: float) -> list[QueueCounts]:

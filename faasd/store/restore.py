@@ -18,22 +18,25 @@ from pathlib import Path
 from typing import Any
 
 from faasd.errors import Conflict, SchemaTooNew, StoreError, StoreFull
+from faasd.linux.held_directory import held_directory, remove_left
+from faasd.linux.sync import sync, write_synced
+from faasd.linux.trees import remove_tree
 from faasd.store.backup import (
     RESTORE_ORDERS,
     Contents,
     database_contents,
-    remove_tree,
     state_directories,
-    temporary_directory,
 )
 from faasd.store.database import DATABASE_NAME, explain, prepare_state_dir
 from faasd.store.migrations import SCHEMA_VERSION
 from faasd.store.state_lock import LOCK_NAME, StateLock
 from faasd.store.unpack import unpack
+from faasd.store.upgrade_copy import unused_name
 
 __all__ = ["Restored", "finish_interrupted_restore", "rehearse", "restore"]
 
 _STAGING, _ORDERS = RESTORE_ORDERS.parts
+_CHECKED = ".restore-check-"
 _DATABASE_FILES = tuple(DATABASE_NAME + end for end in ("", "-wal", "-shm"))
 
 
@@ -73,7 +76,7 @@ def restore(state_dir: Path, backup: Path, *, now: datetime, force: bool = False
                 _commit(state_dir, staging, planned)
             except BaseException:
                 if not (staging / _ORDERS).exists():
-                    remove_tree(staging)
+                    remove_tree(staging, ignores_errors=True)
                 raise
     return replace(planned, is_done=True)
 
@@ -84,11 +87,9 @@ def rehearse(state_dir: Path, backup: Path, *, now: datetime) -> Restored:
     Needs as much room as the restore. Raises SchemaTooNew, StoreFull or StoreError.
     """
     parent = next(one for one in (state_dir, *state_dir.parents) if one.is_dir())
-    with (
-        _explained(backup, parent),
-        temporary_directory(parent, ".restore-check-") as staging,
-    ):
-        return _plan(state_dir, backup, staging, now)
+    remove_left(parent, _CHECKED)
+    with _explained(backup, parent), held_directory(parent, _CHECKED) as staging:
+        return _plan(state_dir, backup, Path(staging), now)
 
 
 def finish_interrupted_restore(state_dir: Path) -> None:
@@ -98,7 +99,7 @@ def finish_interrupted_restore(state_dir: Path) -> None:
         orders = json.loads(orders_file.read_bytes())
     except FileNotFoundError:
         # None was begun, or it got no further than unpacking; the state is as it was.
-        remove_tree(state_dir / _STAGING)
+        remove_tree(state_dir / _STAGING, ignores_errors=True)
         return
     except (OSError, ValueError) as error:
         raise StoreError(
@@ -124,7 +125,7 @@ def _plan(state_dir: Path, backup: Path, staging: Path, now: datetime) -> Restor
         found = state_directories(state_dir, logs="logs" in new)
         old = [one.name for one in found if any(one.iterdir())]
         old += [name for name in _DATABASE_FILES if (state_dir / name).exists()]
-    kept = _unused(state_dir / f"replaced-{now:%Y%m%dT%H%M%SZ}") if old else None
+    kept = unused_name(state_dir / f"replaced-{now:%Y%m%dT%H%M%SZ}") if old else None
     return Restored(manifest, contents, kept, sorted(old), [*new, DATABASE_NAME])
 
 
@@ -176,29 +177,18 @@ def _move(state_dir: Path, orders: dict[str, Any]) -> None:
             with contextlib.suppress(OSError):
                 (state_dir / name).rmdir()  # An empty one, which was not worth keeping.
             (staging / name).rename(state_dir / name)
-    _sync(state_dir)
+    sync(state_dir)
     (staging / _ORDERS).unlink()
-    _sync(staging)
-    remove_tree(staging)
+    sync(staging)
+    remove_tree(staging, ignores_errors=True)
 
 
 def _write_orders(path: Path, orders: dict[str, Any], state_dir: Path) -> None:
     written = path.with_suffix(".part")
-    with written.open("x") as file:
-        json.dump(orders, file)
-        file.flush()
-        os.fsync(file.fileno())
+    write_synced(written, json.dumps(orders).encode())
     _adopt(written, state_dir)
     written.rename(path)
-    _sync(path.parent)
-
-
-def _unused(path: Path) -> Path:
-    candidate, count = path, 1
-    while os.path.lexists(candidate):
-        count += 1
-        candidate = path.with_name(f"{path.name}.{count}")
-    return candidate
+    sync(path.parent)
 
 
 def _adopt(path: Path, state_dir: Path) -> None:
@@ -210,14 +200,6 @@ def _adopt(path: Path, state_dir: Path) -> None:
     for root, names, files in os.walk(path):
         for name in [*names, *files]:
             os.chown(Path(root, name), owner.st_uid, owner.st_gid, follow_symlinks=False)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _explain(error: Exception, backup: Path, state_dir: Path) -> StoreError:

@@ -23,11 +23,11 @@ _i = invocations.c
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long things are kept. None means for ever."""
+    """How long things are kept, as [daemon] says. None means for ever."""
 
-    finished_s: float | None = 30 * DAY_S  # After their end: done, cancelled, skipped, dropped.
-    finished_count_max: int | None = 1_000_000  # The newest of them.
-    dead_s: float | None = 365 * DAY_S  # Dead letters wait for people.
+    finished_s: float | None = None  # After their end: done, cancelled, skipped, dropped.
+    finished_count_max: int | None = None  # The newest of them.
+    dead_s: float | None = None  # Dead letters wait for people.
     # They bridge a crash between accepting a tick or a file and writing its cursor or its row. A schedule
     # each second makes 30 million in a year, so they go soon.
     origin_keys_s: float | None = DAY_S

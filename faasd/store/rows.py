@@ -61,28 +61,6 @@ INVOCATION_COLUMNS = tuple(
     )
 )
 
-#: The columns that `new_values` gives.
-NEW_COLUMNS = (
-    "id",
-    "function",
-    "queue",
-    "trigger",
-    "source",
-    "state",
-    "readiness",
-    "priority",
-    "created_at",
-    "due_at",
-    "expires_at",
-    "group_key",
-    "scheduled_for",
-    "parent_id",
-    "event_json",
-    "outcome",
-    "reason",
-    "ended_at",
-)
-
 #: The columns that `waiting_row` gives, in its order, which is that of the table.
 WAITING_COLUMNS = (
     "id",
@@ -101,6 +79,8 @@ WAITING_COLUMNS = (
     "parent_id",
     "event_json",
 )
+#: The columns that `new_values` gives.
+NEW_COLUMNS = (*WAITING_COLUMNS, "outcome", "reason", "ended_at")
 
 ATTEMPT_COLUMNS = tuple(column for column in attempts.c if column.name != "seq")
 

@@ -13,7 +13,7 @@ from faasd.errors import StoreFull
 from faasd.model.units import format_size
 from faasd.store.database import driver_of, explain, size_of
 
-__all__ = ["COPIES_KEPT", "copy_aside"]
+__all__ = ["COPIES_KEPT", "copy_aside", "unused_name"]
 
 COPIES_KEPT = 2
 #: What the migration itself may write beside the copy.
@@ -39,7 +39,7 @@ def copy_aside(connection: Connection, path: Path, version: int) -> Path:
     except (sqlite3.Error, OSError) as error:
         unfinished.unlink(missing_ok=True)
         raise explain(error, unfinished) from error
-    kept = _unused(path.with_name(f"{path.name}.before-v{version}"))
+    kept = unused_name(path.with_name(f"{path.name}.before-v{version}"))
     unfinished.rename(kept)
     _remove_older(path)
     return kept
@@ -58,9 +58,10 @@ def _check_room(connection: Connection, path: Path, version: int) -> None:
         )
 
 
-def _unused(path: Path) -> Path:
+def unused_name(path: Path) -> Path:
+    """Return a path at which there is nothing: this one, or with a number behind it."""
     candidate, count = path, 1
-    while candidate.exists():
+    while os.path.lexists(candidate):
         count += 1
         candidate = path.with_name(f"{path.name}.{count}")
     return candidate

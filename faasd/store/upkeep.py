@@ -26,8 +26,8 @@ NO_ROOM_INTERVAL_S = 1.0
 class Upkeep:
     """Keeps one store in order.
 
-    `retention` is asked each time, because a reload may change it. `on_expired` hears that what waited behind the expired may be due now, `on_room_changed` that new
-    events are refused, or taken again.
+    `retention` is asked each time, because a reload may change it. `on_expired` hears that what waited behind
+    the expired may be due now, `on_room_changed` that new events are refused, or taken again.
     """
 
     def __init__(

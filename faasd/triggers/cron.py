@@ -53,7 +53,6 @@ class CronTriggers:
         self._clock = clock
         self._schedules: dict[str, Schedule] = {}
         self._agenda: list[tuple[float, str]] = []  # Entries that no longer hold are skipped.
-        self._armed_at: float | None = None
         self._due = asyncio.Event()
         self._lock = asyncio.Lock()  # Held by whoever changes where schedules stand.
         self._scheduler: AsyncIOScheduler | None = None

@@ -1,4 +1,4 @@
-"""Cron expressions: read, checked, explained, and matched against local times.
+"""Cron expressions: read, checked, and matched against local times.
 
 The text is read the way Debian's cron reads it and handed to cronsim in a form that both understand
 alike. Everything here is local time without a zone; fire_times.py lays a zone over it.
@@ -17,9 +17,9 @@ from cronsim import CronSim, CronSimError
 from faasd.errors import InvalidSetting
 from faasd.model.suggest import did_you_mean
 
-__all__ = ["REBOOT", "CronExpression", "check_expression", "describe", "parse", "zone_of"]
+__all__ = ["CronExpression", "parse", "zone_of"]
 
-REBOOT = "@reboot"
+_REBOOT = "@reboot"
 _NICKNAMES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -63,7 +63,7 @@ class CronExpression:
     def __init__(self, text: str, canonical: str) -> None:
         self.text = text
         self.canonical = canonical
-        self.fires_at_start = canonical == REBOOT
+        self.fires_at_start = canonical == _REBOOT
         self.follows_real_time = False
         if self.fires_at_start:
             return
@@ -135,8 +135,8 @@ def parse(text: str) -> CronExpression:
     """Read a cron expression. Raises InvalidSetting that says what was expected."""
     words = text.split()
     if len(words) == 1 and words[0].startswith("@"):
-        if words[0].lower() == REBOOT:
-            return CronExpression(text, REBOOT)
+        if words[0].lower() == _REBOOT:
+            return CronExpression(text, _REBOOT)
         canonical = _canonical(_expand_nickname(words[0]).split())
     else:
         _refuse_other_dialects(text, words)
@@ -164,33 +164,10 @@ def zone_of(name: str) -> ZoneInfo:
         ) from error
 
 
-def check_expression(text: str, timezone: str) -> None:
-    """Check an expression and its time zone together. Raises InvalidSetting."""
-    zone_of(timezone)
-    parse(text)
-
-
-def describe(text: str) -> str:
-    """Say an expression in English: `At 02:30 every day`. Raises InvalidSetting like `parse`."""
-    expression = parse(text)
-    if expression.fires_at_start:
-        return "Once at each start of the daemon"
-    words: str = CronSim(_explainable(expression.canonical), _EPOCH).explain()
-    day, weekday = (expression.canonical.split()[index] for index in (3, 5))
-    if not day.startswith("*") and not weekday.startswith("*"):
-        return words.replace(" and on ", " or on ")  # Either is enough; cronsim says "and".
-    return words
-
-
-def _explainable(canonical: str) -> str:
-    parts = canonical.split()
-    return " ".join(parts[1:] if parts[0] == "0" else parts)
-
-
 def _expand_nickname(word: str) -> str:
     expanded = _NICKNAMES.get(word.lower())
     if expanded is None:
-        known = {name: name for name in (*_NICKNAMES, REBOOT)}
+        known = {name: name for name in (*_NICKNAMES, _REBOOT)}
         raise InvalidSetting(
             f"expected one of {', '.join(known)}, not {word!r}{did_you_mean(word, known)}"
         )

@@ -120,9 +120,8 @@ def write_sidecar(path: bytes, text: str) -> None:
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
-        Path(os.fsdecode(scratch)).rename(
-            os.fsdecode(sidecar)
-        )  # An older sidecar of the same name told of a file long gone.
+        # Over an older sidecar of the same name, which told of a file long gone.
+        Path(os.fsdecode(scratch)).rename(os.fsdecode(sidecar))
     except BaseException:
         with suppress(OSError):
             Path(os.fsdecode(scratch)).unlink()

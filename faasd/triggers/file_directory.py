@@ -60,7 +60,6 @@ class WatchedDirectory:
         self.rows = state.rows
         self.guard = state.guard
         self.backlog = state.backlog
-        self.is_paused = False
         self.lock = asyncio.Lock()  # Held while anything of this trigger moves.
         self._services = services
         self._clock = services.clock
@@ -161,7 +160,7 @@ class WatchedDirectory:
             due.append(self.backlog.next_look_s)
         if self._silence.until_s is not None:
             due.append(self._silence.until_s)
-        if self.backlog.ready and not self.is_paused:
+        if self.backlog.ready:
             due.append(self._accept_due_s)
         if self._to_settle or (self.backlog.held and not self.guard.is_tripped):
             due.append(self._clock.monotonic() + _AGAIN_S)
@@ -267,19 +266,6 @@ class WatchedDirectory:
             sentence = loop_sentence(self.function.name, name, self.trigger.path, held_count)
             self._problems.note("loop", sentence)
 
-    def pause(self) -> bool:
-        """Accept nothing until `resume`; returns whether that changed anything."""
-        changed = not self.is_paused
-        self.is_paused = True
-        return changed
-
-    def resume(self) -> bool:
-        """Accept again, after `pause` or after the guard has stopped the trigger."""
-        changed = self.is_paused or self.guard.is_tripped
-        self.is_paused = False
-        self.start_again()
-        return changed
-
     def start_again(self) -> None:
         """Go on after the guard has stopped the trigger, and count its chain anew."""
         self.guard.reset()
@@ -292,12 +278,7 @@ class WatchedDirectory:
     async def _accept_some(self) -> bool:
         """Accept one batch of what is ready; returns whether more is ready."""
         now_s = self._clock.monotonic()
-        if (
-            not self.backlog.ready
-            or self.is_paused
-            or self._is_stopping
-            or now_s < self._accept_due_s
-        ):
+        if not self.backlog.ready or self._is_stopping or now_s < self._accept_due_s:
             return False
         batch = self.backlog.batch(_BATCH_MAX)
         old = [item.seen for item in batch if now_s - item.found_at_s > _STALE_S]

@@ -67,12 +67,9 @@ class FileTriggers:
             for function in functions
             for trigger in function.files
         }
-        paused: set[str] = set()
         for name, directory in list(self._directories.items()):
             if not _is_unchanged(directory, wanted.get(name)):
                 del self._directories[name]
-                if directory.is_paused:
-                    paused.add(name)
                 await directory.stop()
         for name, (function, trigger) in sorted(wanted.items()):
             current = self._directories.get(name)
@@ -82,8 +79,6 @@ class FileTriggers:
             directory = WatchedDirectory(
                 function, trigger, self._services, self._watches, silence_s=self._silence_s
             )
-            if name in paused:
-                directory.pause()
             await directory.start()
             self._directories[name] = directory
 
@@ -144,14 +139,6 @@ class FileTriggers:
         for name in sorted(self._directories):
             sentences += await explain_in(self._directories[name], wanted, self._services)
         return sentences or nearest(wanted, list(self._directories.values()))
-
-    async def pause(self, trigger: str) -> bool:
-        """Accept nothing from this trigger until `resume`; files wait where they are."""
-        return self._directory(trigger).pause()
-
-    async def resume(self, trigger: str) -> bool:
-        """Accept again, also after the guard against self-feeding functions has stopped the trigger."""
-        return self._directory(trigger).resume()
 
     def start_again(self, function: str) -> list[str]:
         """Start the triggers of a function that the guard against self-feeding has stopped; return their names."""

@@ -78,8 +78,6 @@ def _say_waiting(directory: WatchedDirectory, path: bytes, changed_s: float) -> 
     trigger = directory.trigger
     if path in directory.backlog.refusals:
         return f"refused, and tried again: {directory.backlog.refusals[path]}"
-    if directory.is_paused and path in directory.backlog.ready:
-        return "complete, and waits: the trigger is paused"
     if path in directory.backlog.held and directory.guard.is_tripped:
         return "complete, and waits: the trigger is stopped, because its function seems to feed it"
     if path in directory.backlog.held:

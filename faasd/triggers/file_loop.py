@@ -4,13 +4,14 @@ Nobody can see who wrote a file. What can be seen is *when*: a file that appears
 of the trigger is unfinished was written by somebody else, and has generation 0. Any other has one
 more than the lowest generation that is unfinished, or than the one that has just ended, unless the
 kernel's time of its last change says that it came after that end: no process of an invocation
-outlives it. A function that feeds itself climbs without end, but so does a busy drop box, for a while. So when generation `GENERATIONS_MAX` is reached, files of it
-are held back until all invocations of the trigger are final, and a moment longer:
+outlives it. A function that feeds itself climbs without end, but so does a busy drop box, for a while.
+So when generation `GENERATIONS_MAX` is reached, files of it are held back until all invocations of the
+trigger are final, and a moment longer:
 
 * A file appears in that silence: somebody else writes. Everything goes on, and the next such test
   comes only at twice the generation.
-* Silence: the held files are let go as one round. After `ROUNDS_MAX` rounds, each of which brought new files
-  while it ran and none in the silence after it, the trigger is stopped, with a sentence that says so.
+* Silence: the held files are let go as one round. After `ROUNDS_MAX` rounds, each of which brought new
+  files while it ran and none in the silence after it, the trigger is stopped, with a sentence that says so.
 
 Nothing is lost either way: held files stay where they are.
 """

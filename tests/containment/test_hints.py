@@ -118,6 +118,16 @@ async def test_a_command_gets_its_hint_from_its_last_lines(
     assert setting.format(place=place) in said
 
 
+async def test_a_refused_mount_leads_to_the_list_of_calls(
+    bench: Bench, place: Path, tmp_path: Path
+) -> None:
+    """mount(8) says of the call what others say of a path; a path in `write` would not help."""
+    command = a_command("mount", "-t", "tmpfs", "none", str(place), code_dir=tmp_path)
+    said = hint_of(await bench.run_attempt(an_attempt(command)))
+    assert "docs/system-calls.md" in said
+    assert "write = [" not in said
+
+
 async def test_a_files_own_permissions_are_not_blamed_on_the_wall(
     bench: Bench, place: Path
 ) -> None:

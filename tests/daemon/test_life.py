@@ -85,6 +85,33 @@ def test_what_the_drain_does_not_wait_for_goes_back_uncharged(tmp_path: Path) ->
         assert [one["outcome"] for one in found["attempt_records"]] == ["drained", "ok"]
 
 
+#: The daemon as it is, with a SIGTERM at the moment in which its sandboxes begin to start.
+_ASKED_TO_STOP = """
+import os, signal, sys
+from faasd.sandbox.sandboxes import ProcessSandboxes
+start = ProcessSandboxes.start
+async def start_and_be_asked(self):
+    os.kill(os.getpid(), signal.SIGTERM)
+    await start(self)
+ProcessSandboxes.start = start_and_be_asked
+from faasd.cli.main import main
+sys.exit(main())
+"""
+
+
+def test_a_stop_that_comes_while_the_sandboxes_start_is_not_kept_for_later(tmp_path: Path) -> None:
+    """On a busy host that start takes long; who asks to stop wants no daemon that says it is ready."""
+    daemon = project(tmp_path)
+    id_ = daemon.cli("enqueue", "slow", "0").stdout.strip()
+    command = [sys.executable, "-c", _ASKED_TO_STOP, "run", "--config", str(daemon.config)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert (done.returncode, "daemon_stopped" in done.stderr) == (0, True), done.stderr
+    assert "daemon_ready" not in done.stderr
+    assert not daemon.leftovers()
+    with daemon.running():
+        assert daemon.wait_for_state(id_, "done")["attempts"] == 1
+
+
 def test_a_second_signal_means_now(tmp_path: Path) -> None:
     """Somebody at a terminal presses Ctrl-C twice."""
     daemon = project(tmp_path)

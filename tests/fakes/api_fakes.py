@@ -203,6 +203,7 @@ class FakeStore:
             and (which.source is None or row.source == which.source)
             and (which.states is None or row.state in which.states)
             and (which.outcomes is None or row.outcome in which.outcomes)
+            and (which.group_key is None or row.group_key == which.group_key)
             and (which.since is None or row.created_at >= which.since)
             and (which.until is None or row.created_at <= which.until)
             and (which.path is None or json.loads(row.event_json).get("path") == which.path)
@@ -232,8 +233,15 @@ class FakeStore:
     async def invocations(self, which: InvocationFilter) -> list[Invocation]:
         return self._matching(which)
 
+    async def next_waiting(self, queue: str) -> Invocation | None:
+        waiting = self._matching(InvocationFilter(queue=queue, states=("waiting",), limit=None))
+        return min(waiting, key=lambda row: (row.due_at, row.seq), default=None)
+
     async def attempts(self, invocation_id: str) -> list[AttemptRecord]:
         return self.records.get(invocation_id, [])
+
+    async def last_attempts(self, invocation_ids: Sequence[str]) -> dict[str, AttemptRecord]:
+        return {one: self.records[one][-1] for one in invocation_ids if self.records.get(one)}
 
     async def queue_counts(self) -> list[QueueCounts]:
         now, counts = self.clock.now(), {}
@@ -443,6 +451,7 @@ class FakeLogs:
         self.lines: list[LogLine] = []
         self.sinks: list[Callable[[LogLine], None]] = []
         self.read_of: list[tuple[str | None, str | None]] = []
+        self.limits: list[int | None] = []
 
     def add(self, text: str, at: float, function: str = "echo", invocation_id: str = "1") -> None:
         line = LogLine(at, function, invocation_id, 1, "stdout", text)
@@ -458,7 +467,14 @@ class FakeLogs:
         limit: int | None = None,
     ) -> list[LogLine]:
         self.read_of.append((function, invocation_id))
-        found = [line for line in self.lines if since is None or line.at >= since]
+        self.limits.append(limit)
+        found = [
+            line
+            for line in self.lines
+            if (since is None or line.at >= since)
+            and function in (None, line.function)
+            and invocation_id in (None, line.invocation_id)
+        ]
         return found if limit is None else found[-limit:]
 
     def subscribe(self, sink: Callable[[LogLine], None]) -> Callable[[], None]:

@@ -100,6 +100,12 @@ class FakeIntake:
         assert which.ids is not None
         return [self._invocations[i] for i in which.ids if i in self._invocations]
 
+    async def last_attempts(self, invocation_ids: Sequence[str]) -> dict[str, AttemptRecord]:
+        raise NotImplementedError
+
+    async def next_waiting(self, queue: str) -> Invocation | None:
+        raise NotImplementedError
+
     async def attempts(self, invocation_id: str) -> list[AttemptRecord]:
         return self._attempts.get(invocation_id, [])
 

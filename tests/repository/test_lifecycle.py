@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from faasd.model.invocation import FINAL_STATES, STATE_MEANINGS, TRANSITIONS
-from faasd.model.outcome import CHARGED, NEVER_RAN, OUTCOME_MEANINGS, UNCHARGED
+from faasd.model.outcome import CHARGED, OUTCOME_MEANINGS, REASON_MEANINGS, UNCHARGED
 from tests.repository.lifecycle import render_lifecycle
 
 
@@ -18,7 +18,7 @@ def test_every_move_stands_in_the_diagram_and_in_the_table() -> None:
 def test_every_state_outcome_and_reason_is_explained() -> None:
     """The words are closed sets; a new one cannot be forgotten here."""
     page = render_lifecycle()
-    for word in [*STATE_MEANINGS, *OUTCOME_MEANINGS, *NEVER_RAN]:
+    for word in [*STATE_MEANINGS, *OUTCOME_MEANINGS, *REASON_MEANINGS]:
         assert f"\n| `{word}` | " in page
 
 

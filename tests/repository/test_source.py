@@ -20,7 +20,6 @@ LONG_MODULES: dict[str, str] = {
     "faasd/config/settings.py": "Every setting is declared once, and all of them in one list.",
     "faasd/daemon.py": "The one file that sees every implementation ties all of them together.",
     "faasd/interfaces.py": "All the seams on one page can be held against each other.",
-    "faasd/triggers/file_directory.py": "One directory's watch is one state machine of short steps.",
 }
 
 #: Longer functions, as "path:name", each with the reason why it is not two.

@@ -15,7 +15,6 @@ from faasd.api.replies import json_reply
 from faasd.api.views import acceptance_view, invocation_details, invocation_view, running_view
 from faasd.errors import Conflict, InvalidSetting, NotFound
 from faasd.interfaces import InvocationFilter
-from faasd.model.attempt import AttemptRecord
 from faasd.model.invocation import STATE_MEANINGS, Invocation, NewEvent
 from faasd.model.outcome import OUTCOME_MEANINGS, REASON_MEANINGS
 from faasd.model.suggest import did_you_mean
@@ -141,11 +140,8 @@ async def _rows(call: Call, states: tuple[str, ...] | None) -> list[dict[str, An
         limit=call.integer("limit", 100, _ROWS_MAX),
     )
     found = await call.services.history.invocations(which)
-    return [invocation_view(one, await _attempts(call, one)) for one in found]
-
-
-async def _attempts(call: Call, invocation: Invocation) -> Sequence[AttemptRecord]:
-    return await call.services.history.attempts(invocation.id) if invocation.attempts else ()
+    last = await call.services.history.last_attempts([one.id for one in found if one.attempts])
+    return [invocation_view(one, last.get(one.id)) for one in found]
 
 
 def _words(

@@ -40,6 +40,8 @@ async def read_logs(call: Call) -> Response:
     wanted = _matcher(call, functions, invocation_id)
     since, limit = call.moment("since"), call.integer("limit", 1000, _LINES_MAX)
     follow = call.flag("follow")
+    # Where all that is read is wanted, the oldest of it need not be read.
+    enough = limit if call.query("grep") is None and len(functions) <= 1 else None
 
     async def lines() -> AsyncIterator[dict[str, Any]]:
         # Subscribe before reading, so that nothing printed in between is missed.
@@ -47,7 +49,7 @@ async def read_logs(call: Call) -> Response:
         dropped = [0]
         unsubscribe = _subscribe(call, wanted, backlog, dropped) if follow else None
         try:
-            known = await call.services.logs.read(only, invocation_id, since)
+            known = await call.services.logs.read(only, invocation_id, since, enough)
             # In a thread, since the loop must turn while a pattern looks through many lines.
             known = (await asyncio.to_thread(lambda: list(filter(wanted, known))))[-limit:]
             for line in known:

@@ -35,9 +35,7 @@ async def list_queues(call: Call) -> Response:
     rows = []
     for name, counts in sorted((await counts_by_queue(call)).items()):
         consumer = consumer_of(call, name)
-        since = paused.get(("queue", name))
-        if since is None and consumer is not None:
-            since = paused.get(("function", consumer.name))
+        since = None if consumer is None else paused.get(("function", consumer.name))
         rows.append(queue_view(counts, consumer.name if consumer else None, since))
     return json_reply({"queues": rows})
 

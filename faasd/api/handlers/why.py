@@ -19,8 +19,9 @@ from faasd.api.explain import (
 from faasd.api.explain_code import CodeFacts
 from faasd.api.handlers.queues import consumer_of, counts_by_queue
 from faasd.api.replies import json_reply
-from faasd.errors import Conflict, InvalidSetting, NotFound
+from faasd.errors import InvalidSetting, NotFound
 from faasd.interfaces import BreakerStatus, InvocationFilter, QueueCounts
+from faasd.model.below import is_in
 from faasd.model.function import Function
 from faasd.model.invocation import FINAL_STATES, Invocation
 from faasd.model.suggest import did_you_mean
@@ -100,14 +101,10 @@ async def _why_function(call: Call, name: str) -> list[str]:
 async def _why_queue(call: Call, counts: QueueCounts) -> list[str]:
     consumer = consumer_of(call, counts.queue)
     paused = await call.services.pauses.load()
-    since = paused.get(("queue", counts.queue))
-    if since is None and consumer is not None:
-        since = paused.get(("function", consumer.name))
+    since = None if consumer is None else paused.get(("function", consumer.name))
     sentences = explain_queue(counts, consumer.name if consumer else None, since)
-    waiting = InvocationFilter(queue=counts.queue, states=("waiting",), limit=None)
-    found = await call.services.history.invocations(waiting)
-    if found:  # Newest first, so the last one is the next to run unless priorities differ.
-        first = min(found, key=lambda one: (one.due_at, -one.priority, one.seq))
+    first = await call.services.history.next_waiting(counts.queue)
+    if first is not None:
         sentences += explain_invocation(await _facts(call, first))
     return sentences
 
@@ -133,7 +130,7 @@ async def _why_path(call: Call, path: str) -> list[str]:
     if not rows:  # Moved or deleted after it was handled; history remembers it under its old name.
         found = [*await history.invocations(InvocationFilter(path=path, limit=1))]
     watched = [one.path for one in files.statuses()]
-    if not found and not any(path == one or path.startswith(one + "/") for one in watched):
+    if not found and not any(is_in(path, one) for one in watched):
         return []
     sentences = list(await files.explain(path))
     for invocation in found:
@@ -177,7 +174,6 @@ async def _facts(call: Call, invocation: Invocation) -> InvocationFacts:
         **_lane_facts(call, invocation),
         function_paused_since=paused.get(("function", invocation.function)),
         function_refused=services.refused.get(invocation.function),
-        queue_paused_since=paused.get(("queue", invocation.queue)),
         breaker=_breaker(call, invocation.function),
         ahead=await _ahead(call, invocation),
         **await _in_its_way(call, invocation),
@@ -226,10 +222,14 @@ def _lane_facts(call: Call, invocation: Invocation) -> dict[str, Any]:
 async def _ahead(call: Call, invocation: Invocation) -> list[Invocation]:
     if invocation.group_key is None or invocation.state != "waiting":
         return []
-    unfinished = InvocationFilter(queue=invocation.queue, states=("waiting", "running"), limit=None)
-    found = await call.services.history.invocations(unfinished)
-    same = [one for one in found if one.group_key == invocation.group_key]
-    return sorted([one for one in same if one.seq < invocation.seq], key=lambda one: one.seq)
+    of_its_group = InvocationFilter(
+        queue=invocation.queue,
+        group_key=invocation.group_key,
+        states=("waiting", "running"),
+        limit=None,
+    )
+    found = await call.services.history.invocations(of_its_group)
+    return sorted([one for one in found if one.seq < invocation.seq], key=lambda one: one.seq)
 
 
 async def _in_its_way(call: Call, invocation: Invocation) -> dict[str, Any]:
@@ -263,7 +263,7 @@ def _running(call: Call, function: str) -> int:
     return sum(attempt.function.name == function for attempt in call.services.invoker.running())
 
 
-def _unknown(call: Call, subject: str, counts: dict[str, QueueCounts]) -> NotFound | Conflict:
+def _unknown(call: Call, subject: str, counts: dict[str, QueueCounts]) -> NotFound:
     names = {function.name for function in call.services.catalog.all()}
     names |= set(counts) | {status.name for status in call.services.schedules.statuses()}
     problems = call.services.status().get("problems", ())

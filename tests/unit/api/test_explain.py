@@ -53,7 +53,6 @@ def test_one_between_two_attempts_says_which_comes_and_why() -> None:
     ("facts", "reason"),
     [
         ({"function_paused_since": NOW - 60}, "function 'resize' is paused since 2025-06-15"),
-        ({"queue_paused_since": NOW - 60}, "queue 'images' is paused since"),
         (
             {"function_refused": "no Landlock; use Linux 5.13"},
             "It waits. Function 'resize' is refused on this host",

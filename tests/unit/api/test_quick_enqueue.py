@@ -215,7 +215,7 @@ def test_a_connection_in_use_stays_and_an_idle_one_is_closed(
     daemon: FakeDaemon, socket_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is one timer for a connection, and not one for each request."""
-    monkeypatch.setattr("faasd.api.server._KEEP_ALIVE_S", 1)
+    monkeypatch.setattr("faasd.api.uvicorn_server._KEEP_ALIVE_S", 1)
     with serving(daemon, socket_path) as thread, connected(socket_path) as connection:
         for _ in range(3):
             connection.sendall(request())

@@ -119,7 +119,7 @@ def test_an_invoke_may_take_longer_than_a_connection_may_be_idle(
     daemon: FakeDaemon, socket_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time of what was answered before does not run on."""
-    monkeypatch.setattr("faasd.api.server._KEEP_ALIVE_S", 1)
+    monkeypatch.setattr("faasd.api.uvicorn_server._KEEP_ALIVE_S", 1)
     with serving(daemon, socket_path) as thread, connected(socket_path) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         answer_on(connection)

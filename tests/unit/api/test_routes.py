@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from faasd import errors
+from faasd.api.reference import render_api_reference
+from faasd.api.replies import error_reply, kind_of
 from faasd.api.routes import ROUTES
 from faasd.client import Client
 from faasd.clock import from_iso
@@ -348,6 +351,18 @@ def test_the_openapi_document_holds_every_route_with_a_sentence(client: Client) 
     assert len(operations) == len(ROUTES)
     assert all(operation["summary"].endswith(".") for _, _, operation in operations)
     assert len({operation["operationId"] for _, _, operation in operations}) == len(ROUTES)
+
+
+def test_the_manual_has_every_kind_of_error_with_its_status() -> None:
+    """Programs in other languages decide by it; what is not listed is a mistake of faasd's, and 500."""
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\d+) \|", render_api_reference(), re.MULTILINE)
+    listed = {kind: int(status) for kind, status in rows}
+    for name in errors.__all__:
+        error = getattr(errors, name)
+        made = error.__new__(error, "x")
+        answer = error_reply(made)
+        assert listed.get(kind_of(made), 500) == answer.status_code, name
+    assert listed["method-not-allowed"] == 405
 
 
 def test_why_explains_whatever_it_is_given(daemon: FakeDaemon, client: Client) -> None:

@@ -101,7 +101,7 @@ def test_a_line_that_is_printed_while_reading_comes_once(
 def test_lines_are_narrowed_by_function_invocation_time_pattern_and_number(
     daemon: FakeDaemon, client: Client
 ) -> None:
-    """The stand-in narrows by time only, so the rest is the API's own doing."""
+    """By several at once, too."""
     now = daemon.clock.now()
     daemon.logs.add("old refused", now - 7200)
     daemon.logs.add("refused", now, "echo", "1")
@@ -113,8 +113,17 @@ def test_lines_are_narrowed_by_function_invocation_time_pattern_and_number(
 
     assert texts(since="1h", grep="^ref") == ["refused", "refused too"]
     assert texts(function="resize") == ["refused too"]
+    assert texts(function="resize,echo", since="1h", limit=2) == ["accepted", "refused too"]
     assert texts(invocation="2") == ["accepted"]
     assert texts(limit=2) == ["accepted", "refused too"]
+
+
+def test_no_more_lines_are_read_than_are_wanted(daemon: FakeDaemon, client: Client) -> None:
+    """Sixteen mebibytes of each function's are kept, and most who ask want the last screen."""
+    queries: list[dict[str, object]] = [{}, {"function": "echo"}, {"grep": "x"}, {"function": "echo,resize"}]  # fmt: skip
+    for query in queries:
+        list(client.stream("GET", "/api/v1/logs", query={**query, "limit": 5}))
+    assert daemon.logs.limits == [5, 5, None, None]
 
 
 def test_the_lines_of_an_invocation_are_looked_for_where_its_function_prints(

@@ -50,7 +50,7 @@ def test_a_time_zone_that_does_not_exist_is_a_usage_error(faasd: Run) -> None:
     """Zoneinfo's own message names a file of this machine."""
     done = faasd("schedules", "next", "--cron", "* * * * *", "--timezone", "Europe/Berlinn")
     assert done.returncode == 2
-    assert "there is no time zone 'Europe/Berlinn'" in done.stderr
+    assert "not 'Europe/Berlinn'; did you mean \"Europe/Berlin\"?" in done.stderr
 
 
 def test_check_without_a_configuration_says_where_it_looked(faasd: Run, tmp_path: Path) -> None:

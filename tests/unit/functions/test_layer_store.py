@@ -13,7 +13,7 @@ import pytest
 
 from faasd.errors import BundleRefused, InvalidSetting, NotFound
 from faasd.functions.layer_store import LayerStore
-from faasd.functions.sealing import remove_tree
+from faasd.linux.trees import remove_tree
 from tests.daemon.harness import tmpfs
 from tests.patience import patient
 

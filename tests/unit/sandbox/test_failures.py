@@ -29,6 +29,8 @@ from faasd.sandbox.failures import NAME_LOOKUP, failures_in_lines, failures_in_r
         ("PermissionError: [Errno 13] Permission denied: '/srv/x'", errno.EACCES, "/srv/x", None),
         ("dd: error writing '/tmp/x': No space left on device", errno.ENOSPC, "/tmp/x", "write"),
         ("unshare: unshare failed: Operation not permitted", errno.EPERM, None, None),
+        ("mount: /mnt: permission denied.", errno.EPERM, "/mnt", None),
+        ("umount: /mnt: must be superuser to unmount.", errno.EPERM, "/mnt", None),
         ("sh: 0: Cannot fork", errno.EAGAIN, None, None),
         ("curl: (6) Could not resolve host: example.org", NAME_LOOKUP, None, None),
         ("curl: (7) Failed to connect to ::1 port 9: Connection refused", errno.ECONNREFUSED, None, None),

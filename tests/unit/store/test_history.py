@@ -54,6 +54,7 @@ async def test_a_prefix_is_no_pattern(store: Store) -> None:
         ({"function": "other"}, "b"),
         ({"queue": "mail", "trigger": "queue"}, "dca"),
         ({"source": "s"}, "c"),
+        ({"group_key": "k"}, "a"),
         ({"states": ("skipped",)}, "d"),
         ({"outcomes": ("missed", "ok")}, "d"),
         ({"since": START + 1, "until": START + 2}, "cb"),
@@ -66,6 +67,7 @@ async def test_a_listing_shows_what_the_filter_means_newest_first(
     """The same filter serves listings and bulk verbs."""
     a, b, c, d = (an_invocation(id=name, created_at=START + at) for at, name in enumerate("abcd"))
     b = replace(b, function="other", queue="other", trigger="cron")
+    a = replace(a, group_key="k")
     c = replace(c, source="s")
     d = replace(d, skip_reason="missed")
     await store.invocations.enqueue([a, b, c, d])
@@ -89,6 +91,51 @@ async def test_queues_are_counted_by_what_their_invocations_do(
         QueueCounts("empty"),
         QueueCounts("mail", 1, 1, 1, 1, START - 7),
     ]
+
+
+async def test_what_of_a_queue_comes_next_is_what_a_claim_takes(
+    store: Store, clock: FakeClock
+) -> None:
+    """`faasd why QUEUE` tells of it, however long others have waited and however many there are."""
+
+    async def next_id() -> str | None:
+        found = await store.history.next_waiting("mail")
+        return found and found.id
+
+    async def claimed() -> str:
+        [claim] = await store.invocations.claim(LANE, 1, 30)
+        return claim.invocation.id
+
+    assert await next_id() is None
+    delayed = an_invocation(id="delayed", due_at=START + 60, priority=9)
+    await store.invocations.enqueue([delayed])
+    assert await next_id() == "delayed"
+    first, second = (an_invocation(id=each, group_key="k") for each in ("first", "second"))
+    await store.invocations.enqueue([first, second, an_invocation(id="urgent", priority=5)])
+    for _ in range(2):
+        assert await next_id() == await claimed()
+    assert await next_id() == "second"  # Held back by its group, and due; the delayed one is not.
+    clock.advance(60)
+    assert await next_id() == await claimed() == "delayed"
+
+
+async def test_the_last_attempts_of_many_invocations_come_in_one_look(store: Store) -> None:
+    """A listing shows how long each took, and there may be thousands in it."""
+    names = ["twice", "once", "never"]
+    await store.invocations.enqueue([an_invocation(id=each) for each in names])
+    first, second = await store.invocations.claim(LANE, 2, 30)
+    again = a_finish(first, "error", RetryAt(START))
+    await store.invocations.finish([again, a_finish(second, "ok")])
+    [claim] = await store.invocations.claim(LANE, 1, 30)
+    assert claim.invocation.id == "twice"
+    await store.invocations.finish([a_finish(claim, "ok")])
+    found = await store.history.last_attempts(names)
+    assert {id_: (one.number, one.outcome) for id_, one in found.items()} == {
+        "twice": (2, "ok"),
+        "once": (1, "ok"),
+    }
+    assert found["twice"] == (await store.history.attempts("twice"))[-1]
+    assert await store.history.last_attempts([]) == {}
 
 
 async def test_attempts_are_counted_by_function_and_outcome_since_a_time(store: Store) -> None:

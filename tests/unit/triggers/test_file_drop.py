@@ -521,18 +521,6 @@ async def test_reload_keeps_unchanged_triggers_and_swaps_changed_ones(make_rig: 
     assert triggers.statuses() == []
 
 
-async def test_a_paused_trigger_that_is_changed_stays_paused(make_rig: RigMaker) -> None:
-    """Who paused it did not do so for the old settings only."""
-    rig = make_rig()
-    triggers = await rig.start_and_scan()
-    await triggers.pause("inbox")
-    changed = replace(rig.trigger, settle_s=rig.trigger.settle_s + 1)
-    await triggers.reload([Function("thumbnail", files=(changed,))])
-    assert triggers._directories["inbox"].trigger == changed
-    assert triggers._directories["inbox"].is_paused
-    assert await triggers.resume("inbox")
-
-
 async def test_two_triggers_on_one_directory_both_get_each_file(make_rig: RigMaker) -> None:
     """The kernel has one watch for both; neither may take the other's."""
     rig = make_rig()
@@ -553,21 +541,6 @@ async def test_two_triggers_on_one_directory_both_get_each_file(make_rig: RigMak
         ("inbox", "c.jpg"),
         ("second", "a.jpg"),
     ]
-
-
-async def test_a_paused_trigger_lets_files_wait(make_rig: RigMaker) -> None:
-    """And takes them when it is resumed."""
-    rig = make_rig()
-    triggers = await rig.start_and_scan()
-    assert await triggers.pause("inbox")
-    assert not await triggers.pause("inbox")
-    path = rig.drop("a")
-    await wait_for(lambda: rig.status().pending == 1)
-    assert "paused" in (await triggers.explain(str(path)))[0]
-    assert await triggers.resume("inbox")
-    assert await rig.accepted(1) == ["a"]
-    with pytest.raises(NotFound, match="there are: inbox"):
-        await triggers.resume("nobody")
 
 
 async def test_files_and_statuses_say_what_is_known(make_rig: RigMaker) -> None:

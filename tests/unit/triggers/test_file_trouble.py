@@ -438,7 +438,7 @@ async def test_a_function_that_feeds_its_own_trigger_is_stopped_loudly(
     assert len(rig.intake.events) == ran
     assert "the trigger is stopped" in (await triggers.explain(str(path)))[0]
     rig.intake.on_accept = lambda _: None
-    assert await triggers.resume("inbox")
+    assert triggers.start_again(rig.functions[0].name) == ["inbox"]
     await wait_for(lambda: "later" in rig.intake.names())
     assert not rig.problem()
 
