@@ -244,6 +244,8 @@ class Daemon:
         self._supervision.count_with(self._counts)
         await self._sandboxes.start()
         functions = await self._reloading.start()
+        offline = await self._store.enqueued_offline()
+        self._measures.enqueued_offline(offline, self._registry.consumer_of)
         await recover(self._spine)
         self._keep_vital(self._dispatcher.start())
         self._keep_vital(self._leases.start())
