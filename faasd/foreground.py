@@ -134,6 +134,7 @@ async def _serve(config_path: Path) -> None:
     except FaasdError as error:
         supervision.failed(str(error))
         if not supervision.has_been_ready:  # Else whoever waits is answered by the next daemon.
+            await asyncio.wait({importing})  # It would be waited for at the end, while others come.
             fds = [one.fd for one in supervision.sockets]
             await asyncio.to_thread(turn_away, fds, f"the daemon cannot start: {error}")
         raise
