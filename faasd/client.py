@@ -26,9 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
-__all__ = ["Client", "RequestFailed", "daemon_paths", "find_socket", "quote"]
+__all__ = ["Client", "RequestFailed", "daemon_paths", "find_socket", "how_to_start", "quote"]
 
 _CONNECT_TIMEOUT_S = 5.0
+#: Where `faasd service install` and packages put the system's service.
+_SERVICE_SOCKET = "/run/faasd/faasd.sock"
+_SERVICE_UNITS = (
+    "/etc/systemd/system/faasd.service",
+    "/usr/lib/systemd/system/faasd.service",
+)
 #: Far longer than a commit takes on a busy disk; a script must not hang for ever in an enqueue.
 _ENQUEUE_ANSWER_S = 20.0
 
@@ -238,7 +244,7 @@ class Client:
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
             connection.close()
             raise errors.DaemonUnreachable(
-                f"no daemon answers on {self.socket_path}; start one with `faasd run`, or name its "
+                f"no daemon answers on {self.socket_path}; {how_to_start(self.socket_path)}, or name its "
                 f"configuration with --config"
             ) from error
         except (TimeoutError, BlockingIOError) as error:
@@ -253,6 +259,13 @@ class Client:
                 f"a member of the socket's group"
             ) from error
         return connection
+
+
+def how_to_start(socket_path: str) -> str:
+    """Say what starts the daemon of a socket; who has installed a service does not want a second daemon."""
+    if socket_path == _SERVICE_SOCKET and any(map(os.path.exists, _SERVICE_UNITS)):
+        return "start it with `systemctl start faasd`"
+    return "start one with `faasd run`"
 
 
 def quote(text: str) -> str:

@@ -249,6 +249,8 @@ class Daemon:
     async def _start(self) -> None:
         """What leftovers held returns, then the doors open: none may find a half-started daemon."""
         functions = await self._reloading.start()
+        offline = await self._store.enqueued_offline()
+        self._measures.enqueued_offline(offline, self._registry.consumer_of)
         await recover(self._spine)
         self._keep_vital(self._dispatcher.start())
         self._keep_vital(self._leases.start())

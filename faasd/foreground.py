@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from faasd.api.adopted import turn_away
 from faasd.clock import Clock
 from faasd.config.loader import FindDeployed, Loaded, load
-from faasd.errors import ConfigErrors, InvalidSetting
+from faasd.errors import ConfigErrors, FaasdError, InvalidSetting
 from faasd.functions.code_version import code_version
 from faasd.functions.deployments import in_service
 from faasd.functions.discovery import discover
@@ -130,6 +131,13 @@ async def _serve(config_path: Path) -> None:
         _stop_with(daemon.ask_to_stop)
         _reload_with(daemon)
         await daemon.run()
+    except FaasdError as error:
+        supervision.failed(str(error))
+        if not supervision.has_been_ready:  # Else whoever waits is answered by the next daemon.
+            await asyncio.wait({importing})  # It would be waited for at the end, while others come.
+            fds = [one.fd for one in supervision.sockets]
+            await asyncio.to_thread(turn_away, fds, f"the daemon cannot start: {error}")
+        raise
     finally:
         await supervision.stop()
 

@@ -28,6 +28,8 @@ __all__ = [
 _log = get_logger("supervision")
 #: How often the status is told anew where no watchdog asks more often.
 _STATUS_INTERVAL_S = 10.0
+#: How much of a reason stands in one line of `systemctl status`.
+_WHY_MAX = 300
 #: With every beat, a start or a stop may take this much longer. A loop that hangs gets no more of it.
 #: As long as systemd gives a start that says nothing: on a machine so busy that a beat was half a minute
 #: late, less made it kill the start, and start anew what was as slow the next time.
@@ -90,6 +92,7 @@ class Supervision:
         self._address = systemd.take_notify_address(environ)
         self._clock = clock
         self._state = "starting"
+        self.has_been_ready = False
         self._counts: Callable[[], Awaitable[Counts]] | None = None
         self._unsent: list[str] = []
         self._status = ""
@@ -111,6 +114,7 @@ class Supervision:
     async def ready(self) -> None:
         """Say that events are accepted and run."""
         self._state = "ready"
+        self.has_been_ready = True
         # In one message: systemd must not show an active unit that still says that it starts.
         self._tell("READY=1", "STATUS=ready")
         await self._tell_status()
@@ -129,6 +133,14 @@ class Supervision:
         self._state = "stopping"
         self._tell("STOPPING=1", *beat_lines(self._state))
         await self._tell_status()
+
+    def failed(self, why: str) -> None:
+        """Say what the daemon ends of; systemd shows it until the next start."""
+        first, *more = why.splitlines() or [""]
+        self._counts = None  # The next beat must not say something else.
+        self._tell(
+            f"STATUS=failed: {first[:_WHY_MAX]}" + (f" (and {len(more)} more)" if more else "")
+        )
 
     async def stop(self) -> None:
         """Say nothing more."""

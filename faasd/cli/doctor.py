@@ -18,7 +18,7 @@ from faasd.cli.command import command, config_of, json_option
 from faasd.cli.exits import FAILED, complain
 from faasd.cli.output import Columns, print_json, print_rows
 from faasd.cli.walls_here import Judged, judge
-from faasd.client import Client, daemon_paths, find_socket
+from faasd.client import Client, daemon_paths, find_socket, how_to_start
 from faasd.errors import FaasdError
 from faasd.model.paths import find_config
 from faasd.model.walls import WALLS
@@ -27,6 +27,8 @@ __all__ = ["doctor"]
 
 #: RETURNING, which the store's claims are written with.
 _SQLITE_MIN = (3, 35)
+#: A daemon that runs answers within milliseconds; one that hangs is a finding.
+_ANSWER_S = 10.0
 #: Walls that a function gets only when a setting asks for them.
 _BY_SETTING = {"network", "cpu-cap", "user"}
 
@@ -188,9 +190,9 @@ def _state_dir(path: str) -> dict[str, Any]:
 
 
 def _daemon(socket_path: str) -> dict[str, Any]:
-    remedy = "start it with `faasd run`"
+    remedy = how_to_start(socket_path)
     try:
-        status = Client(socket_path).request("GET", "/api/v1/status")
+        status = Client(socket_path).request("GET", "/api/v1/status", answer_s=_ANSWER_S)
     except FaasdError as error:
         return _row("daemon", False, str(error), remedy, required=False)
     found = f"{status['state']}, version {status['version']}, process {status['pid']}"

@@ -31,6 +31,8 @@ BATCH_MAX = 10_000
 #: A daemon that holds the state directory but does not answer is starting or stopping; systemd
 #: gives it 30 seconds for that.
 _PATIENCE_S = 35.0
+#: A daemon that runs answers within milliseconds; one that starts looks at the store by itself.
+_WAKE_S = 5.0
 
 
 def enqueue_events(
@@ -176,9 +178,12 @@ def _enqueue(
 
 
 def _wake(client: Client) -> None:
-    """Let a daemon that came up between the two look at the store; that nobody answers is the usual case."""
+    """Let a daemon that came up between the two look at the store; that nobody answers is the usual case.
+
+    Not for ever: the event is on disk, and systemd may hold a socket behind which no daemon comes up.
+    """
     try:
-        client.request("POST", "/api/v1/wake")
+        client.request("POST", "/api/v1/wake", answer_s=_WAKE_S)
     except FaasdError:
         pass
 

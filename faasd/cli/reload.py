@@ -46,6 +46,12 @@ def print_report(context: click.Context, report: dict[str, Any], *, as_json: boo
                 f"{one['in_force']} in force; it takes effect at the next start",
                 file=sys.stderr,
             )
+        for one in report["changes"]:
+            if one["change"] in ("unchanged", "changed") and one["reason"]:
+                print(
+                    f"function {one['function']!r} is {one['reason']}; `faasd functions unpin {one['function']}` "
+                    f"has it follow the files again"
+                )
         for change in ("kept", "refused"):
             found = [one for one in report["changes"] if one["change"] == change]
             said = by_reason((one["function"], one["reason"]) for one in found if one["reason"])

@@ -13,7 +13,7 @@ import click
 
 from faasd.cli import service_plan as plan
 from faasd.cli.command import config_of, json_option, noun
-from faasd.cli.exits import FAILED, NO_DAEMON
+from faasd.cli.exits import FAILED, NO_DAEMON, complain
 from faasd.cli.output import print_fields
 from faasd.cli.service_steps import ask, take
 from faasd.client import daemon_paths
@@ -26,7 +26,7 @@ _PROPERTIES = {
     "state": "ActiveState",
     "substate": "SubState",
     "enabled": "UnitFileState",
-    "since": "StateChangeTimestamp",
+    "since": "StateChangeTimestamp",  # In UTC, and ISO 8601 here.
     "pid": "MainPID",
     "status": "StatusText",
     "result": "Result",
@@ -127,9 +127,24 @@ def status(context: click.Context, *, is_user: bool, as_json: bool) -> None:
     found = _describe(place)
     print_fields(found, as_json=as_json)
     if not found["installed"]:
+        sudo, user = ("", " --user") if is_user else ("sudo ", "")
+        complain(
+            f"nothing is installed; try `{sudo}faasd service install{user}`, with --dry-run first"
+        )
         context.exit(FAILED)
     if found["state"] not in ("active", "reloading"):
+        complain(_why_not(place, str(found["state"])))
         context.exit(NO_DAEMON)
+
+
+def _why_not(place: plan.Place, state: str) -> str:
+    user = " --user" if place.is_user else ""
+    if state in ("activating", "deactivating"):
+        return f"the daemon is {state}, and does not answer yet or no more; its log: journalctl{user} -u faasd -f"  # fmt: skip
+    start = f"`systemctl{user} start faasd` starts it"
+    if state == "failed":
+        return f"the daemon has failed; `journalctl{user} -u faasd -n 30` says why, and {start} when that is mended"
+    return f"the daemon does not run; {start}"
 
 
 def _place(context: click.Context, is_user: bool) -> plan.Place:
@@ -237,7 +252,8 @@ def _show(place: plan.Place, unit: str, name: str) -> str:
 
 def _describe(place: plan.Place) -> dict[str, Any]:
     names = ",".join(_PROPERTIES.values())
-    lines = ask(place.systemctl("show", "--property", names, plan.SERVICE)).splitlines()
+    show = place.systemctl("show", "--timestamp=utc", "--property", names, plan.SERVICE)
+    lines = ask(show).splitlines()
     values = dict(line.split("=", 1) for line in lines if "=" in line)
     found: dict[str, Any] = {"installed": values.get("UnitFileState", "") != ""}
     for name, theirs in _PROPERTIES.items():
@@ -247,6 +263,7 @@ def _describe(place: plan.Place) -> dict[str, Any]:
         )
     if found["memory_bytes"] == "[not set]":
         found["memory_bytes"] = None
+    found["since"] = _iso_time(found["since"])
     return {
         **found,
         "socket": _show(place, plan.SOCKET, "ActiveState") or None,
@@ -254,6 +271,12 @@ def _describe(place: plan.Place) -> dict[str, Any]:
         "config_path": place.config_path,
         "state_dir": place.state_dir,
     }
+
+
+def _iso_time(theirs: str | None) -> str | None:
+    """Return a time of systemd's, such as `Sat 2026-11-21 12:45:19 UTC`, in ISO 8601."""
+    parts = (theirs or "").split()
+    return f"{parts[1]}T{parts[2]}Z" if len(parts) == 4 and parts[3] == "UTC" else theirs
 
 
 def _print_log(place: plan.Place) -> None:

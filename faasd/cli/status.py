@@ -12,6 +12,9 @@ from faasd.cli.output import one_line, print_details, print_json, printable, tim
 
 __all__ = ["status"]
 
+#: Far longer than a start takes on a slow machine; whoever watches a daemon by this must not hang with it.
+_ANSWER_S = 60.0
+
 
 @command(examples=("faasd status", "faasd status --json"))
 @json_option
@@ -21,7 +24,7 @@ def status(context: click.Context, as_json: bool) -> None:
 
     `faasd doctor` tells which walls this host builds; with `--json` they are here too.
     """
-    found = client_of(context).request("GET", "/api/v1/status")
+    found = client_of(context).request("GET", "/api/v1/status", answer_s=_ANSWER_S)
     if as_json:
         print_json(found)
         return

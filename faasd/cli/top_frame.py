@@ -19,8 +19,12 @@ __all__ = ["frame_of", "print_frame", "trouble_of"]
 
 Row = Mapping[str, Any]
 
-#: Title, heads, rule and the line below each of the five tables, and the lines at the top.
-_FRAME_LINES = 23
+#: The lines at the top: the daemon, the counts, and the one below them.
+_HEAD_LINES = 3
+#: From here on there is room for rules, and for lines between the tables.
+_TALL = 40
+#: Columns that are cut where the terminal is narrow.
+_GIVE_WAY = ("FUNCTION", "TRIGGER", "INVOCATION", "QUEUE", "SCHEDULE", "ERROR")
 _ROWS_WITHOUT_END = 50
 _PIPE_WIDTH = 140
 
@@ -46,12 +50,18 @@ def frame_of(seen: Row, height: int | None) -> RenderableType:
         _schedules(seen["schedules"], seen["status"]),
         _failures(seen["failures"]),
     ]
-    taken = _FRAME_LINES + len(seen["status"]["problems"])
-    room = _ROWS_WITHOUT_END * len(tables) if height is None else max(0, height - taken)
-    parts: list[RenderableType] = [_head(seen["status"])]
-    rows_max = _shares([len(table.rows) for table in tables], room)
-    parts += [table.draw(count) for table, count in zip(tables, rows_max, strict=True)]
-    return Group(*parts)
+    wanted = [len(table.rows) for table in tables]
+    problems = seen["status"]["problems"]
+    if height is None:
+        shown = _shares(wanted, _ROWS_WITHOUT_END * len(tables))
+        return Group(_head(seen["status"], problems), *map(_Table.draw, tables, shown))
+    # On a low terminal what is wrong must not hide what runs; `faasd status` has all of it.
+    problems = _cut(problems, max(1, height // 8))
+    taken = _HEAD_LINES + len(problems)
+    is_dense = height < _TALL
+    shown = _shares(wanted, height - taken - sum(one.lines_beside(is_dense) for one in tables))
+    parts = [one.draw(rows, is_dense, True) for one, rows in zip(tables, shown, strict=True)]
+    return Group(_head(seen["status"], problems, is_cut=True), *parts)
 
 
 def trouble_of(error: Exception) -> RenderableType:
@@ -74,24 +84,36 @@ class _Table:
             text.stylize_before(style)
         self.rows.append(texts)
 
-    def draw(self, rows_max: int) -> RenderableType:
+    def lines_beside(self, is_dense: bool) -> int:
+        """Return how many lines it takes besides its rows: title, heads, rule, and the one below."""
+        if not self.rows:
+            return 1 if is_dense else 2
+        return 2 if is_dense else 4
+
+    def draw(self, rows_max: int, is_dense: bool = False, is_cut: bool = False) -> RenderableType:
+        """Draw it, with so many rows. A dense one has no rule and no line below; a cut one has no row of several lines."""
         shown = self.rows[:rows_max]
         more = len(self.rows) - len(shown)
         title = f"{self.title} ({len(self.rows)})" + (f", {more} not shown" if more else "")
+        end = "" if is_dense else "\n"
         if not self.rows:
-            return Text.assemble((self.title, "bold"), (f": {self.nothing}\n", "dim"))
+            return Text.assemble((self.title, "bold"), (f": {self.nothing}{end}", "dim"))
         table = Table(
-            *self.heads,
-            box=box.SIMPLE_HEAD,
+            box=None if is_dense else box.SIMPLE_HEAD,
             title=title,
             title_style="bold",
             title_justify="left",
             pad_edge=False,
             show_edge=False,
+            show_header=bool(shown),
         )
+        for head in self.heads:  # Numbers and times keep their width, and names give way.
+            table.add_column(head, no_wrap=is_cut and head not in _GIVE_WAY)
         for row in shown:
+            for cell in row if is_cut else ():
+                cell.no_wrap, cell.overflow = True, "ellipsis"
             table.add_row(*row)
-        return Group(table, Text())
+        return table if is_dense else Group(table, Text())
 
 
 def _shares(wanted: Sequence[int], room: int) -> list[int]:
@@ -105,7 +127,15 @@ def _shares(wanted: Sequence[int], room: int) -> list[int]:
     return shares
 
 
-def _head(status: Row) -> RenderableType:
+def _cut(problems: Sequence[str], lines: int) -> list[str]:
+    """Return so many problems at most, the last of them saying how many more there are."""
+    if len(problems) <= lines:
+        return list(problems)
+    rest = len(problems) - lines + 1
+    return [*problems[: lines - 1], f"{rest} more, see `faasd status`"]
+
+
+def _head(status: Row, problems: Sequence[str], is_cut: bool = False) -> RenderableType:
     counts = "   ".join(
         f"{word.replace('_', ' ')} {status.get(key, 0)}"
         for word, key in (
@@ -117,10 +147,12 @@ def _head(status: Row) -> RenderableType:
     )
     line = (
         f"faasd {status['version']}   {status['state']}   up {format_duration(status['uptime_s'])}"
-        f"   {datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z\n{counts}   slots {status.get('slots', '-')}\n"
+        f"   {datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z\n{counts}   slots {status.get('slots', '-')}"
     )
-    problems = "".join(f"problem: {printable(one)}\n" for one in status["problems"])
-    return Text.assemble((line, "bold"), (problems, "red"))
+    told = [Text(f"problem: {printable(one)}", style="red") for one in problems]
+    for one in told:
+        one.no_wrap, one.overflow = (True, "ellipsis") if is_cut else (None, None)
+    return Group(Text(line, style="bold"), *told, Text())
 
 
 def _attempts(attempts: Sequence[Row] | None) -> _Table:
@@ -163,7 +195,7 @@ def _functions(functions: Sequence[Row]) -> _Table:
             one["running"] or "-",
             one["outcomes_24h"].get("ok", 0),
             Text(str(failed), style="red" if failed else ""),
-            Text("paused", style="yellow") if one["paused_since"] else "",
+            _state_of(one),
         )
     return table
 
@@ -206,6 +238,19 @@ def _failures(failures: Sequence[Row] | None) -> _Table:
         ended = _since(one["ended_at"] or one["started_at"] or one["created_at"])
         table.add(ended, one["function"], Text(one["outcome"], style="red"), one["state"], error)
     return table
+
+
+def _state_of(function: Row) -> Text:
+    """Say what keeps a function from running, or from running what its files say."""
+    breaker = (function.get("breaker") or {}).get("state", "closed")
+    states = {
+        "refused": bool(function.get("refused")),
+        f"breaker {breaker}": breaker != "closed",
+        "kept old": bool(function.get("kept_because")),
+        "paused": bool(function["paused_since"]),
+    }
+    said = [word for word, is_so in states.items() if is_so]
+    return Text(", ".join(said), style="yellow" if said in ([], ["paused"]) else "red")
 
 
 def _failed(function: Row) -> int:

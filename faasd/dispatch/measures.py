@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from faasd.clock import Clock
 from faasd.dispatch.running import Ended
@@ -40,6 +40,18 @@ class Measures:
                 accepted[kind] = accepted.get(kind, 0) + 1
         for kind, count in accepted.items():
             self._metrics.add("faasd_invocations_accepted_total", *kind, amount=count)
+
+    def enqueued_offline(
+        self, tally: Mapping[tuple[str, str], int], consumer_of: Callable[[str], Function | None]
+    ) -> None:
+        """Count what came while no daemon ran: queue and reason why it will not run, "" where it will."""
+        for (queue, reason), count in tally.items():
+            function = consumer_of(queue)
+            if function is None:  # As with any event whose function is gone.
+                continue
+            labels = (function.name, "queue", *([reason] if reason else []))
+            word = "skipped" if reason else "accepted"
+            self._metrics.add(f"faasd_invocations_{word}_total", *labels, amount=count)
 
     def ended(self, ended: Ended) -> None:
         """Count one attempt, and what became of its invocations."""

@@ -170,6 +170,6 @@ def _announce(attempt: Attempt, outcome: Outcome, settled: list[Settled]) -> Non
         duration_ms=round(usage.wall_s * 1000, 1),
         memory_peak_bytes=usage.memory_peak_bytes,
         **({"batch_size": len(settled)} if attempt.is_batch else {}),
-        **({"error": outcome.error.message[:500]} if outcome.error else {}),
+        **({"error": str(outcome.error)[:500]} if outcome.error else {}),
         **({"degraded": list(outcome.degraded)} if outcome.degraded else {}),
     )

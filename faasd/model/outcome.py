@@ -58,6 +58,10 @@ class ErrorRecord:
     stack: tuple[str, ...] = ()  # Frames of the handler's own code, outermost first.
     hint: str | None = None
 
+    def __str__(self) -> str:
+        """Return it in one line, as Python ends a traceback: a KeyError's message alone is only the key."""
+        return f"{self.type}: {self.message}" if self.message else self.type
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready object."""
         stack = list(self.stack)

@@ -371,5 +371,5 @@ def _announce(report: ReloadReport, swap_ms: float) -> None:
         log(f"function_{one.change}", **fields)
     for setting in report.needs_restart:
         _log.warning("setting_needs_restart", **vars(setting))
-    count = sum(one.change != "unchanged" for one in report.changes)
+    count = sum(one.change in ("added", "changed", "removed") for one in report.changes)
     _log.info("configuration_reloaded", changed=count, whole=report.is_whole, swap_ms=swap_ms)

@@ -24,6 +24,7 @@ from faasd.store.database import (
 from faasd.store.enqueueing import enqueue
 from faasd.store.intake_rules import IntakeRules, kept_rules
 from faasd.store.migrations import migrate
+from faasd.store.offline_tally import add_to_tally
 from faasd.store.restore import finish_interrupted_restore
 from faasd.store.space import check_room
 from faasd.store.state_lock import StateLock
@@ -63,6 +64,7 @@ def enqueue_offline(
                 if rules is None:
                     new = _addressed(connection, new)
                 accepted = enqueue(connection, new, clock.now())
+            add_to_tally(state_dir, new, accepted)
             # Nobody else has it open, so the WAL can go; on failure the next start reads it.
             driver_of(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             return accepted

@@ -20,6 +20,7 @@ from faasd.store.invocation_logs import FileInvocationLogs
 from faasd.store.invocation_store import SqliteInvocationStore
 from faasd.store.log_files import LogBudget
 from faasd.store.migrations import migrate
+from faasd.store.offline_tally import Tally, take_tally
 from faasd.store.pauses import SqlitePauses
 from faasd.store.readers import Readers
 from faasd.store.restore import finish_interrupted_restore
@@ -73,6 +74,10 @@ class Store:
     async def keep_intake_rules(self, functions: Sequence[Function]) -> None:
         """Write down what is in force, for an enqueue without a daemon. Raises OSError."""
         await asyncio.to_thread(keep_rules, self.path.parent, functions, self.space.budget_bytes)
+
+    async def enqueued_offline(self) -> Tally:
+        """Return what enqueues without a daemon have done since a daemon last asked."""
+        return await asyncio.to_thread(take_tally, self.path.parent)
 
     async def address(self, prepare: Prepare) -> None:
         """Give invocations without a function, enqueued before any daemon ran here, what they would get now."""

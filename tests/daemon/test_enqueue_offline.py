@@ -65,6 +65,28 @@ def test_both_ways_come_to_the_same(daemon: DaemonProcess, arguments: Sequence[s
     assert offline | {"id": ""} == online | {"id": ""}
 
 
+def test_what_came_without_a_daemon_is_in_the_metrics_of_the_next(daemon: DaemonProcess) -> None:
+    """Else more would end than was accepted. Each is counted once, however often it starts."""
+    for kind in "aab":
+        enqueue(daemon, "strict", json.dumps({"kind": kind}))
+    accepted = 'faasd_invocations_accepted_total{function="judge",trigger="queue"} '
+    skipped = 'faasd_invocations_skipped_total{function="judge",trigger="queue",reason="filtered"} '
+    with daemon.running():
+        enqueue(daemon, "strict", '{"kind": "a"}')
+        told = daemon.client.text("/metrics").splitlines()
+        assert {accepted + "3", skipped + "1"} <= set(told)
+    with daemon.running():
+        assert accepted not in daemon.client.text("/metrics")
+
+
+def test_a_tally_that_is_not_whole_costs_no_event(daemon: DaemonProcess) -> None:
+    """It is for the metrics alone."""
+    (daemon.state_dir / "enqueued.json").write_text('[["strict"')
+    assert enqueue(daemon, "strict", '{"kind": "a"}')[0]["state"] == "waiting"
+    with daemon.running():
+        assert 'function="judge",trigger="queue"} 1' in daemon.client.text("/metrics")
+
+
 def test_both_ways_refuse_in_the_same_words(daemon: DaemonProcess) -> None:
     """What is too large, and a queue that nobody consumes."""
     told = []

@@ -142,6 +142,7 @@ def test_a_broken_version_is_refused_and_the_old_one_serves_also_after_a_restart
         assert re.search(
             r"'slow', 'version' are kept: .*functions/app.py:6.*NameError.*nonsense", told.stderr
         )
+        assert '"changed": 1, "whole": false' in daemon.log(), "what is kept has not changed"
         assert result(daemon, "version") == 1
         assert result(daemon, "other") == 2, "the others' changes apply"
         row = daemon.client.request("GET", "/api/v1/functions/version")
@@ -329,6 +330,10 @@ def test_a_rollback_stays_over_reloads_and_restarts_until_it_is_unpinned(tmp_pat
         assert result(daemon, "version") == 2
         assert result(daemon, "slow", {"gate": str(tmp_path)}) == 3, "it alone was rolled back"
         edit(daemon, "VERSION = 3", "VERSION = 4")
+        told = daemon.cli("reload")
+        assert told.returncode == 0
+        assert "function 'version' is pinned to version" in told.stdout, "else `unchanged` misleads"
+        assert "`faasd functions unpin version`" in told.stdout
         changes = reload(daemon)
         assert changes["version"]["change"] == "unchanged"
         assert "pinned to version" in changes["version"]["reason"]

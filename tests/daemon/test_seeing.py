@@ -97,6 +97,7 @@ def test_metrics_tell_what_happened(daemon: DaemonProcess, tmp_path: Path) -> No
         assert value(seen, accepted, function="work", trigger="invoke") == 1
         assert value(seen, skipped, function="gate", trigger="queue", reason="duplicate") == 1
         assert value(seen, "faasd_attempts_total", function="work", outcome="error") == 2
+        assert '"error": "ValueError: bad"' in daemon.log(), "a KeyError's own text is only a key"
         assert value(seen, "faasd_invocations_total", function="work", outcome="error") == 1
         assert value(seen, "faasd_invocations_total", function="work", outcome="ok") == 3
         assert value(seen, "faasd_retries_total", function="work") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import select
 import signal
 import socket
 import subprocess
@@ -213,15 +214,76 @@ def test_a_wrong_configuration_is_an_exit_code_of_its_own(daemon: DaemonProcess)
     assert 'did you mean "slots"' in daemon.log()
 
 
+def ask(path: Path) -> socket.socket:
+    """Connect and send a request, as any client does before it waits."""
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(patient(20))
+    client.connect(str(path))
+    client.sendall(b"GET /api/v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    return client
+
+
 def test_another_socket_than_the_configured_one_is_refused(
     daemon: DaemonProcess, tmp_path: Path
 ) -> None:
-    """Clients of the one would hang, clients of the other find nobody."""
-    with listening(tmp_path / "other.sock") as listener:
+    """Clients of the one are told so, clients of the other find nobody."""
+    with listening(tmp_path / "other.sock") as listener, ask(tmp_path / "other.sock") as client:
         fd = listener.fileno()
         with started(daemon, *HAND_OVER, fds=(fd,), FD=str(fd)) as process:
             assert process.wait(patient(20)) == 78
+        assert b"write ListenStream=" in client.recv(4096)
     assert "write ListenStream=" in daemon.log()
+
+
+def cannot_start(daemon: DaemonProcess, listener: socket.socket, **environ: str) -> None:
+    """Start it on a configuration with a mistake, as the supervisor does for who waits on the socket."""
+    good = daemon.config.read_text()
+    daemon.config.write_text(good.replace("[daemon]\n", "[daemon]\nslotz = 3\n"))
+    fd = listener.fileno()
+    with started(daemon, *HAND_OVER, fds=(fd,), FD=str(fd), **environ) as process:
+        assert process.wait(patient(20)) == 78
+    daemon.config.write_text(good)
+
+
+def test_who_waits_on_the_socket_of_a_daemon_that_cannot_start_is_told_why(
+    daemon: DaemonProcess, tmp_path: Path
+) -> None:
+    """systemd would start it again for as long as somebody waits there, and who waits would do so for ever."""
+    path = daemon.state_dir / "faasd.sock"
+    with listening(path) as listener, ask(path) as client, notified(tmp_path / "notify") as heard:
+        cannot_start(daemon, listener, NOTIFY_SOCKET=str(tmp_path / "notify"))
+        said = client.recv(4096)
+        assert said.startswith(b"HTTP/1.1 503 ")
+        assert b'did you mean \\"slots\\"' in said
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):  # Nobody for whom systemd would start it again.
+            listener.accept()
+        while "STATUS=failed: " not in (line := heard.recv(4096).decode()):
+            pass
+        assert 'did you mean "slots"' in line
+
+
+def test_an_enqueue_that_waits_for_a_daemon_that_cannot_start_stores_its_event(
+    daemon: DaemonProcess,
+) -> None:
+    """As it does where no daemon runs: a script must not lose its event to a mistake in a configuration."""
+    with daemon.running():
+        pass  # So that the queue is known.
+    path = daemon.state_dir / "faasd.sock"
+    with listening(path) as listener:
+        sender = subprocess.Popen(
+            [sys.executable, "-m", "faasd", "enqueue", "slow", "0", "--config", daemon.config],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert select.select([listener], [], [], patient(20))[0]
+        cannot_start(daemon, listener)
+        said, _ = sender.communicate(timeout=patient(20))
+        assert sender.returncode == 0
+    path.unlink()
+    with daemon.running():
+        assert daemon.wait_for_state(said.strip(), "done")["result"] == 1
 
 
 def test_as_process_1_of_a_container_it_stops_cleanly(daemon: DaemonProcess) -> None:

@@ -15,6 +15,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,7 @@ def test_install_makes_a_service_that_runs_as_a_user_of_its_own() -> None:
     run("systemd-analyze", "security", "--no-pager", "--threshold=42", "faasd.service")
     status = json.loads(run(FAASD, "service", "status", "--json"))
     assert (status["state"], status["socket"], status["restarts"]) == ("active", "active", 0)
+    assert datetime.now(UTC) - datetime.fromisoformat(status["since"]) < timedelta(hours=1)
     assert not run("systemd-analyze", "verify", str(UNIT), "/etc/systemd/system/faasd.socket").strip()  # fmt: skip
 
 
@@ -368,12 +370,22 @@ def test_a_wrong_configuration_is_told_and_not_tried_again() -> None:
     run("systemctl", "stop", "faasd.socket", "faasd.service")
     run("systemctl", "start", "faasd.service", code=1)
     assert (show("ExecMainStatus"), show("ActiveState")) == ("78", "failed")
+    assert 'did you mean "slots"' in show("StatusText")
+    assert "`journalctl -u faasd -n 30` says why" in run(FAASD, "service", "status", code=3)
     said = run(FAASD, "service", "install", code=1)
     assert 'did you mean "slots"' in said
+    # Nor for ever because a client waits: it is told why, and the socket stays for the next one.
+    run("systemctl", "reset-failed", "faasd.socket", "faasd.service")
+    run("systemctl", "start", "faasd.socket")
+    assert 'did you mean "slots"' in run(FAASD, "status", code=3)
+    wait_for(lambda: show("ActiveState") == "failed", "the daemon to be left alone")
+    assert show("ActiveState", "faasd.socket") == "active"
+    id_ = run(FAASD, "enqueue", "naps", "0").strip()  # Into the store: a script loses nothing.
     CONFIG.write_text(good)
     run(FAASD, "service", "install")
     assert show("ActiveState", "faasd.socket") == "active"
     assert daemon_pid()
+    assert wait_until(id_, "done")["outcome"] == "ok"
 
 
 def test_a_credential_of_the_unit_reaches_the_function_that_is_let_see_it(drop_in: Any) -> None:

@@ -57,6 +57,23 @@ def test_importing_the_client_stays_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_next_step_to_an_installed_service_is_systemctl(
+    tmp_path: Path, socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second daemon in a terminal, as another user, is what its operator wants least."""
+    unit = tmp_path / "faasd.service"
+    monkeypatch.setattr("faasd.client._SERVICE_SOCKET", str(socket_path))
+    monkeypatch.setattr("faasd.client._SERVICE_UNITS", (str(unit),))
+    for is_installed, step in (
+        (False, "start one with `faasd run`"),
+        (True, "`systemctl start faasd`"),
+    ):
+        if is_installed:
+            unit.touch()
+        with pytest.raises(errors.DaemonUnreachable, match=step):
+            Client(str(socket_path)).queues()
+
+
 def test_no_daemon_is_an_error_of_its_own_with_the_next_step(socket_path: Path) -> None:
     """Callers fall back on it, so it must not be mistaken for a refusal."""
     with pytest.raises(errors.DaemonUnreachable, match="faasd run"):

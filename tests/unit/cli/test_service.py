@@ -226,6 +226,9 @@ def test_without_systemd_the_way_to_another_supervisor_is_shown(faasd: Run) -> N
     assert done.stdout == ""
     done = faasd("service", "status", "--json")
     assert done.returncode == 1
+    assert done.stderr.startswith(
+        "faasd: error: nothing is installed; try `sudo faasd service install`"
+    )
 
 
 def test_a_configuration_elsewhere_is_no_service(faasd: Run, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -18,7 +19,7 @@ STATUS = {
 }
 
 
-def a_frame(height: int | None, **parts: Any) -> list[str]:
+def a_frame(height: int | None, width: int = 120, **parts: Any) -> list[str]:
     seen: dict[str, Any] = {
         "status": STATUS,
         "functions": [],
@@ -28,7 +29,7 @@ def a_frame(height: int | None, **parts: Any) -> list[str]:
         "failures": [],
         **parts,
     }
-    console = Console(width=120, color_system=None)
+    console = Console(width=width, color_system=None)
     with console.capture() as capture:
         console.print(frame_of(seen, height))
     return capture.get().splitlines()
@@ -56,6 +57,54 @@ def test_a_frame_fits_the_terminal_whatever_there_is_to_show() -> None:
         assert any("FUNCTIONS (200)" in line and "not shown" in line for line in shown)
         assert sum(line.lstrip().startswith("q") for line in shown) >= 1
     assert len(a_frame(None, functions=functions)) > 50  # A pipe is not cut by the screen.
+
+
+def test_the_smallest_usual_terminal_shows_something_of_everything() -> None:
+    """80 by 24 is what a console and many a remote shell have; a heading without a row says nothing."""
+    now = datetime.now(UTC).isoformat()
+    id_ = "01a1fe25-c8f1-759c-bd2c-4586c06f819e"
+    attempt = {
+        "function": "a-function-with-a-long-name", "age_s": 3.0, "timeout_s": 60.0, "memory_bytes": 2**20,
+        "memory_limit_bytes": 2**28, "batch_size": 1, "trigger": "queue", "source": "greetings", "invocation_id": id_,
+    }  # fmt: skip
+    failure = {
+        "function": "f1", "outcome": "error", "state": "dead", "reason": None, "ended_at": now,
+        "error": {"type": "KeyError", "message": "'name'" * 40},
+    }  # fmt: skip
+    shown = a_frame(
+        24,
+        width=80,
+        functions=[function(f"f{number}") for number in range(20)],
+        attempts=[attempt],
+        queues=[queue("q1")],
+        schedules=[{"name": "s1", "function": "f1", "next_at": now}],
+        failures=[failure] * 20,
+        status={**STATUS, "problems": ["a directory is missing " * 10] * 9},
+    )
+    assert len(shown) <= 24
+    text = "\n".join(shown)
+    for row in (
+        "a-functi",
+        " 3s ",
+        "256MiB",
+        "f1 ",
+        " error ",
+        "q1 ",
+        "s1 ",
+        "KeyError",
+        "7 more, see `faasd status`",
+    ):
+        assert row in text, f"{row}\n{text}"
+
+
+def test_what_keeps_a_function_from_running_stands_beside_it() -> None:
+    """Whoever watches a queue grow looks here first."""
+    held = {**function("held"), "breaker": {"state": "open"}}
+    old = {**function("old"), "kept_because": "a mistake", "breaker": {"state": "closed"}}
+    refused = {**function("shut"), "refused": "no wall", "paused_since": "2026-11-21T12:00:00Z"}
+    shown = a_frame(None, functions=[held, old, refused])
+    for name, state in (("held", "breaker open"), ("old", "kept old"), ("shut", "refused, paused")):
+        assert any(line.startswith(name) and state in line for line in shown)
 
 
 def test_functions_that_fail_come_before_those_that_are_well() -> None:

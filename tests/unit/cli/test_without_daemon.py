@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import socket
 import tomllib
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from faasd.cli import doctor
 from faasd.cli.group import COMMANDS
@@ -236,3 +238,18 @@ def test_completion_is_silent_without_a_daemon(faasd: Run) -> None:
     """An error message in the middle of a command line that is being typed helps nobody."""
     done = faasd(_FAASD_COMPLETE="bash_complete", COMP_WORDS="faasd invoke e", COMP_CWORD="2")
     assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize("command", ["status", "doctor"])
+def test_a_daemon_that_hangs_is_told_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Monitoring runs these; it must not pile up behind a daemon that takes connections and says nothing."""
+    monkeypatch.setattr(f"faasd.cli.{command}._ANSWER_S", 0.1)
+    socket_path = tmp_path / "faasd.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(socket_path))
+        listener.listen()
+        environ = {"FAASD_SOCKET": str(socket_path)}
+        done = CliRunner().invoke(root, [command, "--json"], env=environ)
+    assert "has not answered for 0.1 s" in f"{done.output}{done.exception}"
