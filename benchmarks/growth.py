@@ -237,7 +237,7 @@ def main() -> int:
             failed = True
             continue
         if options.page:
-            keep(name, {"machine": before, "points": points})
+            keep(name, {"machine": before, "scale": options.scale, "points": points})
         print(json.dumps({name: points}), flush=True)
     return int(failed)
 
@@ -287,9 +287,11 @@ def section(name: str, measured: dict[str, Any]) -> str:
         for point in points
     ]
     sentence = (measure.__doc__ or "").strip()
+    scale = measured.get("scale", 1)
+    at_scale = "" if scale == 1 else f", at scale {scale:g}"
     return (
         f"**{sentence}** Taken {host['measured_at']} (commit {host['commit']}), load average "
-        f"{host['load'][0]:g}, on {host['file_system']}.\n\n"
+        f"{host['load'][0]:g}, on {host['file_system']}{at_scale}.\n\n"
         f"![{CURVES[name][1]}](benchmarks/{plot_path(name).name})\n\n"
         f"| {x_name} | {' | '.join(names)} |\n|---|{'---:|' * len(names)}\n"
         + "\n".join(rows)

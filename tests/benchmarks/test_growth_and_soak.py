@@ -108,6 +108,10 @@ def test_every_curve_has_a_plot_and_a_table() -> None:
         assert f"growth-{name}.svg" in text
         assert title in text
         assert "| 10 | 2.5 |" in text
+        assert "at scale" not in text
+        assert "at scale 0.1" in growth.section(
+            name, {"machine": HOST, "scale": 0.1, "points": points}
+        )
 
 
 def test_a_curve_that_cannot_be_measured_leaves_the_others(
