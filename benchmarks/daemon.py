@@ -24,7 +24,9 @@ from faasd.errors import DaemonUnreachable, FaasdError
 __all__ = ["ROOT", "MeasuredDaemon", "can", "running", "wait_until", "write_project"]
 
 ROOT = Path(__file__).resolve().parents[1]
-_START_S = 60.0
+_START_S = (
+    300.0  # Each module is looked at in a process of its own; with hundreds that takes its time.
+)
 _STOP_S = 60.0
 
 
@@ -72,7 +74,10 @@ class MeasuredDaemon:
         return self._process.pid
 
     def start(self) -> float:
-        """Start it; returns the seconds until it said that it is ready. Raises CouldNotMeasure."""
+        """Start it; returns the seconds until it said that it is ready.
+
+        Raises CouldNotMeasure, and then it does not run.
+        """
         began = time.monotonic()
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
@@ -83,7 +88,11 @@ class MeasuredDaemon:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_until(self._is_ready, "the daemon to be ready", _START_S, 0.001)
+        try:
+            wait_until(self._is_ready, "the daemon to be ready", _START_S, 0.001)
+        except BaseException:
+            self.stop()
+            raise
         return time.monotonic() - began
 
     def kill9(self) -> None:

@@ -1,6 +1,6 @@
 """What a claim costs beside so many finished invocations, and while retention deletes them. In faasd's own environment.
 
-`own_history STATE_DIR COUNT …` fills the history step by step and measures at each size.
+`own_history STATE_DIR FINISHED:WAITING …` fills the history step by step, and measures at each size with so many waiting.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.summary import percentile
 from faasd.clock import Clock
@@ -25,7 +26,7 @@ from faasd.store.retention import Retention
 
 __all__: list[str] = []
 
-WAITING = 3000
+PORTION = 5000
 TIMES = 200
 DELETED = 20_000
 _EVENT = NewEvent(
@@ -48,6 +49,13 @@ _ATTEMPTS = """
 """
 
 
+class Size(NamedTuple):
+    """How much there is when claims are measured."""
+
+    finished: int
+    waiting: int
+
+
 def fill(state_dir: Path, first: int, last: int) -> None:
     """Add finished invocations with an attempt each, while no store has the database open."""
     connection = sqlite3.connect(state_dir / DATABASE_NAME)
@@ -58,65 +66,76 @@ def fill(state_dir: Path, first: int, last: int) -> None:
     connection.close()
 
 
-async def claims_ms(store: Store, count: int) -> list[float]:
-    """Return how long claims of one invocation took, one after the other, each with its commit."""
+async def claimed(store: Store, count: int) -> tuple[list[float], float]:
+    """Claim one invocation after the other, each with its commit; returns each one's ms, and its processor ms."""
     took = []
+    used = -time.process_time()
     for _ in range(count):
         began = time.perf_counter()
         claims = await store.invocations.claim(_LANE, 1, 600.0)
         took.append((time.perf_counter() - began) * 1000)
         if not claims:
             raise RuntimeError("nothing is left to claim")
-    return took
+    used += time.process_time()
+    return took, used * 1000 / count
 
 
-async def during_retention_ms(store: Store, kept: int) -> list[float]:
-    """Return how long claims took while retention deleted what is more than `kept`."""
+async def during_retention(store: Store, kept: int) -> dict[str, float]:
+    """Measure claims while retention deletes what is more than `kept`."""
+    began = time.perf_counter()
     retaining = asyncio.create_task(
         store.retain(Retention(finished_s=None, finished_count_max=kept, dead_s=None))
     )
     took: list[float] = []
     while not retaining.done():
-        took += await claims_ms(store, 1)
-    await retaining
-    return took
+        took += (await claimed(store, 1))[0]
+    deleted = await retaining
+    return {
+        "deleted": deleted,
+        "deleted_a_second": deleted / (time.perf_counter() - began),
+        "retention_ms": percentile(took, 50),
+        "retention_p99_ms": percentile(took, 99),
+    }
 
 
-async def measure(state_dir: Path, wanted: int, before: int) -> dict[str, float]:
-    """Bring the history to a size and measure."""
+async def measure(state_dir: Path, size: Size, first: int, have: int) -> dict[str, float]:
+    """Bring the history to a size, of which it has so many, and measure; its next row has the number `first`."""
     clock = Clock()
     store = await open_store(state_dir, clock)  # Makes the schema, where there is none.
-    await store.close()
-    fill(state_dir, before, wanted)
-    store = await open_store(state_dir, clock)
     intake = Intake(
         Registry([Function("noop", "app:noop")]), store.invocations, clock, lambda *_: None
     )
-    await intake.accept_many([_EVENT] * WAITING)
-    quiet = await claims_ms(store, TIMES)
+    for begin in range(0, size.waiting, PORTION):
+        await intake.accept_many([_EVENT] * min(PORTION, size.waiting - begin))
+    await store.close()  # What was written goes into the database, so claims do not pay for it.
+    if size.finished > have:
+        fill(state_dir, first, first + size.finished - have)
+    store = await open_store(state_dir, clock)
+    took, cpu_ms = await claimed(store, TIMES)
     found = {
-        "finished": wanted,
-        "claim_ms": percentile(quiet, 50),
-        "claim_p99_ms": percentile(quiet, 99),
+        "finished": size.finished,
+        "waiting": size.waiting,
+        "claim_ms": percentile(took, 50),
+        "claim_p99_ms": percentile(took, 99),
+        "claim_cpu_ms": cpu_ms,
     }
-    if wanted > 2 * DELETED:
-        began = time.perf_counter()
-        busy = await during_retention_ms(store, wanted - DELETED)
-        found["deleted_a_second"] = DELETED / (time.perf_counter() - began)
-        found["retention_ms"] = percentile(busy, 50)
-        found["retention_p99_ms"] = percentile(busy, 99)
+    if size.finished > 2 * DELETED:
+        found |= await during_retention(store, size.finished - DELETED)
     await store.close()
     return found
 
 
-async def run(state_dir: Path, counts: Sequence[int]) -> list[dict[str, float]]:
-    found, before = [], 0
-    for wanted in counts:
-        found.append(await measure(state_dir, wanted, before))
-        before = wanted
+async def run(state_dir: Path, sizes: Sequence[Size]) -> list[dict[str, float]]:
+    found: list[dict[str, float]] = []
+    first = have = 0
+    for size in sizes:
+        one = await measure(state_dir, size, first, have)
+        first += max(0, size.finished - have)
+        have = size.finished - int(one.get("deleted", 0))
+        found.append(one)
     return found
 
 
 if __name__ == "__main__":
-    sizes = [int(argument) for argument in sys.argv[2:]]
+    sizes = [Size(*map(int, argument.split(":"))) for argument in sys.argv[2:]]
     print(json.dumps({"sizes": asyncio.run(run(Path(sys.argv[1]), sizes))}))

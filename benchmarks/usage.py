@@ -16,11 +16,13 @@ __all__ = [
     "busy_share",
     "cpu_s",
     "descendants",
+    "longest_silence_s",
     "memory_bytes",
     "scheduled_s",
     "voluntary_switches",
 ]
 
+_LOOK_S = 0.02
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -79,6 +81,19 @@ def voluntary_switches(roots: set[int]) -> int:
                 if line.startswith("voluntary_ctxt_switches"):
                     total += int(line.split()[1])
     return total
+
+
+def longest_silence_s(roots: set[int], seconds: float) -> float:
+    """Look on for so long; returns the longest time in which no thread woke up."""
+    began = quiet_since = time.monotonic()
+    switches, longest_s = voluntary_switches(roots), 0.0
+    while (now := time.monotonic()) - began < seconds:
+        seen = voluntary_switches(roots)
+        if seen != switches:
+            switches, quiet_since = seen, now
+        longest_s = max(longest_s, now - quiet_since)
+        time.sleep(_LOOK_S)
+    return longest_s
 
 
 def busy_share(seconds: float) -> float:

@@ -17,10 +17,11 @@ from benchmarks.model import Bound, Contestant, CouldNotMeasure, Row, Sample, St
 from benchmarks.peering import long_running, python_of, redis_running
 from benchmarks.queues import QUEUE_PEERS
 from benchmarks.starting import timed_processes
-from benchmarks.usage import memory_bytes, scheduled_s, voluntary_switches
+from benchmarks.usage import longest_silence_s, memory_bytes, scheduled_s, voluntary_switches
 
 __all__ = ["cold_rows", "idle_rows", "recovery_rows", "start_rows"]
 
+#: The same at every scale: what the daemon looks at every five seconds it does in one burst, so less would be luck.
 IDLE_S = 10.0
 IDLERS = ("huey", "celery")
 TEN_FUNCTIONS = """
@@ -37,6 +38,10 @@ TEN_FUNCTIONS = """
         ]
         globals()[f"f{{number}}"] = function(name=f"f{{number}}", triggers=triggers)(handler)
 """
+_AT_MOST_MIB = Bound(80.0, is_at_least=False)
+_AT_MOST_CPU = Bound(0.3, is_at_least=False)
+#: Who polls faster than that never sleeps so long.
+_A_SECOND = Bound(1.0, is_at_least=True)
 _SLOW = """
     import time
     from faasd import function
@@ -90,17 +95,17 @@ def idle_rows(stage: Stage) -> Iterator[list[Row]]:
     daemon = MeasuredDaemon(_ten_functions(directory / "daemon"))
     daemon.start()
     _let_settle({daemon.pid})
-    seconds = max(1.0, IDLE_S * stage.scale)
     sides = [
-        ("faasd", _Idle(lambda: _read({daemon.pid}, seconds))),
-        *((QUEUE_PEERS[name].name, _idle_peer(stage, directory, name, seconds)) for name in IDLERS),
+        ("faasd", _Idle(lambda: _read({daemon.pid}))),
+        *((QUEUE_PEERS[name].name, _idle_peer(stage, directory, name)) for name in IDLERS),
     ]
     whose = "an idle daemon with 10 functions, all its processes"
     try:
         yield [
-            _idle_row("idle-memory", f"memory of {whose}", "MiB", sides, 80.0),
-            _idle_row("idle-cpu", f"processor time of {whose}", "% of a core", sides, 0.3),
+            _idle_row("idle-memory", f"memory of {whose}", "MiB", sides, _AT_MOST_MIB),
+            _idle_row("idle-cpu", f"processor time of {whose}", "% of a core", sides, _AT_MOST_CPU),
             _idle_row("idle-wakeups", f"wake-ups of {whose}", "/s", sides, None),
+            _idle_row("idle-silence", f"longest sleep of {whose}, together", "s", sides, _A_SECOND),
         ]
     finally:
         daemon.stop()
@@ -121,7 +126,7 @@ class _Idle:
 
 
 def _idle_row(
-    name: str, title: str, unit: str, sides: list[tuple[str, _Idle]], at_most: float | None
+    name: str, title: str, unit: str, sides: list[tuple[str, _Idle]], bound: Bound | None
 ) -> Row:
     contestants = [
         Contestant(
@@ -129,7 +134,6 @@ def _idle_row(
         )
         for who, side in sides
     ]
-    bound = None if at_most is None else Bound(at_most, is_at_least=False)
     return Row(name, title, unit, contestants[0], tuple(contestants[1:]), bound)
 
 
@@ -140,7 +144,7 @@ def _ten_functions(directory: Path) -> Path:
     return write_project(directory, TEN_FUNCTIONS.format(watched=str(watched)))
 
 
-def _idle_peer(stage: Stage, directory: Path, name: str, seconds: float) -> _Idle:
+def _idle_peer(stage: Stage, directory: Path, name: str) -> _Idle:
     peer = QUEUE_PEERS[name]
     place = directory / "peer"
 
@@ -155,7 +159,7 @@ def _idle_peer(stage: Stage, directory: Path, name: str, seconds: float) -> _Idl
             command = [str(bin_ / peer.worker[0]), *peer.worker[1:]]
             with long_running(command, place / "worker.log", environment) as pid:
                 _let_settle({pid})
-                return _read({pid, redis_pid} if peer.needs_redis else {pid}, seconds)
+                return _read({pid, redis_pid} if peer.needs_redis else {pid})
 
     return _Idle(read)
 
@@ -171,15 +175,16 @@ def _let_settle(roots: set[int]) -> None:
     wait_until(is_quiet, "what was started to be idle", 30.0)
 
 
-def _read(roots: set[int], seconds: float) -> dict[str, float]:
+def _read(roots: set[int]) -> dict[str, float]:
     used_s, switches = -scheduled_s(roots), -voluntary_switches(roots)
-    time.sleep(seconds)
+    silence_s = longest_silence_s(roots, IDLE_S)
     used_s += scheduled_s(roots)
     switches += voluntary_switches(roots)
     return {
         "MiB": memory_bytes(roots) / 2**20,
-        "% of a core": used_s / seconds * 100,
-        "/s": switches / seconds,
+        "% of a core": used_s / IDLE_S * 100,
+        "/s": switches / IDLE_S,
+        "s": silence_s,
     }
 
 

@@ -34,7 +34,8 @@ async def run(schedules: int, period_s: int, is_spread: bool, ticks: int) -> dic
     )
     for number in range(schedules):
         second = number % period_s if is_spread else 0
-        trigger = CronTrigger(second=f"{second}-59/{period_s}", timezone=UTC)
+        seconds = ",".join(str(one) for one in range(second, 60, period_s))
+        trigger = CronTrigger(second=seconds, timezone=UTC)
         scheduler.add_job(call, trigger, args=(second, period_s))
     scheduler.start()
     me = {os.getpid()}

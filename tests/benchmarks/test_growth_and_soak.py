@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import random
+import signal
+import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import growth, soak
+from benchmarks import growth, own_history, soak
 from benchmarks.curves import Panel, panels
+from benchmarks.daemon import MeasuredDaemon, write_project
 from benchmarks.drift import Measure, drift_of
+from benchmarks.model import CouldNotMeasure
 from benchmarks.page import PAGE, replaced_between
 
 MEMORY = Measure("memory", "MiB", 1.0, 0.05)
@@ -102,6 +108,58 @@ def test_every_curve_has_a_plot_and_a_table() -> None:
         assert f"growth-{name}.svg" in text
         assert title in text
         assert "| 10 | 2.5 |" in text
+        assert "at scale" not in text
+        assert "at scale 0.1" in growth.section(
+            name, {"machine": HOST, "scale": 0.1, "points": points}
+        )
+
+
+def test_a_curve_that_cannot_be_measured_leaves_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A run of minutes does not end with nothing because one daemon did not start."""
+
+    def broken(scratch: Path, scale: float) -> list[growth.Point]:
+        raise CouldNotMeasure("the daemon ended")
+
+    def works(scratch: Path, scale: float) -> list[growth.Point]:
+        return [{"label": "1", "ms": scale}]
+
+    curves = {name: (how, name, "x", ("ms",)) for name, how in (("a", broken), ("b", works))}
+    monkeypatch.setattr(growth, "CURVES", curves)
+    command = ["growth", "--patience", "0", "--scale", "0.5", "--directory", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", command)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        assert growth.main() == 1
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    said = capsys.readouterr()
+    assert "cannot measure a: the daemon ended" in said.err
+    assert json.loads(said.out) == {"b": [{"label": "1", "ms": 0.5}]}
+
+
+def test_a_daemon_that_does_not_start_does_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else knows its process."""
+    monkeypatch.setattr("benchmarks.daemon._START_S", 0.0)
+    one = MeasuredDaemon(write_project(tmp_path, ""))
+    with pytest.raises(CouldNotMeasure, match="waited 0 s in vain"):
+        one.start()
+    assert one._process is None
+
+
+async def test_retention_is_measured_while_it_deletes_what_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A size that was measured before has lost rows: what deletes nothing looks fast and is in nobody's way."""
+    monkeypatch.setattr(own_history, "DELETED", 250)
+    monkeypatch.setattr(own_history, "TIMES", 5)
+    sizes = [own_history.Size(600, 500), own_history.Size(900, 500), own_history.Size(900, 1000)]
+    found = await own_history.run(tmp_path / "state", sizes)
+    assert [one["deleted"] for one in found] == [250, 250, 250]
 
 
 def test_the_page_has_a_place_for_each() -> None:

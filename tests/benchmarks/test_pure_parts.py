@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,7 +24,8 @@ from benchmarks.page import BEGIN, END, PAGE, with_results
 from benchmarks.plot import Line, plot
 from benchmarks.summary import cpu_ratios, percentile, ratios, spread, verdict
 from benchmarks.table import as_json, markdown, missed
-from benchmarks.usage import cpu_s, descendants, memory_bytes
+from benchmarks.usage import cpu_s, descendants, longest_silence_s, memory_bytes
+from tests.patience import patient
 
 AT_LEAST_2 = Bound(2.0, is_at_least=True)
 
@@ -255,6 +258,20 @@ def test_usage_sees_a_process_and_what_is_below_it() -> None:
         os.waitpid(child, 0)
     assert child not in descendants({me})
     assert cpu_s({me}) - before >= 0.05
+
+
+@pytest.mark.parametrize(("nap_s", "least", "most"), [(600.0, 0.5, 1.5), (0.05, 0.0, 0.5)])
+def test_who_polls_is_never_silent_for_long(nap_s: float, least: float, most: float) -> None:
+    """The longest sleep tells a timer of a twentieth of a second from none at all."""
+    code = f"import time; print(flush=True)\nwhile True: time.sleep({nap_s})"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout is not None
+            child.stdout.readline()
+            silence_s = longest_silence_s({child.pid}, 1.0)
+        finally:
+            child.kill()
+    assert least <= silence_s <= patient(most)
 
 
 def test_a_plot_is_well_formed_and_has_every_point() -> None:

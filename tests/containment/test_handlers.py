@@ -397,6 +397,26 @@ async def test_an_idle_zygote_is_let_go(tmp_path: Path) -> None:
         await sandboxes.stop()
 
 
+async def test_a_zygote_that_is_kept_warm_outlives_the_others(tmp_path: Path) -> None:
+    """It has been idle for longer than the one that is let go."""
+    from faasd.sandbox.sandboxes import ProcessSandboxes
+
+    sandboxes = ProcessSandboxes(tmp_path, zygote_idle_s=0.05)
+    await sandboxes.start()
+    try:
+        bench = Bench(sandboxes)
+        await bench.run("echo", 1, keep_warm=True)
+        await bench.run("draw")
+        pool = sandboxes._pool
+        assert pool is not None
+        kept, other = (entry.task.result() for entry in pool._entries.values())
+        await other.exited
+        assert kept.is_alive
+        assert (await bench.run("echo", 2, keep_warm=True)).usage.init_s is None
+    finally:
+        await sandboxes.stop()
+
+
 async def test_warm_raises_what_is_wrong_with_an_import(bench: Bench) -> None:
     """`faasd check` and a reload want an exception, not an outcome."""
     from faasd.errors import ZygoteInitFailed

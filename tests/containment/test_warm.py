@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from faasd.clock import FakeClock
 from faasd.linux import proc_tree
 from faasd.model.function import Function
 from faasd.model.outcome import Outcome
 from faasd.model.permissions import Permissions
 from faasd.sandbox import attempt_io
 from faasd.sandbox.sandboxes import ProcessSandboxes
+from faasd.sandbox.spare_count import AUTO_MOST
 from tests.containment.bench import (
     WALLS,
     Bench,
@@ -403,6 +405,28 @@ async def test_a_spare_serves_the_next_attempt_and_another_one_takes_its_place(
     finally:
         await sandboxes.stop()
     assert not sandboxes._waiting._shelves
+
+
+async def test_more_spares_wait_when_more_come_and_none_when_nobody_does(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a number: one after the first arrival, several for five hundred a second, none half a minute later."""
+    warm = Warm(bench, reuse=1, spares=None)
+    keeper = bench.sandboxes._spares
+    assert keeper is not None
+    clock = FakeClock()
+    monkeypatch.setattr(keeper, "_clock", clock)
+    await warm.told()
+    await warm.wait_until_waiting(1)
+    for _ in range(2000):
+        clock.advance(0.002)
+        keeper.taken(warm.function)
+    await warm.wait_until_waiting(AUTO_MOST)
+    clock.advance(31)
+    keeper._look_through()
+    await warm.wait_until_waiting(0)
+    keeper._look_through()
+    assert not keeper._kept
 
 
 async def test_spares_are_given_back_under_memory_pressure(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.daemon.harness import DaemonProcess, wait_for, write_project
+from tests.patience import patient
 
 FUNCTIONS = """
     import time
@@ -238,6 +239,24 @@ def test_at_runs_once_and_a_time_that_had_passed_when_it_was_declared_is_missed(
         with daemon.running():
             wait_for(lambda: [r["state"] for r in invocations(daemon, "soon")] == ["done"], "soon")
             wait_for(lambda: [r["outcome"] for r in invocations(daemon, "past")] == ["missed"], "")
+
+
+def test_the_import_of_a_schedules_function_is_done_before_it_fires(tmp_path: Path) -> None:
+    """Nobody has used it yet, and its first attempt is not a cold one."""
+    due = datetime.now(UTC) + timedelta(seconds=patient(6))
+    functions = f"""
+        from faasd import at, function
+
+        @function(triggers=[at({due.isoformat()!r}, name="soon")])
+        def once(event, context):
+            pass
+    """
+    daemon = DaemonProcess(write_project(tmp_path, functions))
+    with daemon.running():
+        [tick] = wait_for(lambda: invocations(daemon, "soon"), "the schedule to fire")
+        daemon.wait_for_state(tick["id"], "done")
+        [attempt] = daemon.invocation(tick["id"])["attempt_records"]
+        assert attempt["init_ms"] is None
 
 
 def test_a_changed_expression_catches_up_nothing_from_before(tmp_path: Path) -> None:
