@@ -30,6 +30,8 @@ from faasd.sandbox.supervise import Supervision
 __all__ = ["Burst", "may_burst"]
 
 _READ_BYTES = 65536
+#: The report before a result, as our own runtime writes it.
+_RESULT = wire.encode({"op": "result"})[4:]
 #: What the kernel hands to the sandbox in one piece. So when it dies, it has seen all of them or none.
 _BYTES_MAX = 32 * 1024
 
@@ -198,7 +200,7 @@ class Burst:
         """Take one frame; False, and it stays where it is, when it is nothing usual."""
         try:
             if self._report is None:
-                if wire.decode(text).get("op") != "result":
+                if text != _RESULT and wire.decode(text).get("op") != "result":
                     return False
                 self._report = text
             else:
