@@ -169,7 +169,7 @@ def _announce(ended: Sequence[tuple[Attempt, Outcome, list[Settled]]]) -> None:
 def _line_of(attempt: Attempt, outcome: Outcome, settled: list[Settled]) -> dict[str, Any]:
     usage = outcome.usage
     claim = attempt.claims[0]
-    fields: dict[str, Any] = {
+    return {
         "function": attempt.function.name,
         "invocation": claim.invocation.id,
         "attempt": claim.number,
@@ -177,11 +177,7 @@ def _line_of(attempt: Attempt, outcome: Outcome, settled: list[Settled]) -> dict
         "state": settled[0].state,
         "duration_ms": round(usage.wall_s * 1000, 1),
         "memory_peak_bytes": usage.memory_peak_bytes,
+        **({"batch_size": len(settled)} if attempt.is_batch else {}),
+        **({"error": outcome.error.message[:500]} if outcome.error else {}),
+        **({"degraded": list(outcome.degraded)} if outcome.degraded else {}),
     }
-    if attempt.is_batch:
-        fields["batch_size"] = len(settled)
-    if outcome.error:
-        fields["error"] = outcome.error.message[:500]
-    if outcome.degraded:
-        fields["degraded"] = list(outcome.degraded)
-    return fields

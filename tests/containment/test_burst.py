@@ -149,7 +149,8 @@ async def test_what_only_one_of_them_has_is_not_left_to_those_behind(bench: Benc
     told = [environ for _, environ in results(outcomes)]
     assert [one["FAASD_INVOCATION_ID"] for one in told] == [f"i-{place}" for place in range(7)]
     assert [one["FAASD_TRIGGER"] for one in told] == [kind["trigger"] for kind in kinds]
-    assert [one.get("FAASD_SCHEDULED_FOR", "")[14:16] for one in told] == ["", "", "00", "01", "", "", ""]
+    minutes = [one.get("FAASD_SCHEDULED_FOR", "")[14:16] for one in told]
+    assert minutes == ["", "", "00", "01", "", "", ""]
     assert [one.get("FAASD_PATH") for one in told] == [*[None] * 4, "/in/4", "/in/5", None]
     assert {one["FAASD_ATTEMPT"] for one in told} == {"1"}
 

@@ -198,7 +198,7 @@ def test_a_sandbox_is_given_several_only_when_all_are_short(
 @pytest.mark.parametrize(
     ("least_s", "held", "count"),
     [
-        (0.0005, 30, 10),  # Five milliseconds of work go to one, where an equal part would be three.
+        (0.0005, 30, 10),  # Five milliseconds of work; an equal part would be three.
         (0.0005, 4, 4),
         (0.0001, 30, 30),
         (0.0001, 400, BURST_MAX),
