@@ -71,20 +71,25 @@ class FrameReader:
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes; return the texts of the frames that they complete. Raises WireError."""
         buffer = self._buffer
-        buffer += data
+        come: bytes | bytearray = data  # Frames that come whole are copied once.
+        if buffer:
+            buffer += data
+            come = buffer
         frames: list[bytes] = []
-        start = 0
-        while len(buffer) - start >= 4:
-            size = int.from_bytes(buffer[start : start + 4], "big")
+        start, end = 0, len(come)
+        while end - start >= 4:
+            size = int.from_bytes(come[start : start + 4], "big")
             if size > self.bytes_max:
                 self.before_error = frames
                 raise WireError(f"a frame of {size} bytes is over the limit of {self.bytes_max}")
-            if len(buffer) - start - 4 < size:
+            if end - start - 4 < size:
                 break
-            frames.append(bytes(buffer[start + 4 : start + 4 + size]))
+            frames.append(bytes(come[start + 4 : start + 4 + size]))
             start += 4 + size
-        if start:
+        if come is buffer:
             del buffer[:start]
+        elif start < end:
+            buffer += come[start:]
         return frames
 
     def take_fds(self, count: int) -> list[int]:
@@ -115,7 +120,8 @@ class FrameReader:
 def decode(text: bytes) -> dict[str, Any]:
     """Read a frame that must be a JSON object. Raises WireError."""
     try:
-        value = json.loads(text)
+        # As `json.loads` reads bytes, which would look for other encodings first.
+        value = json.loads(text.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise WireError(f"a frame is not JSON: {error}") from error
     if not isinstance(value, dict):

@@ -131,22 +131,22 @@ class _FunctionMeasures:
     def __init__(self, metrics: Registry, name: str) -> None:
         self.name = name
         self.memory_peak = _RecentPeak()
-        self._metrics = metrics
         self._duration = metrics.family("faasd_attempt_duration_seconds").histogram(name)
         self._wait = metrics.family("faasd_queue_wait_seconds").histogram(name)
         self._byte_s = metrics.family("faasd_memory_byte_seconds_total").cell(name)
         self._cpu = metrics.family("faasd_cpu_seconds_total").cell(name)
         self._cold = metrics.family("faasd_cold_starts_total").cell(name)
         self._init = metrics.family("faasd_init_seconds_total").cell(name)
+        self._attempts = metrics.family("faasd_attempts_total")
         for family in ("faasd_dead_letters_total", "faasd_retries_total"):
             metrics.add(family, name, amount=0)
         for word in ("ok", "error", "sandbox-failed"):
-            metrics.add("faasd_attempts_total", name, word, amount=0)
+            self._attempts.add(name, word, amount=0)
 
     def attempt_ended(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
         """Count one attempt."""
         usage = outcome.usage
-        self._metrics.add("faasd_attempts_total", self.name, outcome.word)
+        self._attempts.cell(self.name, outcome.word).value += 1
         self._duration.observe(usage.wall_s)
         self._byte_s.value += attempt.function.limits.memory_bytes * usage.wall_s
         if not attempt.is_sync:

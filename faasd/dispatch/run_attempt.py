@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from faasd.clock import Clock
 from faasd.dispatch.batching import outcomes_by_member
@@ -22,7 +22,7 @@ from faasd.interfaces import (
     Sandboxes,
     Settled,
 )
-from faasd.logs import get_logger
+from faasd.logs import get_logger, info_each
 from faasd.model.attempt import Attempt
 from faasd.model.outcome import Outcome
 
@@ -75,7 +75,7 @@ async def run_attempt(
     finishes = _conclude_all(attempt, outcome, spine)
     settled = await _finish_until_written(finishes, spine.store, slot)
     spine.logs.forget(attempt)
-    _announce(attempt, outcome, settled)
+    _announce([(attempt, outcome, settled)])
     return outcome, settled
 
 
@@ -100,11 +100,11 @@ async def run_attempts(
     if left:
         await _release_until_written(left, spine.store)
     settled = await _finish_until_written(finishes, spine.store, slot) if finishes else []
-    for (attempt, outcome), its in zip(ended, settled, strict=True):
+    told = [(*one, [its]) for one, its in zip(ended, settled, strict=True)]
+    for attempt, _ in ended:
         spine.logs.forget(attempt)
-        _announce(attempt, outcome, [its])
-    found = [(outcome, [its]) for (_, outcome), its in zip(ended, settled, strict=True)]
-    return [*found, *[None] * len(left)]
+    _announce(told)
+    return [*[(outcome, its) for _, outcome, its in told], *[None] * len(left)]
 
 
 async def _release_until_written(attempts: Sequence[Attempt], store: InvocationStore) -> None:
@@ -156,20 +156,28 @@ async def _finish_until_written(
 def _nothing() -> None: ...
 
 
-def _announce(attempt: Attempt, outcome: Outcome, settled: list[Settled]) -> None:
-    """Log the one canonical line that an operator asks for."""
+def _announce(ended: Sequence[tuple[Attempt, Outcome, list[Settled]]]) -> None:
+    """Log the one canonical line, for each, that an operator asks for."""
+    if all(outcome.is_ok for _, outcome, _ in ended):
+        info_each("dispatch", "attempt_finished", [_line_of(*one) for one in ended])
+        return
+    for one in ended:
+        log = _log.info if one[1].is_ok else _log.warning
+        log("attempt_finished", **_line_of(*one))
+
+
+def _line_of(attempt: Attempt, outcome: Outcome, settled: list[Settled]) -> dict[str, Any]:
     usage = outcome.usage
-    log = _log.info if outcome.is_ok else _log.warning
-    log(
-        "attempt_finished",
-        function=attempt.function.name,
-        invocation=attempt.claims[0].invocation.id,
-        attempt=attempt.claims[0].number,
-        outcome=outcome.word,
-        state=settled[0].state,
-        duration_ms=round(usage.wall_s * 1000, 1),
-        memory_peak_bytes=usage.memory_peak_bytes,
+    claim = attempt.claims[0]
+    return {
+        "function": attempt.function.name,
+        "invocation": claim.invocation.id,
+        "attempt": claim.number,
+        "outcome": outcome.word,
+        "state": settled[0].state,
+        "duration_ms": round(usage.wall_s * 1000, 1),
+        "memory_peak_bytes": usage.memory_peak_bytes,
         **({"batch_size": len(settled)} if attempt.is_batch else {}),
         **({"error": str(outcome.error)[:500]} if outcome.error else {}),
         **({"degraded": list(outcome.degraded)} if outcome.degraded else {}),
-    )
+    }

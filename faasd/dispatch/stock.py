@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ __all__ = [
 
 #: How much work is claimed ahead, by what attempts of the function took lately, and how many events at most.
 AHEAD_S = 0.05
-AHEAD_MAX = 200
+AHEAD_MAX = 500
 #: What no slot has come for by then goes back: others than we think run longer than they did.
 HELD_S_MAX = 1.0
 #: So many attempts are watched before anything is claimed ahead. After a crash, the event that led to it is
@@ -32,8 +33,12 @@ _WATCHED = 32
 _WEIGHT = 0.1
 #: How much work one sandbox is given at once, and how many events at most.
 BURST_S = 0.05
-BURST_MAX = 16
+BURST_MAX = 32
 BURST_BYTES_MAX = 16 * 1024
+#: So little work is not worth sharing among sandboxes: to hand over each part costs more than it takes.
+UNSHARED_S = 0.005
+#: How fast the least time of an attempt is forgotten, when none comes near it any more.
+_FORGETS = 1.05
 #: Those behind one that takes so long wait for it: then so many must be quick again before there are bursts.
 LONG_S = 0.25
 _CALM = 100
@@ -46,6 +51,7 @@ class Pace:
     count: int = 0
     mean_s: float = 0.0
     calm: int = 0  # How many there were since one took long.
+    least_s: float = math.inf  # About what one takes when nothing is in its way.
 
     def add(self, held_s: float, count: int = 1) -> None:
         """Take note of so many more, one after another in one slot."""
@@ -53,6 +59,7 @@ class Pace:
         self.calm = 0 if is_long else self.calm + count
         weight = max(_WEIGHT, 1.0 / (self.count + 1))
         self.mean_s += weight * (held_s / count - self.mean_s)
+        self.least_s = min(held_s / count, self.least_s * _FORGETS)
         self.count += count
 
 
@@ -66,12 +73,14 @@ def count_ahead(pace: Pace, slots: int) -> int:
 def count_in_burst(pace: Pace, function: Function, held: int, slots: int) -> int:
     """Return how many of the events that are held one sandbox is to be given at once. Pure.
 
-    Only where no attempt took long lately, and what is held is enough for all the slots.
+    Only where no attempt took long lately. All slots have their part of what is held; only where that is less than
+    a moment's work, one has more.
     """
     has_watches = function.limits.cpu_time_s is not None or function.permissions.secrets
     if function.reuse <= 1 or function.handler is None or has_watches or pace.calm < _CALM:
         return 1
-    return max(1, min(BURST_MAX, held // slots, int(BURST_S / max(pace.mean_s, 1e-6))))
+    part = max(held // slots, int(UNSHARED_S / max(pace.least_s, 1e-6)))
+    return max(1, min(BURST_MAX, held, part, int(BURST_S / max(pace.mean_s, 1e-6))))
 
 
 @dataclass

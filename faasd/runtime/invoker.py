@@ -107,8 +107,9 @@ class Channel:
         if not self._attempts:
             goes_on = True
             with self._asking:  # A thread that waits for an answer gets that first.
+                header: dict[str, Any] = {}
                 while goes_on:
-                    header = wire.decode(self._receive(_HEADER_BYTES_MAX))
+                    header = _whole(wire.decode(self._receive(_HEADER_BYTES_MAX)), header)
                     # A batch may be larger than any reply.
                     self._attempts.append((header, self._receive(header["event_bytes"])))
                     goes_on = header["goes_on"]
@@ -131,6 +132,17 @@ class Channel:
             raise RuntimeError(
                 f"context.{op} works only in the handler's own process, not in a forked one"
             )
+
+
+def _whole(header: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Return a header with what it leaves to the one before it; see sandbox/request.py."""
+    if "is_like_before" not in header:
+        return header
+    names = {
+        "FAASD_INVOCATION_ID": header["invocation_id"],
+        "FAASD_ATTEMPT": str(header["attempt"]),
+    }
+    return {**before, **header, "env": {**before["env"], **names}}
 
 
 def run(policy: dict[str, Any], channel_fd: int, stdout: int, stderr: int) -> NoReturn:

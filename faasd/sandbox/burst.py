@@ -23,13 +23,15 @@ from faasd.errors import WireError
 from faasd.model.attempt import Attempt
 from faasd.model.event import decode_json
 from faasd.model.outcome import Outcome, Usage
-from faasd.sandbox.request import Begun, request_frames
+from faasd.sandbox.request import Begun, frames_of_many
 from faasd.sandbox.sandbox import Sandbox
 from faasd.sandbox.supervise import Supervision
 
 __all__ = ["Burst", "may_burst"]
 
 _READ_BYTES = 65536
+#: The report before a result, as our own runtime writes it.
+_RESULT = wire.encode({"op": "result"})[4:]
 #: What the kernel hands to the sandbox in one piece. So when it dies, it has seen all of them or none.
 _BYTES_MAX = 32 * 1024
 
@@ -93,7 +95,8 @@ class Burst:
     def _begin(self) -> bool:
         """Send them; False when nobody was there to take them."""
         sandbox = self._sandbox
-        frames = self._frames()
+        deadline_at = self._clock.now() + self._timeout_s
+        frames = frames_of_many(self._attempts, sandbox, deadline_at, _BYTES_MAX)
         self._count = len(frames)
         if sandbox.served and sandbox.slot is not None:
             sandbox.slot.account.begin()
@@ -106,22 +109,6 @@ class Burst:
         for stop in self._stops:
             stop.add_done_callback(self._on_stop)
         return self._io.write(b"".join(frames))
-
-    def _frames(self) -> list[bytes]:
-        sandbox = self._sandbox
-        deadline_at = self._clock.now() + self._timeout_s
-        frames: list[bytes] = []
-        size = 0
-        for attempt in self._attempts:
-            one = request_frames(attempt, sandbox, deadline_at, {}, stays=True, goes_on=True)
-            size += len(one)
-            if size > _BYTES_MAX and frames:
-                break
-            frames.append(one)
-        stays = sandbox.served + len(frames) < sandbox.function.reuse
-        last = self._attempts[len(frames) - 1]
-        frames[-1] = request_frames(last, sandbox, deadline_at, {}, stays=stays)
-        return frames
 
     async def _run_supervised(self) -> bool:
         """Hand the one that runs now to a supervision; False when the sandbox is not there for the next one."""
@@ -213,7 +200,7 @@ class Burst:
         """Take one frame; False, and it stays where it is, when it is nothing usual."""
         try:
             if self._report is None:
-                if wire.decode(text).get("op") != "result":
+                if text != _RESULT and wire.decode(text).get("op") != "result":
                     return False
                 self._report = text
             else:

@@ -6,6 +6,7 @@ Only for those with nothing beside them: no group to unblock and no follow-ups t
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ _GIVEN = (
     *("ended_at", "error_json", "result_json"),
     *("plus_attempts", "plus_lost", "plus_sandbox_failed", "plus_drained", "plus_died"),
 )
+_changed = operator.itemgetter(*_GIVEN[2:])
 
 
 def is_plain(finish: Finish) -> bool:
@@ -52,8 +54,9 @@ def finish_portion(
     arguments = [value for row in rows for value in row]
     is_whole = driver.execute(_update(len(rows)), arguments).rowcount == len(rows)
     if is_whole:
-        attempts = [_attempt(one, add_attempts) for one in finishes]
-        add_attempts.run_rows(connection, attempts)
+        values_of = operator.itemgetter(*add_attempts.names)
+        its = [attempt_values(one.record, _invocation(one).seq) for one in finishes]
+        add_attempts.run_rows(connection, [values_of(values) for values in its])
     else:
         driver.execute("ROLLBACK TO finishes")
     driver.execute("RELEASE finishes")
@@ -62,12 +65,7 @@ def finish_portion(
 
 def _row(finish: Finish, changes: dict[str, Any]) -> tuple[Any, ...]:
     its = _invocation(finish)
-    return (its.seq, finish.lease.token, *[changes[name] for name in _GIVEN[2:]])
-
-
-def _attempt(finish: Finish, add_attempts: Hot) -> tuple[Any, ...]:
-    values = attempt_values(finish.record, _invocation(finish).seq)
-    return tuple([values[name] for name in add_attempts.names])
+    return (its.seq, finish.lease.token, *_changed(changes))
 
 
 def _invocation(finish: Finish) -> Invocation:

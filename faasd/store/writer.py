@@ -41,8 +41,7 @@ Work = Callable[[Connection], T]
 
 INBOX_MAX = 4096
 GROUP_MAX = 512
-#: Works that can wait are handed over together: those of so many seconds, or so many at once.
-GATHER_S = 0.002
+#: Works that can wait are handed over together as soon as they are so many.
 GATHER_MAX = 64
 CHECKPOINT_EVERY_WORKS = 1000
 CHECKPOINT_EVERY_BYTES = 4 * 2**20
@@ -96,6 +95,7 @@ class Writer:
         self._inbox: queue.SimpleQueue[list[_Item] | None] = queue.SimpleQueue()
         self._room = asyncio.Semaphore(inbox_max)
         self._gathered: list[_Item] = []  # Not yet in the inbox.
+        self._gathered_size = 0
         self._gathering: asyncio.TimerHandle | None = None
         self._gathered_at = 0.0  # When the last work that could wait came.
         self._closing = False
@@ -127,34 +127,39 @@ class Writer:
         work: Together[P, T],
         part: P,
         *,
-        is_patient: bool = False,
+        patience_s: float = 0.0,
+        size: int = 1,
         when_taken: Callable[[], None] = lambda: None,
     ) -> T:
         """Run a work that is run once for all who submit the same one at the same time; else as `submit`.
 
-        With `is_patient` it waits a moment for others, when they come in quick succession: one commit, and one
+        With `patience_s` it waits so long for others, when they come in quicker succession: one commit, and one
         waking of each side, then pays for many. Nobody else waits for it: works that are submitted
-        otherwise go at once, behind what has been gathered. `when_taken` is called as soon as the work has its
+        otherwise go at once, behind what has been gathered. `size` says for how many it counts. `when_taken` is called as soon as the work has its
         place in the order of all.
         """
         item = await self._item(work, part)
-        if is_patient:
-            self._gather(item)
+        if patience_s:
+            self._gather(item, patience_s, size)
         else:
             self._hand_over(item)
         when_taken()
         result: T = await item.future
         return result
 
-    def _gather(self, item: _Item) -> None:
+    def _gather(self, item: _Item, patience_s: float, size: int) -> None:
         now = item.loop.time()
-        is_lone, self._gathered_at = now - self._gathered_at > GATHER_S, now
-        if is_lone or len(self._gathered) >= GATHER_MAX:
+        is_lone, self._gathered_at = now - self._gathered_at > patience_s, now
+        self._gathered_size += size
+        if is_lone or self._gathered_size >= GATHER_MAX:
             self._hand_over(item)
             return
         self._gathered.append(item)
-        if self._gathering is None:
-            self._gathering = item.loop.call_later(GATHER_S, self._hand_over)
+        timer = self._gathering
+        if timer is None or now + patience_s < timer.when():
+            if timer is not None:
+                timer.cancel()
+            self._gathering = item.loop.call_later(patience_s, self._hand_over)
 
     async def _item(self, work: Work[Any] | Together[Any, Any], part: Any) -> _Item:
         await self._room.acquire()
@@ -171,6 +176,7 @@ class Writer:
         if self._gathering is not None:
             self._gathering.cancel()
             self._gathering = None
+        self._gathered_size = 0
         if self._gathered:
             gathered, self._gathered = self._gathered, []
             self._inbox.put(gathered)

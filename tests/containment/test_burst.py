@@ -126,6 +126,35 @@ async def test_each_has_its_own_environment_and_context(bench: Bench) -> None:
     assert [told[:2] for _, told in results(outcomes)] == [[name, name] for name in ids]
 
 
+async def test_what_only_one_of_them_has_is_not_left_to_those_behind(bench: Bench) -> None:
+    """They are told what differs from the one before, which may be that something is not there."""
+    together = Together(bench)
+    await together.warm()
+    kinds: list[dict[str, Any]] = [
+        {"trigger": "queue"},
+        {"trigger": "queue"},
+        {"trigger": "cron", "scheduled_for": 0.0},
+        {"trigger": "cron", "scheduled_for": 60.0},
+        {"trigger": "files"},
+        {"trigger": "files"},
+        {"trigger": "queue"},
+    ]
+    attempts = []
+    for number, kind in enumerate(kinds):
+        event = {"do": "environ", "path": f"/in/{number}"}
+        claims = an_attempt(together.function, event, id=f"i-{number}", **kind).claims
+        attempts.append(Attempt(f"a{number}", together.function, claims, 0.0))
+    stops = [asyncio.get_running_loop().create_future() for _ in attempts]
+    outcomes = await bench.sandboxes.run_all(attempts, together.services, stops)
+    told = [environ for _, environ in results(outcomes)]
+    assert [one["FAASD_INVOCATION_ID"] for one in told] == [f"i-{place}" for place in range(7)]
+    assert [one["FAASD_TRIGGER"] for one in told] == [kind["trigger"] for kind in kinds]
+    minutes = [one.get("FAASD_SCHEDULED_FOR", "")[14:16] for one in told]
+    assert minutes == ["", "", "00", "01", "", "", ""]
+    assert [one.get("FAASD_PATH") for one in told] == [*[None] * 4, "/in/4", "/in/5", None]
+    assert {one["FAASD_ATTEMPT"] for one in told} == {"1"}
+
+
 async def test_what_each_prints_is_its_own(any_bench: Bench) -> None:
     """Also what its children print, and in whatever order we hear of it."""
     together = Together(any_bench)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from faasd.log_events import EVENTS
@@ -39,16 +39,19 @@ def logged_events() -> dict[str, Logged]:
     """Return every event that the code logs."""
     found: dict[str, Logged] = {}
     for path in modules():
+        tree = parsed(path)
+        makers = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
         for scope in [
             node
-            for node in ast.walk(parsed(path))
+            for node in ast.walk(tree)
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         ]:
             for call in [node for node in ast.walk(scope) if isinstance(node, ast.Call)]:
                 for event, levels in _events(call, scope):
                     logged = found.setdefault(event, Logged())
                     logged.levels |= levels
-                    logged.fields += [one for one in _fields(call) if one not in logged.fields]
+                    names = dict.fromkeys(_fields(call, makers))
+                    logged.fields += [one for one in names if one not in logged.fields]
             for event, levels in _notes(scope):
                 found.setdefault(event, Logged(fields=["count"])).levels |= levels
     return found
@@ -89,12 +92,16 @@ def _notes(scope: ast.AST) -> Iterator[tuple[str, set[str]]]:
                 yield str(node.values[0].value), {"warning"}
 
 
-def _fields(call: ast.Call) -> Iterator[str]:
+def _fields(call: ast.Call, makers: Mapping[str, ast.AST]) -> Iterator[str]:
+    """Yield the names of fields. `makers` are the module's functions, which may give some of them: `**fields_of(…)`."""
     for keyword in call.keywords:
         if keyword.arg == "exc_info":
             yield "exception"
         elif keyword.arg == "extra" or keyword.arg is None:
-            for node in ast.walk(keyword.value):
+            given = keyword.value
+            if isinstance(given, ast.Call) and isinstance(given.func, ast.Name):
+                given = makers.get(given.func.id, given)
+            for node in _in_order(given):
                 if isinstance(node, ast.Dict):
                     yield from (
                         str(key.value) for key in node.keys if isinstance(key, ast.Constant)
@@ -103,6 +110,13 @@ def _fields(call: ast.Call) -> Iterator[str]:
             yield keyword.arg
     if isinstance(call.func, ast.Attribute) and call.func.attr == "exception":
         yield "exception"
+
+
+def _in_order(node: ast.AST) -> list[ast.AST]:
+    """Return all that is below a node, as it stands in the source."""
+    return sorted(
+        ast.walk(node), key=lambda one: (getattr(one, "lineno", 0), getattr(one, "col_offset", 0))
+    )
 
 
 def render_log_events() -> str:

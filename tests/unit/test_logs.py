@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import logging
+import math
 import os
+import re
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 
 from faasd.linux.journal import JournalSender
-from faasd.logs import JournalLog, LogStream, journal_fields
+from faasd.logs import JournalLog, LogStream, configure, get_logger, info_each, journal_fields
 from tests.unit.linux.test_journal import Journal
 
 
@@ -210,3 +216,60 @@ async def test_lines_of_one_turn_of_the_loop_are_handed_over_together_and_in_ord
     assert os.read(reading, 10_000) == b"x" * 3000 + b"\n" + b"y" * 3000 + b"\n"
     os.close(reading)
     os.close(writing)
+
+
+ROWS: list[dict[str, Any]] = [
+    {"function": "f", "attempt": 1, "duration_ms": 0.3, "memory_peak_bytes": None},
+    {"function": "f", "attempt": 2, "duration_ms": 1e22, "memory_peak_bytes": 2**70},
+    {"error": 'a "quote", a \\ and 100 %s', "name": "ä\udcff\n", "is_it": True, "number": math.nan},
+    {"degraded": ["network"], "at": Path("/srv"), "what": {"a": 1.5}, "least": -math.inf},
+]
+
+
+def lines_of(out: io.StringIO) -> list[str]:
+    """The lines without their times, which differ."""
+    return re.sub(r'"timestamp": "[^"]{27}"', '"timestamp": ""', out.getvalue()).splitlines()
+
+
+@pytest.fixture
+def _as_before() -> Iterator[None]:
+    before = structlog.get_config()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.configure(**before)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("_as_before")
+@pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize("level", ["info", "warning"])
+def test_lines_that_are_said_together_are_those_that_would_be_said_one_by_one(
+    log_format: str, level: str
+) -> None:
+    """Whoever reads the log sees no difference between one attempt and one of many."""
+    alone, together = io.StringIO(), io.StringIO()
+    configure(log_format, level, alone)
+    for row in ROWS:
+        get_logger("dispatch").info("attempt_finished", **row)
+    configure(log_format, level, together)
+    info_each("dispatch", "attempt_finished", ROWS)
+    if log_format == "json":
+        assert lines_of(together) == lines_of(alone)
+        assert len(lines_of(alone)) == (len(ROWS) if level == "info" else 0)
+    else:
+        assert len(lines_of(together)) == len(lines_of(alone))
+
+
+@pytest.mark.usefixtures("_as_before")
+def test_lines_that_are_said_together_carry_what_is_bound_and_reach_who_listens() -> None:
+    """The quick way is for lines to which nothing is done."""
+    out = io.StringIO()
+    configure("json", "info", out)
+    with structlog.contextvars.bound_contextvars(request="r-1"):
+        info_each("dispatch", "attempt_finished", ROWS[:1])
+    assert json.loads(out.getvalue())["request"] == "r-1"
+    with structlog.testing.capture_logs() as heard:
+        info_each("dispatch", "attempt_finished", ROWS)
+    assert [one["event"] for one in heard] == ["attempt_finished"] * len(ROWS)

@@ -75,6 +75,10 @@ def pause(event, context):
     time.sleep(event["s"])
 
 
+def environ(event, context):
+    return {name: value for name, value in os.environ.items() if name.startswith("FAASD_")}
+
+
 def env(event, context):
     names = ("FAASD_INVOCATION_ID", "FAASD_PATH", "FAASD_ATTEMPT", "FAASD_TRIGGER")
     return [context.invocation_id, *(os.environ.get(name) for name in names)]

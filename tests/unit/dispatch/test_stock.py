@@ -55,7 +55,7 @@ async def hold_some(rig: Rig, bodies: int = 60) -> None:
     ("count", "mean_s", "slots", "ahead"),
     [
         (3, 0.001, 8, 0),  # Too few to know.
-        (100, 0.001, 8, AHEAD_MAX),
+        (100, 0.0005, 8, AHEAD_MAX),
         (100, 0.004, 2, 25),  # Fifty milliseconds of two slots.
         (100, 0.04, 8, 10),
         (100, 1.0, 8, 0),
@@ -177,7 +177,7 @@ CALM = Pace(1000, 0.0005, 1000)
 @pytest.mark.parametrize(
     ("pace", "changes", "held", "slots", "count"),
     [
-        (CALM, {}, 200, 8, BURST_MAX),
+        (CALM, {}, 400, 8, BURST_MAX),
         (CALM, {}, 40, 8, 5),  # So that each slot has its part.
         (CALM, {}, 3, 8, 1),
         (Pace(1000, 0.01, 1000), {}, 200, 8, 5),  # Fifty milliseconds of work.
@@ -193,6 +193,40 @@ def test_a_sandbox_is_given_several_only_when_all_are_short(
 ) -> None:
     """Whoever stands behind a slow one waits for it, so there must be none."""
     assert count_in_burst(pace, replace(REUSED, **changes), held, slots) == count
+
+
+@pytest.mark.parametrize(
+    ("least_s", "held", "count"),
+    [
+        (0.0005, 30, 10),  # Five milliseconds of work; an equal part would be three.
+        (0.0005, 4, 4),
+        (0.0001, 30, 30),
+        (0.0001, 400, BURST_MAX),
+        (0.004, 30, 3),  # Eight at once are done sooner.
+        (0.004, 4, 1),
+    ],
+)
+def test_so_little_work_is_not_shared_that_to_hand_it_over_takes_longer(
+    least_s: float, held: int, count: int
+) -> None:
+    """Else a machine that is slow for a moment gets many small bursts, which make it slower."""
+    assert count_in_burst(replace(CALM, least_s=least_s), REUSED, held, 8) == count
+
+
+def test_what_is_not_shared_is_still_no_more_than_a_moment_by_what_attempts_take_now() -> None:
+    """They may all have become slower since the fastest of them."""
+    assert count_in_burst(Pace(1000, 0.01, 1000, 0.0001), REUSED, 400, 8) == 5
+
+
+def test_the_least_time_of_an_attempt_is_forgotten_when_none_comes_near_it() -> None:
+    """One that found nothing to do says little about those that come now."""
+    pace = Pace()
+    pace.add(0.0016, 16)
+    pace.add(0.08, 16)
+    assert pace.least_s == pytest.approx(0.0001, rel=0.1)
+    for _ in range(100):
+        pace.add(0.08, 16)
+    assert pace.least_s == pytest.approx(0.005)
 
 
 def test_one_long_attempt_among_many_is_noticed() -> None:

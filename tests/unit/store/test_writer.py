@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from faasd.errors import Conflict, StoreError
 from faasd.store import database
 from faasd.store.database import driver_of, open_writer
-from faasd.store.writer import Work, Writer
+from faasd.store.writer import GATHER_MAX, Work, Writer
 
 
 @pytest.fixture
@@ -247,3 +247,32 @@ async def test_one_that_fails_together_fails_alone(writer: Writer) -> None:
     assert answers[2] == 14
     kept = await writer.submit(lambda c: [x for (x,) in c.exec_driver_sql("SELECT x FROM t")])
     assert kept == [12, 14]
+
+
+async def test_who_can_wait_is_written_with_others_once_they_are_enough(writer: Writer) -> None:
+    """One commit for many; and nobody who comes alone waits for others."""
+    groups: list[list[str]] = []
+
+    def note(_connection: Connection, names: Sequence[str]) -> list[None]:
+        groups.append(list(names))
+        return [None] * len(names)
+
+    def submit(name: str, size: int, patience_s: float = 60.0) -> asyncio.Task[None]:
+        work = writer.submit_together(note, name, patience_s=patience_s, size=size)
+        return asyncio.create_task(work)
+
+    await submit("alone", 1)
+    waiting = [submit("some", 30), submit("more", 30)]
+    await asyncio.sleep(0)
+    await writer.submit(insert(1))  # Does not wait, and neither do those before it.
+    await asyncio.gather(*waiting)
+    waiting = [submit("some", 30), submit("one", 1), submit("enough", GATHER_MAX)]
+    await asyncio.gather(*waiting)
+    waiting = [submit("patient", 1), submit("hasty", 1, patience_s=0.001)]
+    await asyncio.gather(*waiting)
+    assert groups == [
+        ["alone"],
+        ["some", "more"],
+        ["some", "one", "enough"],
+        ["patient", "hasty"],
+    ]
