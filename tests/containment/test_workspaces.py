@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -134,3 +135,41 @@ async def test_limits_that_a_handler_changed_are_set_again(using: Bench) -> None
     Path(group, "memory.limit_in_bytes").write_text(str(2**30))
     assert slot.renew()
     assert (await using.run("places:peak", 90 * 2**20, **limits)).word == "oom"
+
+
+async def test_a_group_is_made_as_new_through_files_that_are_open_already(using: Bench) -> None:
+    """Opening them takes most of the time; only the list of its processes has to be read anew."""
+    if not await has_reusable_groups(using):
+        pytest.skip("groups are not used again on this host")
+    assert (await using.run("places:leave_alone")).word == "ok"
+    workspaces = using.sandboxes._workspaces
+    assert workspaces is not None
+    [[slot]] = workspaces._groups.values()
+    opened: list[str] = []
+    is_on = True
+    sys.addaudithook(
+        lambda event, args: opened.append(str(args[0])) if is_on and event == "open" else None
+    )
+    assert slot.is_empty()
+    slot.oom_kills()
+    slot.memory_peak_bytes()
+    assert slot.renew()
+    is_on = False
+    assert [os.path.basename(path) for path in opened] == ["cgroup.procs"]
+
+
+async def test_a_group_with_another_below_it_is_not_used_again(using: Bench) -> None:
+    """A handler that runs as root could hide processes there."""
+    if not await has_reusable_groups(using):
+        pytest.skip("groups are not used again on this host")
+    assert (await using.run("places:leave_alone")).word == "ok"
+    workspaces = using.sandboxes._workspaces
+    assert workspaces is not None
+    [[slot]] = workspaces._groups.values()
+    assert slot.renew()
+    groups = [path for path in groups_below(using.sandboxes) if "-a" in Path(path).name]
+    for group in groups:
+        os.mkdir(f"{group}/below")
+        assert not slot.renew()
+        os.rmdir(f"{group}/below")
+        assert slot.renew()
