@@ -44,6 +44,8 @@ class LogStream(io.TextIOBase):
     def __init__(self, fd: int) -> None:
         super().__init__()
         self._fd = fd
+        self._poller = select.poll()
+        self._poller.register(fd, select.POLLOUT)
         self._lock = threading.Lock()
         self._kept = b""
         self._dropped_count = 0
@@ -94,9 +96,7 @@ class LogStream(io.TextIOBase):
     def _hand_over(self) -> None:
         while self._kept:
             try:
-                poller = select.poll()
-                poller.register(self._fd, select.POLLOUT)
-                if not poller.poll(0):
+                if not self._poller.poll(0):
                     return
                 # Whole lines as far as possible: others may write to the same place, or read it meanwhile.
                 whole = self._kept.rfind(b"\n", 0, _PIECE_BYTES) + 1
@@ -222,6 +222,32 @@ def _wants_colour(out: Any) -> bool:
     return bool(out.isatty()) and not is_forbidden
 
 
+class _ShortWay:
+    """The way of most lines where they are JSON: what structlog would write, for half the time and less."""
+
+    def __init__(self) -> None:
+        self._out: Any = None
+        self._level_number = 0
+
+    def lead_to(self, out: Any, level_number: int) -> None:
+        """Lead there from now on; to None, nowhere."""
+        self._out, self._level_number = out, level_number
+
+    def write(self, level: str, number: int, room: str, event: str, values: dict[str, Any]) -> bool:
+        """Write one line, if its level is wanted; False where lines go another way."""
+        if self._out is None or "exc_info" in values:
+            return False
+        if number >= self._level_number:
+            stamp = _timestamp()
+            record = {"room": room, **values, "event": event, "level": level, "timestamp": stamp}
+            self._out.write(_encode(record) + "\n")
+            self._out.flush()
+        return True
+
+
+_short_way = _ShortWay()
+
+
 def configure(log_format: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
     """Send faasd's log, and that of every library, to `stream` (standard error).
 
@@ -246,6 +272,7 @@ def configure(log_format: str = "auto", level: str = "info", stream: TextIO | No
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_json)]
     )
     level_number = logging.getLevelNamesMapping()[level.upper()]
+    _short_way.lead_to(None if is_console else out, level_number)
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level_number),
@@ -256,6 +283,7 @@ def configure(log_format: str = "auto", level: str = "info", stream: TextIO | No
 
 
 def _configure_journal(journal: JournalLog, level: str) -> None:
+    _short_way.lead_to(None, 0)
     level_number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[
@@ -292,17 +320,38 @@ def _adopt_library_logs(
     root.setLevel(max(level_number, logging.WARNING))
 
 
+class _RoomLogger:
+    """structlog's logger of one room; what each attempt writes goes the short way, where there is one."""
+
+    def __init__(self, room: str) -> None:
+        self._room = room
+        self._all_of_it = structlog.get_logger(room=room)
+
+    def info(self, event: str, **values: Any) -> None:
+        """Write a line of level info."""
+        if not _short_way.write("info", logging.INFO, self._room, event, values):
+            self._all_of_it.info(event, **values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._all_of_it, name)
+
+
 def get_logger(room: str) -> Any:
     """Return the logger of one room of the program."""
-    return structlog.get_logger(room=room)
+    return _RoomLogger(room)
 
 
 def _stamp(_logger: Any, _method: str, record: MutableMapping[str, Any]) -> Any:
-    """Add the time, in UTC and to the microsecond; structlog's own costs as much as all the rest of a line."""
+    """Add the time; structlog's own costs as much as all the rest of a line."""
+    record["timestamp"] = _timestamp()
+    return record
+
+
+def _timestamp() -> str:
+    """Return the time, in UTC and to the microsecond."""
     now = time.time()
     second = int(now)
-    record["timestamp"] = f"{_iso_second(second)}.{int((now - second) * 1_000_000):06d}Z"
-    return record
+    return f"{_iso_second(second)}.{int((now - second) * 1_000_000):06d}Z"
 
 
 @functools.lru_cache(maxsize=4)

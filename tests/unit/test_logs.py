@@ -210,3 +210,43 @@ async def test_lines_of_one_turn_of_the_loop_are_handed_over_together_and_in_ord
     assert os.read(reading, 10_000) == b"x" * 3000 + b"\n" + b"y" * 3000 + b"\n"
     os.close(reading)
     os.close(writing)
+
+
+# ---- the short way of most lines
+
+_BOTH_WAYS = """
+import json, sys, structlog
+from faasd import logs
+
+for level in ("info", "warning"):
+    logs.configure("json", level, sys.stdout)
+    values = {"function": "é \\n", "duration_ms": 1.5, "path": object, "nothing": None}
+    for log in (logs.get_logger("dispatch"), structlog.get_logger(room="dispatch")):
+        log.info("attempt_finished", **values)
+"""
+
+
+def test_a_line_that_goes_the_short_way_is_the_one_that_structlog_writes() -> None:
+    """The same fields in the same order, and none where its level is not wanted."""
+    said = subprocess.run(
+        [sys.executable, "-c", _BOTH_WAYS], capture_output=True, text=True, check=True
+    )
+    short, long = [json.loads(line) for line in said.stdout.splitlines()]
+    assert list(short) == list(long)
+    assert short.pop("timestamp")[:10] == long.pop("timestamp")[:10]
+    assert short == long
+
+
+def test_a_line_with_an_exception_says_where_it_came_from() -> None:
+    """Which the short way could not."""
+    code = """
+import sys
+from faasd import logs
+logs.configure("json", "info", sys.stdout)
+try:
+    1 / 0
+except ZeroDivisionError:
+    logs.get_logger("dispatch").info("attempt_broke", exc_info=True)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "ZeroDivisionError" in json.loads(said.stdout)["exception"]
