@@ -232,6 +232,8 @@ class _SlotV1:
         try:
             if self.oom_fd is None or _is_readable(self.oom_fd):
                 return False
+            for group in self._groups.values():
+                group.keeps_open = True
             if not (self.is_empty() and self._is_as_made()):
                 return False
             if self._memory.memory_bytes() > _LEFT_BYTES_MAX:
