@@ -83,7 +83,7 @@ class Spares:
         kept = self._kept.get(id(function))
         if kept is not None and kept.refill is not None:
             kept.refill.cancel()
-            self._refill(kept)
+            kept.refill = asyncio.get_running_loop().call_soon(self._refill, kept)
 
     def prepare(self, function: Function) -> None:
         """Have a spare wait for a function that is about to be used."""
@@ -134,11 +134,9 @@ class Spares:
         now = self._clock.monotonic()
         if now < kept.held_until:
             return 0
-        others = 0
-        if len(self._kept) > 1:
-            others = sum(
-                self._waiting.spares(one.function) for one in self._kept.values() if one is not kept
-            )
+        others = sum(
+            self._waiting.spares(one.function) for one in self._kept.values() if one is not kept
+        )
         return spares_wanted(
             kept.demand,
             now,
