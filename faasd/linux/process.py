@@ -16,6 +16,7 @@ __all__ = [
     "forbid_new_privileges",
     "has_ended",
     "has_hung_up",
+    "is_reaped",
     "keep_capabilities",
     "pid_of_pidfd",
     "raise_oom_score",
@@ -121,6 +122,17 @@ def has_ended(pidfd: int) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def is_reaped(pidfd: int) -> bool:
+    """Whether the process is gone, so that its number may be another's; a zombie is not. Of a pidfd that is one."""
+    try:
+        signal.pidfd_send_signal(pidfd, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # It is there, and not ours.
+    return False
 
 
 def pid_of_pidfd(pidfd: int) -> int | None:

@@ -163,6 +163,9 @@ class AttemptIo:
             task.cancel()
         if self._requests:
             await asyncio.gather(*self._requests, return_exceptions=True)
+        # Else we would lead to each other in a ring, which only a collection takes apart.
+        self._on_breach = self._on_report = _nothing
+        self.output.close()
 
     def _take_lines(self, lines: Sequence[OutputLine]) -> None:
         for line in lines:
@@ -366,3 +369,6 @@ class AttemptIo:
         self._has_replied = True
         if not self._is_over:
             self._io.write(wire.encode(reply))
+
+
+def _nothing(_: object = None) -> None: ...

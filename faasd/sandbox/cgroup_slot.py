@@ -142,7 +142,9 @@ class _SlotsV1:
         try:
             for controller, root in self._roots.items():
                 if wanted[controller]:
-                    group = cgroup_v1.Group(f"{root}/{self._instance}-{name}")
+                    is_of_pids = controller == "pids"
+                    path = f"{root}/{self._instance}-{name}"
+                    group = cgroup_v1.Group(path, is_of_pids=is_of_pids)
                     # Some controllers are mounted together, cpu and cpuacct nearly always.
                     if group.path not in [one.path for one in groups.values()]:
                         group.create()
@@ -172,6 +174,7 @@ class _SlotV1:
         self._groups = groups
         self._memory = groups["memory"]
         self._limits = limits
+        self._is_left = False  # By all that was in it; nobody comes after them.
         self._set_limits()
         self.oom_fd: int | None = self._memory.watch_oom()
         by_path = {group.path: group for group in groups.values()}
@@ -219,16 +222,19 @@ class _SlotV1:
 
     def is_empty(self) -> bool:
         try:
-            return self._memory.is_empty()
+            self._is_left = self._is_left or self._memory.is_empty()
         except OSError:
             return True
+        return self._is_left
 
     def renew(self) -> bool:
         """Only if it never ran out of memory, and what it is still charged for would falsify no peak."""
         try:
             if self.oom_fd is None or _is_readable(self.oom_fd):
                 return False
-            if not all(one.is_empty() and one.is_childless() for one in self._groups.values()):
+            for group in self._groups.values():
+                group.keeps_open = True
+            if not (self.is_empty() and self._is_as_made()):
                 return False
             if self._memory.memory_bytes() > _LEFT_BYTES_MAX:
                 return False  # Files that it wrote are cached at its expense.
@@ -238,7 +244,14 @@ class _SlotV1:
             self._set_limits()  # A handler that runs as root may have changed them.
         except OSError:
             return False
+        self._is_left = False
         return True
+
+    def _is_as_made(self) -> bool:
+        """Whether nobody made a group below its own, or went to one of them alone, as root may."""
+        others = [group for group in self._groups.values() if group is not self._memory]
+        groups = [self._memory, *others]
+        return all(one.is_childless() for one in groups) and all(one.is_empty() for one in others)
 
     def remove(self) -> bool:
         self.close_fds()

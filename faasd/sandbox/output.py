@@ -132,6 +132,10 @@ class Output:
             now = self._clock.now()
             self._hand_on([OutputLine(now, stream, text) for text in cutter.finish()])
 
+    def close(self) -> None:
+        """Hand on nothing any more."""
+        self._sink = _nowhere
+
     def _admit(self, data: bytes) -> bytes:
         data = data[: max(0, self._limits.output_limit_bytes - self._bytes)]
         lines_left = max(0, self._lines_max - self._lines)
@@ -154,3 +158,6 @@ class Output:
     def _hand_on(self, lines: list[OutputLine]) -> None:
         if lines:
             self._sink(lines)
+
+
+def _nowhere(_: Sequence[OutputLine]) -> None: ...

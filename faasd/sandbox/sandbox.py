@@ -21,6 +21,7 @@ from faasd.sandbox.cgroup_slot import CgroupSlot
 from faasd.sandbox.cpu_watch import cpu_s_of_tree
 from faasd.sandbox.missing_walls import names_of_missing_walls
 from faasd.sandbox.policy import Walls
+from faasd.sandbox.readers import Readers
 from faasd.sandbox.sandbox_io import SandboxIo
 from faasd.sandbox.workspaces import Workspace, Workspaces
 from faasd.sandbox.zygote_process import Zygote
@@ -43,6 +44,7 @@ class Sandbox:
         walls: Walls,
         workspace: Workspace,
         workspaces: Workspaces,
+        readers: Readers,
         on_closed: Callable[[], None],
     ) -> None:
         """`on_closed` is called when nothing of it is left and all that it had is given back."""
@@ -68,10 +70,12 @@ class Sandbox:
         self._workspaces = workspaces
         self._loop = asyncio.get_running_loop()
         self.gone: asyncio.Future[None] = self._loop.create_future()
-        self.io = SandboxIo(policy.frame_bytes_max(function), self._on_idle_breach)
+        self._readers = readers
+        self.io = SandboxIo(policy.frame_bytes_max(function), readers, self._on_idle_breach)
         self._pidfd = -1
+        self._pid: int | None = None  # Once it was asked for.
         self._ended: asyncio.Future[dict[str, Any] | None] | None = None
-        self._closing: asyncio.Task[None] | None = None
+        self._closing: asyncio.Future[None] | None = None
 
     @property
     def slot(self) -> CgroupSlot | None:
@@ -81,8 +85,11 @@ class Sandbox:
     @property
     def pid(self) -> int | None:
         """Its first process; None before it is forked and when it is gone."""
-        pid = process.pid_of_pidfd(self._pidfd) if self._pidfd >= 0 else None
-        return pid if pid is not None and pid > 0 else None
+        if self._pidfd < 0 or process.is_reaped(self._pidfd):
+            return None
+        if self._pid is None:
+            self._pid = process.pid_of_pidfd(self._pidfd)
+        return self._pid if self._pid is not None and self._pid > 0 else None
 
     @property
     def may_serve(self) -> bool:
@@ -107,13 +114,13 @@ class Sandbox:
         finally:
             self.io.close_child_fds()
         if self.zygote.has_pid_namespace:
-            self._loop.add_reader(self._pidfd, self._on_gone)
+            self._readers.add(self._pidfd, self._on_gone)
         else:
             self._ended.add_done_callback(self._on_swept)
         self.io.listen()
         if self.slot is not None and self.slot.oom_fd is not None:
             self.io.look_at(self.slot.oom_fd)
-            self._loop.add_reader(self.slot.oom_fd, self._on_oom_event, self.slot.oom_fd)
+            self._readers.add(self.slot.oom_fd, self._on_oom_event)
 
     def has_ended(self) -> bool:
         """Whether its first process has ended, heard of or not."""
@@ -145,9 +152,32 @@ class Sandbox:
             with contextlib.suppress(OSError):
                 self._kill_handler(handler, pid or 0)
         process.send_signal(self._pidfd, signal.SIGKILL)
-        if not self.gone.done():
-            await asyncio.wait({self.gone}, timeout=_KILL_PATIENCE_S)
+        await self._hear_of_its_end()
         await self.kill_until_gone()
+
+    async def _hear_of_its_end(self) -> None:
+        """Wait for what its zygote says when it has reaped it; its pidfd has the word on whether it is gone.
+
+        Its pipes, its channel and its pidfd would each wake us on the way there, with nothing to be done yet.
+        """
+        if self._ended is None or self.gone.done():
+            return
+        self.io.stop_listening()
+        self._readers.remove(self._pidfd)
+        patience = self._loop.call_later(_ENDED_PATIENCE_S, self._hear_nothing)
+        try:
+            await self._ended
+        finally:
+            patience.cancel()
+            if process.has_ended(self._pidfd):
+                self._on_gone()
+            else:
+                self._readers.add(self._pidfd, self._on_gone)
+
+    def _hear_nothing(self) -> None:
+        """Its zygote hangs, or lies about it: what it used is known to nobody."""
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
 
     def _kill_handler(self, handler: int, parent: int) -> None:
         pidfd = os.pidfd_open(handler)  # Before the look at whose child it is.
@@ -189,7 +219,8 @@ class Sandbox:
             return None
         if not self._ended.done():
             await asyncio.wait({self._ended}, timeout=_ENDED_PATIENCE_S)
-        told = self._ended.result() if self._ended.done() else None
+        is_told = self._ended.done() and not self._ended.cancelled()
+        told = self._ended.result() if is_told else None
         if told is None:
             return None
         cpu_s = self.slot.account.cpu_s() if self.slot is not None else None
@@ -246,39 +277,49 @@ class Sandbox:
         self._on_lost = None
         self.served += 1
 
-    def close_later(self) -> asyncio.Task[None]:
-        """End it, and let go of everything that it has; the same task however often it is asked for."""
+    def close(self) -> asyncio.Future[None]:
+        """End it, and let go of everything that it has; the same future however often it is asked for.
+
+        Done already where nothing has to be waited for, as after most attempts.
+        """
         if self._closing is None:
             self._on_lost = None
-            self._closing = self._loop.create_task(self._close())
+            if self._pidfd >= 0 and not self.gone.done():
+                self._closing = self._loop.create_task(self._end_and_close())
+            else:
+                self._closing = self._let_go()
         return self._closing
 
-    async def _close(self) -> None:
+    async def _end_and_close(self) -> None:
+        self.ended_by_itself = False
+        await self.kill_until_gone()
+        await self._let_go()
+
+    def _let_go(self) -> asyncio.Future[None]:
         if self._pidfd >= 0:
-            if not self.gone.done():
-                self.ended_by_itself = False
-                await self.kill_until_gone()
-            self._loop.remove_reader(self._pidfd)
+            self._readers.remove(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = -1
         if self.slot is not None and self.slot.oom_fd is not None:
-            self._loop.remove_reader(self.slot.oom_fd)
+            self._readers.remove(self.slot.oom_fd)
         self.io.close()
-        try:
-            by_itself = self.ended_by_itself
-            await self._workspaces.give_back(self._workspace, ended_by_itself=by_itself)
-        finally:
+        by_itself = self.ended_by_itself
+        given_back = self._workspaces.give_back(self._workspace, ended_by_itself=by_itself)
+        if given_back.done():
             self._on_closed()
+        else:
+            given_back.add_done_callback(lambda _: self._on_closed())
+        return given_back
 
-    def _on_gone(self) -> None:
-        self._loop.remove_reader(self._pidfd)
+    def _on_gone(self, _: object = None) -> None:
+        self._readers.remove(self._pidfd)
         if not self.gone.done():
             self.gone.set_result(None)
         self._lose()  # Nobody else would notice.
 
     def _on_oom_event(self, fd: int) -> None:
         """Version 1 of cgroups kills one process of the tree; the rest is for us."""
-        self._loop.remove_reader(fd)
+        self._readers.remove(fd)
         if self.on_oom is not None:
             self.on_oom()
         else:

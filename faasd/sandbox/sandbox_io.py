@@ -16,6 +16,7 @@ from typing import Protocol
 
 from faasd import wire
 from faasd.sandbox.classify import status_from
+from faasd.sandbox.readers import Readers
 
 __all__ = ["SandboxIo", "Taker"]
 
@@ -37,10 +38,13 @@ class Taker(Protocol):
 class SandboxIo:
     """Descriptors and their readers; `on_idle_breach` hears of what nobody may say while no attempt runs."""
 
-    def __init__(self, frame_bytes_max: int, on_idle_breach: Callable[[], None]) -> None:
+    def __init__(
+        self, frame_bytes_max: int, readers: Readers, on_idle_breach: Callable[[], None]
+    ) -> None:
         self.frames = wire.FrameReader(frame_bytes_max)
         self.taker: Taker | None = None
         self._on_idle_breach = on_idle_breach
+        self._readers = readers
         self._loop = asyncio.get_running_loop()
         self._idle_bytes = 0
         self._is_reading = False
@@ -74,20 +78,26 @@ class SandboxIo:
         """Begin to read, for whichever attempt runs."""
         for fd, name in self.pipes.items():
             if name != "status":
-                self._loop.add_reader(fd, self._on_pipe, fd)
+                self._readers.add(fd, self._on_pipe)
         self.resume()
+
+    def stop_listening(self) -> None:
+        """Leave in pipes and channel what comes, for whoever reads them when nothing of the sandbox is left."""
+        self.pause()
+        for fd in self.pipes:
+            self._readers.remove(fd)
 
     def resume(self) -> None:
         """Read the channel."""
         if not self._is_reading and self.channel.fileno() >= 0:
             self._is_reading = True
-            self._loop.add_reader(self.channel.fileno(), self._on_channel)
+            self._readers.add(self.channel.fileno(), self._on_channel)
 
     def pause(self) -> None:
         """Leave in the channel what comes."""
         if self._is_reading:
             self._is_reading = False
-            self._loop.remove_reader(self.channel.fileno())
+            self._readers.remove(self.channel.fileno())
 
     def readable(self) -> list[int]:
         """Return which output pipes, and which other descriptor, hold something at this moment."""
@@ -131,7 +141,7 @@ class SandboxIo:
         """Let go of a pipe, which has ended."""
         if self.pipes.pop(fd) != "status":
             self._readable.unregister(fd)
-            self._loop.remove_reader(fd)
+            self._readers.remove(fd)
         os.close(fd)
 
     def close(self) -> None:
@@ -144,6 +154,7 @@ class SandboxIo:
         self.channel.close()
         for fd in list(self.pipes):
             self.close_pipe(fd)
+        self._on_idle_breach = _nothing  # It leads to its sandbox, which leads to us.
 
     def _on_pipe(self, fd: int) -> None:
         if self.taker is not None:
@@ -159,7 +170,7 @@ class SandboxIo:
         if self._idle_bytes > _IDLE_BYTES_MAX:
             self._on_idle_breach()
 
-    def _on_channel(self) -> None:
+    def _on_channel(self, _fd: int) -> None:
         if self.taker is not None:
             self.taker.read_channel()
             return
@@ -178,3 +189,6 @@ class SandboxIo:
             self._loop.remove_writer(self.channel.fileno())
             if self._on_fetched is not None:
                 self._on_fetched()
+
+
+def _nothing() -> None: ...

@@ -9,6 +9,7 @@ from faasd.linux import proc_tree
 from faasd.model.function import Function
 from faasd.sandbox import full_disk, policy
 from faasd.sandbox.policy import Walls
+from faasd.sandbox.readers import Readers
 from faasd.sandbox.sandbox import Sandbox
 from faasd.sandbox.sandbox_pool import SandboxPool
 from faasd.sandbox.workspaces import Workspace, Workspaces
@@ -21,11 +22,18 @@ __all__ = ["SandboxMaker"]
 class SandboxMaker:
     """Makes one sandbox at a time for whoever asks; what it cannot finish, it takes back."""
 
-    def __init__(self, workspaces: Workspaces, waiting: SandboxPool, numbers: Iterator[int]):
+    def __init__(
+        self, workspaces: Workspaces, waiting: SandboxPool, numbers: Iterator[int]
+    ) -> None:
         self._workspaces = workspaces
+        self._readers = Readers()
         self._waiting = waiting
         self._numbers = numbers
         self.is_stopping = False
+
+    def close(self) -> None:
+        """Let go of what all sandboxes share, when there are none left; again does nothing."""
+        self._readers.close()
 
     async def make(
         self, function: Function, stop: asyncio.Future[str], lease: ZygoteLease
@@ -74,8 +82,16 @@ class SandboxMaker:
         is_spare: bool = False,
     ) -> Sandbox:
         number = next(self._numbers)
-        give_back = zygote.room.give_back
-        sandbox = Sandbox(number, function, zygote, walls, workspace, self._workspaces, give_back)
+        sandbox = Sandbox(
+            number,
+            function,
+            zygote,
+            walls,
+            workspace,
+            self._workspaces,
+            self._readers,
+            zygote.room.give_back,
+        )
         is_forked = False
         try:
             await sandbox.fork(_uid_tasks(walls), is_spare=is_spare)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from faasd.model.function import Function
 from faasd.sandbox.sandbox import Sandbox
@@ -33,7 +32,7 @@ class SandboxPool:
     def __init__(self) -> None:
         self._shelves: dict[int, _Shelf] = {}  # By the function's identity.
         self._sweep: asyncio.TimerHandle | None = None
-        self._closings: set[asyncio.Task[Any]] = set()
+        self._closings: set[asyncio.Future[None]] = set()
         self._is_closed = False
         self._current: dict[str, Function] = {}  # Since the last `retire`, by name.
         self.on_spare_lost: Callable[[Function], None] = lambda _: None
@@ -89,15 +88,15 @@ class SandboxPool:
             shelf.sandboxes.insert(0, sandbox)  # Warm ones first.
         sandbox.wait(self._lost)
 
-    def end(self, sandbox: Sandbox) -> asyncio.Task[None]:
+    def end(self, sandbox: Sandbox) -> asyncio.Future[None]:
         """End a sandbox that nobody uses; `close` waits until nothing of it is left."""
-        closing = sandbox.close_later()
+        closing = sandbox.close()
         if not closing.done():
             self._closings.add(closing)
             closing.add_done_callback(self._closings.discard)
         return closing
 
-    def end_all_of(self, zygote: Zygote) -> list[asyncio.Task[None]]:
+    def end_all_of(self, zygote: Zygote) -> list[asyncio.Future[None]]:
         """End everything that waits and was forked from this zygote."""
         shelves = [shelf for shelf in self._shelves.values() if shelf.zygote is zygote]
         return [task for shelf in shelves for task in self._clear(shelf)]
@@ -178,7 +177,7 @@ class SandboxPool:
             if not shelf.sandboxes:
                 del self._shelves[id(shelf.function)]
 
-    def _clear(self, shelf: _Shelf) -> list[asyncio.Task[None]]:
+    def _clear(self, shelf: _Shelf) -> list[asyncio.Future[None]]:
         closings = [self.end(sandbox) for sandbox in shelf.sandboxes]
         shelf.sandboxes.clear()
         if self._shelves.get(id(shelf.function)) is shelf:

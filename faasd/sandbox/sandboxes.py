@@ -113,9 +113,8 @@ class ProcessSandboxes:
         found, self._cgroup_problem = find_cgroups(self._state_hash, instance)
         if found is not None:
             self.leftovers_ended += await asyncio.to_thread(found.end_leftovers)
-            if self._use_cgroups:
-                self._slots = found
-            else:
+            self._slots = found if self._use_cgroups else None
+            if self._slots is None:
                 found.remove()
         await asyncio.to_thread(shutil.rmtree, self._tmp_root, True)
         try:
@@ -138,8 +137,8 @@ class ProcessSandboxes:
             premises=self._premises,
             end_waiting=self._waiting.end_all_of,
         )
-        most = self._premises.slots
-        self._spares = Spares(self._pool, self._waiting, self._maker, self._clock, most)
+        slots = self._premises.slots
+        self._spares = Spares(self._pool, self._waiting, self._maker, self._clock, slots)
         self._is_stopping = False
         self._namespaces = (await self._pool.root(sys.executable)).namespaces
 
@@ -296,6 +295,8 @@ class ProcessSandboxes:
         if self._workspaces is not None:
             workspaces, self._workspaces = self._workspaces, None
             await workspaces.close()
+        if self._maker is not None:
+            self._maker.close()
         if self._slots is not None:
             self._slots.remove()
 

@@ -34,6 +34,7 @@ class SizeWatch:
     def stop(self) -> None:
         """Watch no longer."""
         self._task.cancel()
+        self._on_over = _nothing  # It leads to who holds us.
 
     async def _watch(self) -> None:
         rest_s = _INTERVAL_S
@@ -44,6 +45,9 @@ class SizeWatch:
                 self._on_over()
                 return
             rest_s = max(_INTERVAL_S, (time.monotonic() - began) / _SHARE)
+
+
+def _nothing() -> None: ...
 
 
 def is_larger(path: str, bytes_max: int) -> bool:

@@ -372,6 +372,7 @@ class Supervision:
                 watch.stop()
         if self._tree is not None:
             self._memory_watch.remove(self._tree)
+        self._cpu_watch = self._size_watch = self._tree = None  # They lead back to us.
         self._sandbox.on_oom = None
         self._sandbox.gone.remove_done_callback(self._on_gone)
         if not self.keeps_sandbox:

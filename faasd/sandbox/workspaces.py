@@ -76,8 +76,11 @@ class Workspaces:
                 os.rmdir(tmp_dir)
             raise
 
-    async def give_back(self, workspace: Workspace, *, ended_by_itself: bool) -> None:
-        """Take a place back, once its attempt's processes are gone: keep what is as new, remove the rest."""
+    def give_back(self, workspace: Workspace, *, ended_by_itself: bool) -> asyncio.Future[None]:
+        """Take a place back, once its attempt's processes are gone: keep what is as new, remove the rest.
+
+        The future is done when that has been removed: at once, where nothing had to be.
+        """
         tmp_dir, as_made = workspace.tmp_dir, workspace.as_made
         has_room = self._directories_kept < _KEPT_MAX
         if has_room and tmp_dir and as_made and _is_untouched(tmp_dir, as_made):
@@ -90,9 +93,12 @@ class Workspaces:
             self._groups.setdefault(workspace.key, []).append(slot)
             self._groups_kept += 1
             slot = None
+        loop = asyncio.get_running_loop()
         if tmp_dir is not None or slot is not None:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._janitor, self._remove, tmp_dir, slot)
+            return loop.run_in_executor(self._janitor, self._remove, tmp_dir, slot)
+        removed: asyncio.Future[None] = loop.create_future()
+        removed.set_result(None)
+        return removed
 
     async def close(self) -> None:
         """Remove everything; for after the last one was given back."""

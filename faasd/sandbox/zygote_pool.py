@@ -93,7 +93,7 @@ class ZygotePool:
         idle_s: float,
         without: Collection[str] = (),
         premises: Premises = Premises(),  # noqa: B008 - frozen.
-        end_waiting: Callable[[Zygote], Sequence[asyncio.Task[None]]] = lambda _: (),
+        end_waiting: Callable[[Zygote], Sequence[asyncio.Future[None]]] = lambda _: (),
     ) -> None:
         """`end_waiting` ends the sandboxes that a zygote has forked and that wait; it goes after them."""
         self._end_waiting = end_waiting
@@ -383,7 +383,7 @@ def _is_of(entry: _Entry, zygote: Zygote) -> bool:
     return _is_made(entry.task) and entry.task.result() is zygote
 
 
-async def _end(zygote: Zygote, waiting: Sequence[asyncio.Task[None]]) -> None:
+async def _end(zygote: Zygote, waiting: Sequence[asyncio.Future[None]]) -> None:
     if waiting:
         await asyncio.wait(waiting)
     await zygote.stop()

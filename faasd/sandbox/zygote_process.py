@@ -221,6 +221,7 @@ class Zygote:
         self._ends: dict[int, asyncio.Future[dict[str, Any] | None]] = {}
         self._loop = loop
         self._heard_at = 0.0  # When its last frame came.
+        self._pid: int | None = None  # As our own PID namespace counts, once it was asked for.
         self._channel = ControlChannel(control, self._on_frame, self._on_closed)
 
     @property
@@ -311,7 +312,7 @@ class Zygote:
                 self.ready.set_exception(SandboxError(f"cannot make a zygote: {message}"))
                 self.ready.exception()
         elif op == "forked" and number in self._forks:
-            if not fds or not _may_be_child(fds[0], self.pidfd):
+            if not fds or not self._may_be_child(fds[0]):
                 raise WireError("it says that it has forked, and shows what is no child of it")
             _set_result(self._forks[number], fds)
         elif op == "fork-failed" and number in self._forks:
@@ -325,6 +326,26 @@ class Zygote:
                 end.set_result(usage)
         else:
             raise WireError(f"it says {str(op)[:50]!r}, which nobody asked for")
+
+    def _may_be_child(self, pidfd: int) -> bool:
+        """Whether a descriptor is the pidfd of a process that it forked, or of one that is gone.
+
+        We send signals through it and wait for it. A zygote could show us anything instead: the kernel gives
+        everybody a pidfd of who is at the other end of his socket, and here that is ourselves.
+        """
+        pid = process.pid_of_pidfd(pidfd)
+        if pid is None or pid == 0:
+            return False  # No pidfd at all; or of a process that we cannot see, so it is nobody below us.
+        if pid == -1:
+            return True  # Reaped: no signal reaches anybody through it.
+        if self._pid is None:
+            self._pid = process.pid_of_pidfd(self.pidfd)
+        stat = proc_tree.stat_of(pid)
+        if process.is_reaped(pidfd):
+            return True  # Only now, so what we read may be about a successor with its number.
+        # Its own number is its own until it is reaped.
+        is_its = stat is not None and stat.parent == self._pid
+        return is_its and not process.is_reaped(self.pidfd)
 
     def _on_closed(self, reason: str) -> None:
         if reason != _CLOSED_BY_US:
@@ -346,22 +367,3 @@ def _set_result(future: asyncio.Future[int] | None, fds: list[int]) -> None:
     """Hand one descriptor to who waits for it."""
     if future is not None and not future.done() and fds:
         future.set_result(fds.pop(0))
-
-
-def _may_be_child(pidfd: int, parent_pidfd: int) -> bool:
-    """Whether a descriptor is the pidfd of a process that the other one forked, or of one that is gone.
-
-    We send signals through it and wait for it. A zygote could show us anything instead: the kernel gives
-    everybody a pidfd of who is at the other end of his socket, and here that is ourselves.
-    """
-    pid = process.pid_of_pidfd(pidfd)
-    if pid is None or pid == 0:
-        return (
-            False  # No pidfd at all; or of a process that we cannot see, so it is nobody below us.
-        )
-    if pid == -1:
-        return True  # Reaped: no signal reaches anybody through it.
-    stat = proc_tree.stat_of(pid)
-    if process.pid_of_pidfd(pidfd) == -1:
-        return True  # Only now, so what we read may be about a successor with its number.
-    return stat is not None and stat.parent == process.pid_of_pidfd(parent_pidfd)

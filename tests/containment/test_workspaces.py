@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import gc
 import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from faasd.model.outcome import Outcome
+from faasd.sandbox.attempt_io import AttemptIo
+from faasd.sandbox.sandbox import Sandbox
+from faasd.sandbox.supervise import Supervision
 from tests.containment.bench import Bench, groups_below
 from tests.containment.conftest import a_bench
 
@@ -134,3 +141,79 @@ async def test_limits_that_a_handler_changed_are_set_again(using: Bench) -> None
     Path(group, "memory.limit_in_bytes").write_text(str(2**30))
     assert slot.renew()
     assert (await using.run("places:peak", 90 * 2**20, **limits)).word == "oom"
+
+
+async def test_a_group_is_made_as_new_through_files_that_are_open_already(using: Bench) -> None:
+    """Opening them takes most of the time; only the list of its processes has to be read anew."""
+    if not await has_reusable_groups(using):
+        pytest.skip("groups are not used again on this host")
+    for _ in range(2):  # What is open is kept from the second on.
+        assert (await using.run("places:leave_alone")).word == "ok"
+    workspaces = using.sandboxes._workspaces
+    assert workspaces is not None
+    [[slot]] = workspaces._groups.values()
+    opened: list[str] = []
+    is_on = True
+    sys.addaudithook(
+        lambda event, args: opened.append(str(args[0])) if is_on and event == "open" else None
+    )
+    assert slot.is_empty()
+    slot.oom_kills()
+    slot.memory_peak_bytes()
+    assert slot.renew()
+    is_on = False
+    assert [os.path.basename(path) for path in opened] == ["cgroup.procs"]
+
+
+async def test_a_group_keeps_no_more_open_the_longer_it_serves(using: Bench) -> None:
+    """And nothing when it is gone."""
+
+    def open_files() -> list[str]:
+        found = []
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                found.append(os.readlink(f"/proc/self/fd/{name}"))
+        return sorted(one for one in found if one.startswith("/sys/fs/cgroup/") and "-a" in one)
+
+    for _ in range(2):
+        assert (await using.run("places:leave_alone")).word == "ok"
+    kept = open_files()
+    for _ in range(3):
+        assert (await using.run("places:leave_alone")).word == "ok"
+    assert open_files() == kept
+    assert (len(kept) > 3) == await has_reusable_groups(using)
+    await using.sandboxes.stop()
+    assert open_files() == []
+
+
+async def test_a_group_with_another_below_it_is_not_used_again(using: Bench) -> None:
+    """A handler that runs as root could hide processes there."""
+    if not await has_reusable_groups(using):
+        pytest.skip("groups are not used again on this host")
+    assert (await using.run("places:leave_alone")).word == "ok"
+    workspaces = using.sandboxes._workspaces
+    assert workspaces is not None
+    [[slot]] = workspaces._groups.values()
+    assert slot.renew()
+    groups = [path for path in groups_below(using.sandboxes) if "-a" in Path(path).name]
+    for group in groups:
+        os.mkdir(f"{group}/below")
+        assert not slot.renew()
+        os.rmdir(f"{group}/below")
+        assert slot.renew()
+
+
+async def test_what_an_attempt_was_run_with_waits_for_no_collection(using: Bench) -> None:
+    """A ring of objects for each would have the daemon stop, again and again, to take them apart."""
+    assert (await using.run("places:leave_alone")).word == "ok"
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            assert (await using.run("places:leave_alone")).word == "ok"
+            await asyncio.sleep(0)  # What was to hear of its end may have been called by then.
+        objects = gc.get_objects()
+    finally:
+        gc.enable()
+    assert not [one for one in objects if isinstance(one, (Supervision, AttemptIo))]
+    assert not [one for one in objects if isinstance(one, Sandbox) and one.gone.done()]
