@@ -333,8 +333,8 @@ class ZygotePool:
     def _evict(self, zygote: Zygote) -> None:
         del self._evictions[zygote]
         entry = self._entries.get(zygote.key)
-        if zygote.active or entry is None or not _is_of(entry, zygote):
-            return  # In use, and then looked at again when it is given back; or a predecessor.
+        if zygote.is_kept or zygote.active or entry is None or not _is_of(entry, zygote):
+            return  # Kept since; in use, and then looked at again when it is given back; or a predecessor.
         idle_s = asyncio.get_running_loop().time() - zygote.last_used
         if idle_s < self._idle_s:
             self._evict_later(zygote, self._idle_s - idle_s)
