@@ -121,7 +121,7 @@ def test_where_clone3_is_refused_a_plain_fork_serves() -> None:
     code = """
 import os
 from faasd.linux import clone
-clone._SYS_CLONE3 = 100_000  # No such call: ENOSYS.
+clone._NUMBER.value = 100_000  # No such call: ENOSYS.
 pid, pidfd = clone.fork()
 if pid == 0: os._exit(5)
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
@@ -138,7 +138,7 @@ def test_where_clone3_is_refused_the_child_still_starts_in_its_cgroup(tmp_path: 
     code = f"""
 import os
 from faasd.linux import clone
-clone._SYS_CLONE3 = 100_000  # No such call: ENOSYS.
+clone._NUMBER.value = 100_000  # No such call: ENOSYS.
 fd = os.open({str(tmp_path)!r}, os.O_RDONLY)
 pid, pidfd = clone.fork(0, fd)
 if pid == 0:
