@@ -60,6 +60,7 @@ class Channel:
     def __init__(self, fd: int, reply_bytes_max: int) -> None:
         # The kernel need not be asked for what we know.
         self._socket = Socket(AF_UNIX, SOCK_STREAM, 0, fd)
+        self._socket.settimeout(None)  # Whatever `socket.setdefaulttimeout` the module has called.
         self._frames = wire.Receiver(self._socket)
         self._attempts: deque[tuple[dict[str, Any], bytes]] = deque()  # Sent together, not begun.
         self._owner_pid = getpid()

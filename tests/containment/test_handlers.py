@@ -217,6 +217,11 @@ async def test_what_a_handler_forks_has_locks_of_its_own(bench: Bench) -> None:
     assert bench.services.texts("stderr") == ["WARNING shop: from a child"]
 
 
+async def test_a_modules_time_limit_for_its_sockets_is_not_the_channels(bench: Bench) -> None:
+    """A spare waits longer than any page takes, and so does who invokes another function."""
+    assert (await bench.run("impatient:timeout_of_channel")).result_json == "null"
+
+
 async def test_a_zygote_holds_little_that_its_module_has_not_asked_for(bench: Bench) -> None:
     """What it holds, the kernel copies twice for each sandbox: tables of pages, and lists of mapped files."""
     found = json.loads((await bench.run("imports_nothing:about")).result_json or "")
