@@ -6,11 +6,14 @@ hostile, can neither fill our memory nor make us wait: what does not fit the pro
 
 from __future__ import annotations
 
-import array
 import json
-import socket
+import sys
+
+# Not through `socket`, which weighs a twentieth of a zygote, and each fork of one copies its tables of pages.
+from _socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, MSG_CTRUNC, SCM_RIGHTS, SOL_SOCKET
+from _socket import socket as Socket  # noqa: N812 - it is a class.
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from faasd.errors import WireError
@@ -23,15 +26,19 @@ __all__ = [
     "encode",
     "encode_raw",
     "receive",
+    "receive_with_fds",
     "send",
+    "send_text",
 ]
 
 #: Largest frame between the daemon and its zygotes; nothing of unbounded size travels there.
 CONTROL_BYTES_MAX = 2**20
 _FDS_MAX = 16
-_FD_BYTES = array.array("i").itemsize
+_FD_BYTES = 4  # A C int, on all that Linux runs on.
+_FDS_ROOM = CMSG_SPACE(_FDS_MAX * _FD_BYTES)
 #: `json.dumps` with any option builds an encoder at every call.
 _encode_text = json.JSONEncoder(separators=(",", ":")).encode
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 def encode(value: Any) -> bytes:
@@ -98,30 +105,37 @@ class FrameReader:
             raise WireError(f"a frame promised {count} descriptors, {len(self.fds)} came")
         return [self.fds.popleft() for _ in range(count)]
 
-    def receive(self, channel: socket.socket, size: int = 65536) -> list[bytes] | None:
+    def receive(self, channel: Socket, size: int = 65536) -> list[bytes] | None:
         """Read once from a socket, descriptors included; None at its end. Raises WireError, OSError."""
-        # Not socket.recv_fds: up to Python 3.11 it drops its flags, and the descriptors would leak.
-        room = socket.CMSG_SPACE(_FDS_MAX * _FD_BYTES)
-        data, ancillary, flags, _ = channel.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC)
-        for level, kind, packed in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                fds = array.array("i")
-                fds.frombytes(packed[: len(packed) - len(packed) % _FD_BYTES])
-                self.fds.extend(fds)
+        data = _receive_once(channel, size, self.fds)
         if len(self.fds) > 2 * _FDS_MAX:  # They would fill our table, and nobody says what for.
             raise WireError(f"{len(self.fds)} descriptors came that no frame has spoken of")
-        if flags & socket.MSG_CTRUNC:
-            raise WireError("more descriptors came at once than a frame may bring")
-        if not data:
-            return None
-        return self.feed(data)
+        return self.feed(data) if data else None
+
+
+def _receive_once(channel: Socket, size: int, fds: deque[int] | list[int]) -> bytes:
+    """Read once, and add the descriptors that come along; nothing is read at the end. Raises WireError, OSError."""
+    # Not socket.recv_fds: up to Python 3.11 it drops its flags, and the descriptors would leak.
+    data, ancillary, flags, _ = channel.recvmsg(size, _FDS_ROOM, MSG_CMSG_CLOEXEC)
+    for level, kind, packed in ancillary:
+        if level == SOL_SOCKET and kind == SCM_RIGHTS:
+            whole = packed[: len(packed) - len(packed) % _FD_BYTES]
+            fds.extend(memoryview(whole).cast("i").tolist())
+    if flags & MSG_CTRUNC:
+        raise WireError("more descriptors came at once than a frame may bring")
+    return data
 
 
 def decode(text: bytes) -> dict[str, Any]:
     """Read a frame that must be a JSON object. Raises WireError."""
     try:
-        # As `json.loads` reads bytes, which would look for other encodings first.
-        value = json.loads(text.decode("utf-8", "surrogatepass"))
+        # Not json.loads, which first looks for the encoding and for blanks around.
+        string = text.decode("utf-8", "surrogatepass")
+        value, end = _scan(string, 0)
+        if end != len(string):
+            raise ValueError(f"extra data at character {end}")
+    except StopIteration as error:
+        raise WireError("a frame is not JSON: no value at its begin") from error
     except (ValueError, RecursionError) as error:
         raise WireError(f"a frame is not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -129,15 +143,45 @@ def decode(text: bytes) -> dict[str, Any]:
     return value
 
 
-def send(channel: socket.socket, value: Any, fds: Sequence[int] = ()) -> None:
+def send(channel: Socket, value: Any, fds: Sequence[int] = ()) -> None:
     """Write one frame to a blocking socket, with descriptors. Raises OSError."""
-    frame = encode(value)
-    sent = socket.send_fds(channel, [frame], list(fds)) if fds else 0
+    send_text(channel, _encode_text(value).encode(), *fds)
+
+
+def send_text(channel: Socket, text: bytes, *fds: int) -> None:
+    """Write one frame, whose JSON is encoded already, to a blocking socket, with descriptors. Raises OSError."""
+    frame = encode_raw(text)
+    sent = 0
+    if fds:
+        packed = b"".join([fd.to_bytes(_FD_BYTES, sys.byteorder) for fd in fds])
+        sent = channel.sendmsg((frame,), ((SOL_SOCKET, SCM_RIGHTS, packed),))
     if sent < len(frame):
         channel.sendall(frame[sent:])
 
 
-def receive(channel: socket.socket, bytes_max: int) -> bytes | None:
+def receive_with_fds(channel: Socket, bytes_max: int) -> tuple[bytes | None, list[int]]:
+    """Read the text of exactly one frame from a blocking socket, with the descriptors that come with it.
+
+    (None, []) at its end. Raises WireError, OSError.
+    """
+    fds: list[int] = []
+    # Never more than one frame: the first read takes the length, the others what is missing.
+    text, missing = b"", 4
+    has_length = False
+    while missing:
+        data = _receive_once(channel, missing, fds)
+        if not data:
+            return None, []
+        text += data
+        missing -= len(data)
+        if not missing and not has_length:
+            has_length, missing, text = True, int.from_bytes(text, "big"), b""
+            if missing > bytes_max:
+                raise WireError(f"a frame of {missing} bytes is over the limit of {bytes_max}")
+    return text, fds
+
+
+def receive(channel: Socket, bytes_max: int) -> bytes | None:
     """Read the text of exactly one frame from a blocking socket; None at its end. Raises WireError, OSError."""
     header = _receive_exactly(channel, 4)
     if header is None:
@@ -157,7 +201,7 @@ class Receiver:
     What it has read ahead belongs to the frames that follow, so nobody else may read from the socket.
     """
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: Socket) -> None:
         self._channel = channel
         self._ahead = b""
 
@@ -194,7 +238,7 @@ class Receiver:
         return b"".join(parts)
 
 
-def _receive_exactly(channel: socket.socket, size: int) -> bytes | None:
+def _receive_exactly(channel: Socket, size: int) -> bytes | None:
     parts = bytearray()
     while len(parts) < size:
         data = channel.recv(min(size - len(parts), 2**20))

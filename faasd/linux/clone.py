@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import os
 import platform
 import signal
@@ -35,7 +36,7 @@ NEWNET = 0x40000000
 _PIDFD = 0x00001000
 _INTO_CGROUP = 0x200000000
 #: clone3 came after the system call tables were unified, so every architecture but alpha says 435.
-_SYS_CLONE3 = 435 if platform.machine() != "alpha" else 545
+_NUMBER = ctypes.c_long(435 if platform.machine() != "alpha" else 545)
 
 
 class _CloneArgs(ctypes.Structure):
@@ -47,6 +48,15 @@ class _CloneArgs(ctypes.Structure):
 
 # PyDLL keeps the GIL during the call: releasing it between BeforeFork and AfterFork is not allowed.
 _libc = ctypes.PyDLL(None, use_errno=True)
+# Made once: after a fork, each object that either side makes or touches may cost it the copy of a page.
+_pidfd = ctypes.c_int(-1)
+_args = _CloneArgs(pidfd=ctypes.addressof(_pidfd), exit_signal=signal.SIGCHLD)
+_clone3 = functools.partial(
+    _libc.syscall,
+    _NUMBER,
+    ctypes.byref(_args),
+    ctypes.c_size_t(ctypes.sizeof(_args)),
+)
 
 
 def fork(
@@ -63,28 +73,21 @@ def fork(
     this thread is the only one, so that nothing is held or half done that would need it.
     """
     has_bookkeeping = not is_plain or len(sys._current_frames()) > 1  # noqa: SLF001 - documented.
-    pidfd = ctypes.c_int(-1)
-    args = _CloneArgs(flags=flags | _PIDFD, exit_signal=signal.SIGCHLD)
-    args.pidfd = ctypes.addressof(pidfd)
-    if cgroup_fds:
-        args.flags |= _INTO_CGROUP
-        args.cgroup = cgroup_fds[0]
+    _args.flags = flags | _PIDFD | (_INTO_CGROUP if cgroup_fds else 0)
+    _args.cgroup = cgroup_fds[0] if cgroup_fds else 0
     api = ctypes.pythonapi
     if has_bookkeeping:
         api.PyOS_BeforeFork()
-    pid = _libc.syscall(
-        ctypes.c_long(_SYS_CLONE3), ctypes.byref(args), ctypes.c_size_t(ctypes.sizeof(args))
-    )
+    pid: int = _clone3()
     if pid == 0:
         if has_bookkeeping:
             api.PyOS_AfterFork_Child()
         return 0, -1
-    error = ctypes.get_errno()
+    error = ctypes.get_errno() if pid < 0 else 0
     if has_bookkeeping:
         api.PyOS_AfterFork_Parent()
     if pid > 0:
-        os.set_inheritable(pidfd.value, False)
-        return int(pid), pidfd.value
+        return pid, _pidfd.value  # The kernel has made it close-on-exec.
     if error in (errno.ENOSYS, errno.EPERM) and not flags:
         return _plain_fork(cgroup_fds)
     raise OSError(error, f"clone3: {os.strerror(error)}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import platform
 import stat
@@ -146,6 +147,18 @@ class Ruleset:
             ctypes.c_size_t(size),
             ctypes.c_uint32(0),
         )
+        # Made here, so that the call makes nothing: a sandbox pays for each page that it touches.
+        self._restrict = functools.partial(
+            _libc.syscall,
+            ctypes.c_long(_SYS_RESTRICT_SELF),
+            ctypes.c_int(self._fd),
+            ctypes.c_uint32(0),
+        )
+
+    @property
+    def fd(self) -> int:
+        """The descriptor that holds the rules."""
+        return self._fd
 
     def allow_beneath(self, fd: int, rights: int) -> None:
         """Allow rights on an open file, or on an open directory and all below it. An O_PATH descriptor will do.
@@ -179,7 +192,9 @@ class Ruleset:
 
     def restrict(self) -> None:
         """Lay the rules upon this thread. Needs no_new_privs, or CAP_SYS_ADMIN in its user namespace."""
-        _call(_SYS_RESTRICT_SELF, ctypes.c_int(self._fd), ctypes.c_uint32(0))
+        if self._restrict() < 0:
+            error = ctypes.get_errno()
+            raise OSError(error, f"landlock: {os.strerror(error)}")
 
     def close(self) -> None:
         """Let go of the rules; what they were laid upon keeps them."""

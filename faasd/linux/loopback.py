@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import socket
 import struct
+from _socket import AF_INET, SOCK_DGRAM
+from _socket import socket as Socket  # noqa: N812 - see faasd/wire.py.
 
 __all__ = ["bring_up"]
 
@@ -15,7 +16,10 @@ _IFF_UP = 0x1
 
 def bring_up() -> None:
     """Make 127.0.0.1 and ::1 reachable. Needs CAP_NET_ADMIN in the namespace. Raises OSError."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+    asked = Socket(AF_INET, SOCK_DGRAM)
+    try:
         request = struct.pack("16sH22x", b"lo", 0)
         flags = struct.unpack_from("H", fcntl.ioctl(asked, _SIOCGIFFLAGS, request), 16)[0]
         fcntl.ioctl(asked, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", flags | _IFF_UP))
+    finally:
+        asked.close()

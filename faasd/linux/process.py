@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import select
 import signal
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = [
     "be_dumpable",
@@ -33,6 +35,9 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _OOM_SCORE_MAX = 1000
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_capability_header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+#: Made once: to make a type of ctypes in each sandbox costs it the copies of tens of pages.
+_drop_capabilities = functools.partial(_libc.capset, _capability_header, (ctypes.c_uint32 * 6)())
 _call_prctl = _libc.prctl
 _call_prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 
@@ -76,13 +81,21 @@ def forbid_new_privileges() -> None:
 
 def set_name(name: str) -> None:
     """Show up under this name (15 bytes of it) in ps and top."""
-    text = ctypes.create_string_buffer(name.encode()[:15])
+    text = _name_buffer(name)
     _call_prctl(_PR_SET_NAME, ctypes.addressof(text), 0, 0, 0)
+
+
+@functools.cache
+def _name_buffer(name: str) -> Any:
+    """Return it as C has it; made once, as a zygote is renamed around each fork."""
+    return ctypes.create_string_buffer(name.encode()[:15])
 
 
 def drop_capabilities() -> None:
     """Give up every capability of this process. Raises OSError."""
-    keep_capabilities(())
+    if _drop_capabilities() != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"capset: {os.strerror(error)}")
 
 
 def keep_capabilities(numbers: Sequence[int]) -> None:
@@ -90,12 +103,11 @@ def keep_capabilities(numbers: Sequence[int]) -> None:
 
     With no_new_privs root gets none of them back from exec either.
     """
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     mask = sum(1 << number for number in numbers)
     low, high = mask & 0xFFFFFFFF, mask >> 32
     # Effective, permitted, inheritable; then the same of those above 31.
     sets = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
-    if _libc.capset(header, sets) != 0:
+    if _libc.capset(_capability_header, sets) != 0:
         error = ctypes.get_errno()
         raise OSError(error, f"capset: {os.strerror(error)}")
 

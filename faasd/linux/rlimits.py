@@ -10,11 +10,16 @@ __all__ = ["cpu_s", "data_bytes", "lower", "open_files_within", "raise_soft", "s
 #: nobody may send more while they are over the sender's own limit of open files. One message takes 253 past it.
 _ON_THEIR_WAY_ROOM = 512
 _ROOM_SINCE = 2048
+_NUMBERS: dict[str, int] = {
+    name[len("RLIMIT_") :]: number
+    for name, number in vars(resource).items()
+    if name.startswith("RLIMIT_")
+}
 
 
 def lower(name: str, value: int) -> None:
     """Set a limit, soft and hard, for example `lower("NOFILE", 256)`; never above the present hard limit."""
-    number = getattr(resource, f"RLIMIT_{name}")
+    number = _NUMBERS[name]
     _, hard = resource.getrlimit(number)
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
@@ -23,7 +28,7 @@ def lower(name: str, value: int) -> None:
 
 def set_soft(name: str, value: int) -> None:
     """Set the soft limit alone, so that a child can set its own; never above the hard limit."""
-    number = getattr(resource, f"RLIMIT_{name}")
+    number = _NUMBERS[name]
     _, hard = resource.getrlimit(number)
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
@@ -32,7 +37,7 @@ def set_soft(name: str, value: int) -> None:
 
 def raise_soft(name: str, value: int) -> None:
     """Raise the soft limit to this value, as far as the hard one allows; never lower it."""
-    soft, _ = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))
+    soft, _ = resource.getrlimit(_NUMBERS[name])
     if soft != resource.RLIM_INFINITY and soft < value:
         set_soft(name, value)
 

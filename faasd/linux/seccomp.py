@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import platform
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from faasd.linux.system_calls import NEWEST, NUMBERS
 
@@ -38,8 +39,7 @@ _ARCH_OFFSET = 4
 _ARGUMENTS_OFFSET = 16
 
 
-@dataclass(frozen=True)
-class Arch:
+class Arch(NamedTuple):
     """How one machine numbers its system calls."""
 
     name: str
@@ -53,14 +53,11 @@ ARCHITECTURES = {
 }
 
 
-@dataclass(frozen=True)
-class Test:
+class Test(NamedTuple):
     """A look at the low 32 bits of one argument: masked, it must be, or with `negate` must not be, one of `values`.
 
     Only for arguments of which the kernel itself looks at no more than 32 bits.
     """
-
-    __test__ = False  # Not one of pytest's.
 
     argument: int
     values: tuple[int, ...]
@@ -68,8 +65,10 @@ class Test:
     negate: bool = False
 
 
-@dataclass(frozen=True)
-class Rule:
+Test.__test__ = False  # type: ignore[attr-defined] # It is not one of pytest's.
+
+
+class Rule(NamedTuple):
     """Refuse a call with an errno, when all tests hold."""
 
     call: str
@@ -157,37 +156,36 @@ class Filter:
         )
         self._buffer = ctypes.create_string_buffer(self._text, len(self._text))
         self._fprog = _Fprog(len(program), ctypes.addressof(self._buffer))
+        self._load = _prepared(_SET_MODE_FILTER, ctypes.byref(self._fprog))
 
     def load(self) -> None:
         """Put this thread and all that descends from it under the filter, for good. Raises OSError.
 
         Needs no_new_privs, or CAP_SYS_ADMIN. Filters add up: a later one can only refuse more.
         """
-        _seccomp(_SET_MODE_FILTER, ctypes.byref(self._fprog))
+        if self._load() != 0:
+            error = ctypes.get_errno()
+            raise OSError(error, f"cannot load a system-call filter: {os.strerror(error)}")
 
 
 def is_available() -> bool:
     """Whether this kernel has filters that answer with an errno, and the table this machine's numbers."""
-    try:
-        _seccomp(_GET_ACTION_AVAIL, ctypes.byref(ctypes.c_uint32(ERRNO)))
-    except OSError:
+    if arch() is None:
         return False
-    return True
+    return bool(_prepared(_GET_ACTION_AVAIL, ctypes.byref(ctypes.c_uint32(ERRNO)))() == 0)
 
 
 # PyDLL: it takes microseconds, and nobody else may run between a zygote's walls.
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
-def _seccomp(operation: int, argument: object) -> None:
+def _prepared(operation: int, argument: object) -> functools.partial[int]:
+    """Return the call, which then makes no more objects. Raises OSError on a machine that the table does not know."""
     machine = arch()
     if machine is None:
         raise OSError(errno.ENOSYS, f"no table of system calls for {platform.machine()}")
     number = NUMBERS["seccomp"][machine.column]
     assert number is not None
-    failed = _libc.syscall(
-        ctypes.c_long(number), ctypes.c_uint(operation), ctypes.c_uint(0), argument
+    return functools.partial(
+        _libc.syscall, ctypes.c_long(number), ctypes.c_uint(operation), ctypes.c_uint(0), argument
     )
-    if failed:
-        error = ctypes.get_errno()
-        raise OSError(error, f"seccomp({operation}): {os.strerror(error)}")

@@ -6,6 +6,7 @@ hand: `Context(function_name="thumbnail")`.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -80,17 +81,23 @@ class Context:
             f"arn:aws:lambda:us-east-1:000000000000:function:{function_name}"
         )
         self.log_group_name = f"/aws/lambda/{function_name}"
-        self.log_stream_name = f"{time.strftime('%Y/%m/%d')}/[{function_version}]{invocation_id}"
         self.identity = Identity()
         self.client_context = client_context
         self.tenant_id: str | None = None
         self.attempt = attempt
         self.trigger = trigger
         self.scheduled_for = scheduled_for
-        self.deadline = time.time() + timeout_s
+        self._begun_at = time.time()
+        self.deadline = self._begun_at + timeout_s
         self._deadline_monotonic = time.monotonic() + timeout_s
         self._secrets = dict(secrets or {})
         self._services = services
+
+    @functools.cached_property
+    def log_stream_name(self) -> str:
+        """The name of Lambda's log stream; made when somebody asks, which few do."""
+        date = time.strftime("%Y/%m/%d", time.localtime(self._begun_at))
+        return f"{date}/[{self.function_version}]{self.invocation_id}"
 
     def get_remaining_time_in_millis(self) -> int:
         """Return the milliseconds left until the soft signal; 0 afterwards."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["DEPENDENCIES_DIR", "Deployed"]
 
@@ -10,8 +10,7 @@ __all__ = ["DEPENDENCIES_DIR", "Deployed"]
 DEPENDENCIES_DIR = "__pypackages__"
 
 
-@dataclass(frozen=True)
-class Deployed:
+class Deployed(NamedTuple):
     """What the configuration needs to know of one deployment in service."""
 
     name: str

@@ -65,6 +65,8 @@ def main() -> None:
     part = sys.argv[1]
     if part not in ("root_zygote", "discover", "pip_install"):
         sys.exit(f"bootstrap: no part {part!r}")
+    if part == "root_zygote":  # Before anything imports these two.
+        importlib.import_module("faasd.runtime.fork_hooks").import_with_hooks()
     importlib.import_module(f"faasd.runtime.{part}").main(sys.argv[2:])
 
 

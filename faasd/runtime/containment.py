@@ -68,7 +68,9 @@ def fork(
     `besides` names namespaces for this child that those it forks will share.
     `is_plain` is for a child that runs only our code; see `clone.fork`.
     """
-    flags = sum(_FLAGS[name] for name in (*policy["namespaces"], *besides))
+    flags = 0
+    for name in (*policy["namespaces"], *besides):
+        flags |= _FLAGS[name]
     into = cgroup_fds if policy["cgroup"] == "v2" else ()
     uid, gid = os.geteuid(), os.getegid()  # Asked here: in the child they are unmapped at first.
     identity = policy.get("identity")

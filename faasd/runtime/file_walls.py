@@ -64,6 +64,8 @@ class FileWalls:
             self._close_in_zygote(policy)
         if view is not None:
             self._close(self._rules)
+        #: What a handler's process closes, with no more calls than it takes.
+        self._kept = _ranges([*self._roots, *(one.fd for one in self._rulesets)])
 
     def _existing(self, paths: list[str]) -> list[str]:
         """Return where paths lead, without what does not exist or is out of reach whatever the lists say."""
@@ -145,10 +147,8 @@ class FileWalls:
             ruleset.restrict()
             if self.slots is None:
                 ruleset.close()
-        for fd in self._roots:
-            os.close(fd)
-        for one in self._rulesets:
-            one.close()
+        for low, high in self._kept:
+            os.closerange(low, high)
         self._close(self._rules)
 
     def _ruleset(self, policy: dict[str, Any]) -> landlock.Ruleset:
@@ -170,6 +170,17 @@ class FileWalls:
     def _close(rules: list[tuple[int, int]]) -> None:
         while rules:
             os.close(rules.pop()[0])
+
+
+def _ranges(fds: list[int]) -> list[tuple[int, int]]:
+    """Return descriptors as ranges, each with its first and the one after its last."""
+    found: list[tuple[int, int]] = []
+    for fd in sorted(fds):
+        if found and found[-1][1] == fd:
+            found[-1] = (found[-1][0], fd + 1)
+        else:
+            found.append((fd, fd + 1))
+    return found
 
 
 def _make_missing(paths: list[str]) -> None:

@@ -12,17 +12,22 @@ import fcntl
 import os
 import select
 import signal
-import socket
 import stat
 import sys
-import threading
 import time
 import types
 
 # Not through `signal`, which makes enums of all that was set before, 64 blocked signals among it.
 from _signal import SIG_IGN  # type: ignore[import-not-found]
 from _signal import signal as handle_signal
+from _socket import AF_UNIX, SOCK_STREAM
+from _socket import socket as Socket  # noqa: N812 - see faasd/wire.py.
+from _thread import RLock
 from collections import deque
+
+# By name: each attribute of a module that a sandbox looks up, once in its life, costs it the copies of three pages.
+from os import O_RDONLY, close, dup2, getpid
+from os import open as open_fd
 from typing import Any, Callable, NoReturn
 
 from faasd import wire
@@ -35,13 +40,17 @@ from faasd.runtime.soft_stop import SoftStop
 
 __all__ = ["Channel", "run"]
 
-#: Handlers that close the low descriptors, as daemons do, keep their channel.
-_CHANNEL_FD_MIN = 100
 _END_PATIENCE_MS = 1000
 #: How often, and how many times, it is looked whether output was fetched, and how a pipe is asked.
 _FETCH_LOOK_S = 0.0005
 _FETCH_LOOKS = 4000
 _FIONREAD = 0x541B
+_RESULT = wire.encode({"op": "result"})
+#: What a spare reads while it waits. Each attempt sets all of these variables.
+_REHEARSED_HEADER = (
+    b'{"env":{"FAASD_INVOCATION_ID":"","FAASD_ATTEMPT":"","FAASD_TRIGGER":"","FAASD_DEADLINE":""},"function":"x",'
+    b'"trigger":"x","invocation_id":"x","attempt":1,"scheduled_for":null,"remaining_s":1.0,"memory_bytes":1,"secrets":{}}'
+)
 _HEADER_BYTES_MAX = 2 * 2**20  # Secrets are the most of it; see secret_files.SECRETS_BYTES_MAX.
 
 
@@ -49,12 +58,14 @@ class Channel:
     """The sandbox's end of its channel; safe to use from several threads, useless in forked children."""
 
     def __init__(self, fd: int, reply_bytes_max: int) -> None:
-        self._socket = socket.socket(fileno=fd)
+        # The kernel need not be asked for what we know.
+        self._socket = Socket(AF_UNIX, SOCK_STREAM, 0, fd)
+        self._socket.settimeout(None)  # Whatever `socket.setdefaulttimeout` the module has called.
         self._frames = wire.Receiver(self._socket)
         self._attempts: deque[tuple[dict[str, Any], bytes]] = deque()  # Sent together, not begun.
-        self._owner_pid = os.getpid()
-        self._sending = threading.RLock()
-        self._asking = threading.RLock()
+        self._owner_pid = getpid()
+        self._sending = RLock()
+        self._asking = RLock()
         self._reply_bytes_max = reply_bytes_max
         self._is_open = False  # Whether an attempt runs: what threads say between two is nobody's.
 
@@ -79,7 +90,7 @@ class Channel:
         """Write the two frames of a result."""
         with self._sending:
             self._is_open = False
-            self._socket.sendall(wire.encode({"op": "result"}) + wire.encode_raw(text.encode()))
+            self._socket.sendall(_RESULT + wire.encode_raw(text.encode()))
 
     def notify(self, op: str, fields: dict[str, Any]) -> None:
         """Tell the daemon something (context.progress)."""
@@ -128,7 +139,7 @@ class Channel:
         return text
 
     def _check_owner(self, op: str) -> None:
-        if os.getpid() != self._owner_pid:
+        if getpid() != self._owner_pid:
             raise RuntimeError(
                 f"context.{op} works only in the handler's own process, not in a forked one"
             )
@@ -149,7 +160,9 @@ def run(policy: dict[str, Any], channel_fd: int, stdout: int, stderr: int) -> No
     """Run attempts in this process, most often one, and exit; every signal is still blocked. Never returns."""
     code = 70  # Could not even report.
     try:
-        channel = Channel(_move_out_of_the_way(channel_fd), policy["frame_bytes_max"])
+        dup2(channel_fd, policy["channel_at"], False)
+        close(channel_fd)
+        channel = Channel(policy["channel_at"], policy["frame_bytes_max"])
         _take_stdio(stdout, stderr)
         failure: Exception | None = None
         secret_fds: dict[str, int] = {}
@@ -185,17 +198,14 @@ def _rehearse(policy: dict[str, Any], channel: Channel) -> None:
 
     A fork shares its memory until it is written to, and each first write to a page costs microseconds.
     """
-    names = ("FAASD_INVOCATION_ID", "FAASD_ATTEMPT", "FAASD_TRIGGER", "FAASD_DEADLINE")
-    header: dict[str, Any] = {"env": dict.fromkeys(names, ""), "function": "x", "trigger": "x"}
-    header.update(invocation_id="x" * 36, attempt=1, scheduled_for=None)
-    header.update(remaining_s=1.0, memory_bytes=2**20, secrets={})
-    header = wire.decode(wire.encode(header)[4:])
-    os.environ.update(header["env"])  # Each attempt sets all of these.
+    header = wire.decode(_REHEARSED_HEADER)
+    for name, value in header["env"].items():
+        os.environ[name] = value
     handle_signal(signal.SIGTERM, SIG_IGN)
     handler_loader.resolve(policy["module"], policy["attribute"])
     _context(header, channel, {})
     decode_json('{"a": [1, null, true, "x"]}')
-    wire.encode({"op": "result", **_result({"a": [1.0, None]}, 2**20)})
+    wire.encode_raw(_result({"a": [1.0, None]}, 2**20)["text"].encode())
     _flush()
 
 
@@ -212,7 +222,8 @@ def _begin(header: dict[str, Any], secret_fds: dict[str, int]) -> Exception | No
     """Take what the first attempt brings: its environment, and the secrets. Returns why that failed."""
     secrets = header["secrets"] = secrets_in_memory.values(header)
     try:
-        os.environ.update(header["env"])
+        for name, value in header["env"].items():
+            os.environ[name] = value
         if secret_fds:
             secrets_in_memory.store(secrets, secret_fds)
             secrets_in_memory.link(header["env"]["CREDENTIALS_DIRECTORY"], secret_fds)
@@ -246,7 +257,7 @@ class _Attempts:
         self._policy = policy
         self._channel = channel
         self._secrets = secrets
-        self._owner_pid = os.getpid()
+        self._owner_pid = getpid()
         self._soft_stop = SoftStop()
 
     def run(self, header: dict[str, Any], event_text: bytes) -> bool:
@@ -271,7 +282,7 @@ class _Attempts:
         except BaseException as error:  # noqa: BLE001 - around the handler: whatever it raises is its report.
             frame = {"op": "error", "error": report.error_record(error)}
         soft_stop.disarm()
-        if os.getpid() != self._owner_pid:
+        if getpid() != self._owner_pid:
             _flush()
             os._exit(
                 0
@@ -348,17 +359,11 @@ def _context(header: dict[str, Any], channel: Channel, secrets: dict[str, bytes]
     )
 
 
-def _move_out_of_the_way(fd: int) -> int:
-    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _CHANNEL_FD_MIN)
-    os.close(fd)
-    return moved
-
-
 def _take_stdio(stdout: int, stderr: int) -> None:
-    null = os.open(os.devnull, os.O_RDONLY)
+    null = open_fd("/dev/null", O_RDONLY)
     for fd, standard in ((null, 0), (stdout, 1), (stderr, 2)):
-        os.dup2(fd, standard)  # Inheritable, unlike the originals.
-        os.close(fd)
+        dup2(fd, standard)  # Inheritable, unlike the originals.
+        close(fd)
 
 
 def _start_afresh() -> None:

@@ -40,9 +40,8 @@ def capture_logging(send: Callable[[dict[str, object]], object] | None = None) -
 
     Levels stay as the program sets them: the root logger's is WARNING until it says otherwise.
     """
-    root = logging.getLogger()
     if send is None:
         _handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-        root.addHandler(_handler)
+        logging.getLogger().addHandler(_handler)
     _handler.send = send
     _handler.owner_pid = os.getpid()

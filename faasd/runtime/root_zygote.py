@@ -11,8 +11,8 @@ import gc
 import os
 import select
 import signal
-import socket
 import sys
+from _socket import socket as Socket  # noqa: N812 - see faasd/wire.py.
 from typing import Any
 
 from faasd import wire
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
 
     `arguments[1]` is `namespaces` or `no-namespaces`.
     """
-    control = socket.socket(fileno=int(arguments[0]))
+    control = Socket(fileno=int(arguments[0]))
     os.set_inheritable(control.fileno(), False)
     # Whoever started the daemon may have left descriptors open; no sandbox may find them.
     os.closerange(control.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> None:
 class RootZygote:
     """Forks zygotes on request and says when they have ended."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: Socket) -> None:
         self._control = control
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
@@ -108,7 +108,7 @@ class RootZygote:
             os.close(fd)
         lifeline, held = self._lifeline
         os.close(held)
-        zygote.run(policy, socket.socket(fileno=fds[0]), fds[1], fds[2], lifeline)
+        zygote.run(policy, Socket(fileno=fds[0]), fds[1], fds[2], lifeline)
 
     def _reap(self, pidfd: int) -> None:
         identity, pid = self._zygotes.pop(pidfd)

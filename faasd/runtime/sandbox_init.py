@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import os
 import signal
+
+# By name: each attribute of a module that a sandbox looks up, once in its life, costs it the copies of three pages.
+from os import close, getpid
+from signal import sigwaitinfo
 from typing import Any, NoReturn
 
 from faasd.linux import proc_tree, process
 from faasd.runtime import invoker
+from faasd.runtime.fork_hooks import fork_handler
 
 __all__ = ["run"]
 
@@ -29,15 +34,15 @@ def run(
         # In nested PID namespaces the end of the zygote, first process of its own, is the end of us and of
         # all below us; and a first process adopts orphans. Elsewhere we see to both ourselves.
         alive = None if has_namespace else _tie_to_zygote(lifeline)
-        pid = os.fork()
+        pid = fork_handler()
         if pid == 0:
-            os.close(status)
-            os.close(lifeline)
+            close(status)
+            close(lifeline)
             if alive is not None:
                 _share_its_fate(alive)
             invoker.run(policy, channel, stdout, stderr)
         for fd in (channel, stdout, stderr, *(alive[:1] if alive is not None else ())):
-            os.close(fd)
+            close(fd)
         _watch(pid, status, is_command=policy["module"] is None, sweeps=not has_namespace)
     finally:
         os._exit(1)
@@ -54,21 +59,21 @@ def _tie_to_zygote(lifeline: int) -> tuple[int, int]:
 
 def _share_its_fate(alive: tuple[int, int]) -> None:
     """Die with the first process, which alone holds the other end of this pipe."""
-    os.close(alive[1])
+    close(alive[1])
     process.die_with_parent()
     if process.has_hung_up(alive[0]):
         os._exit(1)
-    os.close(alive[0])
+    close(alive[0])
 
 
 def _watch(handler_pid: int, status: int, *, is_command: bool, sweeps: bool) -> NoReturn:
     awaited = _AWAITED_WHERE_SWEPT if sweeps else _AWAITED
     while True:
-        number = signal.sigwaitinfo(awaited).si_signo  # sigwait would make an enum of the number.
+        number = sigwaitinfo(awaited).si_signo  # sigwait would make an enum of the number.
         if number == signal.SIGTERM:
             _soft_stop(handler_pid, is_command=is_command)
         elif number == signal.SIGHUP:
-            proc_tree.end_all([os.getpid()])
+            proc_tree.end_all([getpid()])
             os._exit(1)
         else:
             _reap(handler_pid, status)

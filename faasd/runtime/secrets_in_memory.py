@@ -8,21 +8,29 @@ in every process of the attempt, also in those that inherit no descriptor.
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import os
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["link", "reserve", "store", "values"]
+__all__ = ["link", "prepare", "reserve", "store", "values"]
 
 #: Above the channel's, and so out of the way of handlers that number their descriptors themselves.
 _FD_MIN = 110
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
+def prepare() -> None:
+    """Import, in the zygote, what sandboxes of a function with secrets need."""
+    import base64  # noqa: F401 - for all its sandboxes, and not where there are no secrets.
+
+
 def values(header: dict[str, Any]) -> dict[str, bytes]:
     """Return the secrets that the daemon sent, by name."""
+    if not header["secrets"]:
+        return {}
+    import base64  # Imported by the zygote already; see `prepare`.
+
     return {name: base64.b64decode(text) for name, text in header["secrets"].items()}
 
 

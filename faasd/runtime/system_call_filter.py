@@ -10,9 +10,8 @@ from __future__ import annotations
 import errno
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from faasd.linux import seccomp
 from faasd.linux.seccomp import Rule, Test
@@ -47,8 +46,7 @@ _STREAM, _DATAGRAM = 1, 2
 _TCP, _UDP = 6, 17
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Calls that are refused for one reason. `only` says in words what the rules' tests say."""
 
     title: str

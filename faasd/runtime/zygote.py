@@ -9,19 +9,28 @@ Frames to it: {"op": "ready", "init_s", "memory_bytes"} or {"op": "init-error", 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import signal
-import socket
 import sys
 import time
 import traceback
+from _socket import socket as Socket  # noqa: N812 - see faasd/wire.py.
 from collections import deque
 from typing import Any, NoReturn
 
 from faasd import wire
 from faasd.linux import clone, proc_tree, process
-from faasd.runtime import containment, handler_loader, left_open, report, sandbox_init, snapshot
+from faasd.runtime import (
+    containment,
+    handler_loader,
+    left_open,
+    report,
+    sandbox_init,
+    secrets_in_memory,
+    snapshot,
+)
 from faasd.runtime.log_capture import capture_logging
 from faasd.runtime.module_path import module_path
 from faasd.runtime.slots import Slots
@@ -29,11 +38,12 @@ from faasd.runtime.slots import Slots
 __all__ = ["Zygote", "receive_with_fds", "run"]
 
 _NAME = "faasd-zygote"
+_CHANNEL_FD_MIN = 100
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run(
-    policy: dict[str, Any], control: socket.socket, stdout: int, stderr: int, lifeline: int
+    policy: dict[str, Any], control: Socket, stdout: int, stderr: int, lifeline: int
 ) -> NoReturn:
     """Be a zygote until the daemon closes `control`; never returns."""
     code = 1
@@ -59,7 +69,7 @@ def run(
         os._exit(code)
 
 
-def _send_last(control: socket.socket, frame: dict[str, Any]) -> None:
+def _send_last(control: Socket, frame: dict[str, Any]) -> None:
     try:
         wire.send(control, frame)
     except OSError:
@@ -138,7 +148,7 @@ def _end_of_output() -> None:
 class Zygote:
     """Forks sandboxes on request, reaps them and tells what they used."""
 
-    def __init__(self, policy: dict[str, Any], control: socket.socket) -> None:
+    def __init__(self, policy: dict[str, Any], control: Socket) -> None:
         self._policy = policy
         self._control = control
         self._sandboxes: dict[int, tuple[int, int]] = {}  # pidfd → (id, pid)
@@ -152,8 +162,12 @@ class Zygote:
         self._poll.register(control, select.POLLIN)
         self._lifeline = os.pipe()
         self._has_pid_namespace = "pid" in policy["namespaces"]
+        self._namespaces = containment.namespaces_of_attempts(policy)
         # What the module started while it was imported is not an orphan of some sandbox.
         self._helpers = set() if self._has_pid_namespace else proc_tree.descendants([os.getpid()])
+        # A number that every sandbox has its channel at: taken here, as there it costs more to find one. Handlers
+        # that close the low descriptors, as daemons do, keep it.
+        self._channel_at = fcntl.fcntl(self._lifeline[0], fcntl.F_DUPFD_CLOEXEC, _CHANNEL_FD_MIN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
 
@@ -179,8 +193,9 @@ class Zygote:
             self._kill(request["id"])
 
     def _fork(self, request: dict[str, Any], fds: list[int]) -> None:
-        policy = {**self._policy, **request["policy"]}
-        policy["namespaces"] = containment.namespaces_of_attempts(policy)
+        policy = {**self._policy, **request["policy"], "namespaces": self._namespaces}
+        if policy["secrets"]:
+            secrets_in_memory.prepare()
         slot = self._slots.take() if self._slots is not None else 0
         if slot is None:
             self._waiting.append((request, fds))  # One is being cleaned at this moment.
@@ -201,7 +216,10 @@ class Zygote:
             self._sandboxes[pidfd] = (request["id"], pid)
             self._slot_of[pidfd] = slot
             self._poll.register(pidfd, select.POLLIN)
-            wire.send(self._control, {"op": "forked", "id": request["id"], "fds": 1}, [pidfd])
+            # Written by hand, this frame and that of the end: a JSON encoder touches tens of pages, of which
+            # each is a copy while a sandbox shares it.
+            text = b'{"op":"forked","id":%d,"fds":1}' % request["id"]
+            wire.send_text(self._control, text, pidfd)
         for fd in fds:
             os.close(fd)
         process.set_name(_NAME)
@@ -218,6 +236,7 @@ class Zygote:
         lifeline, held = self._lifeline
         os.close(held)
         channel, stdout, stderr, status = fds[:4]
+        policy["channel_at"] = self._channel_at
         sandbox_init.run(policy, channel, stdout, stderr, status, lifeline)
 
     def _kill(self, identity: int) -> None:
@@ -235,15 +254,9 @@ class Zygote:
             proc_tree.end_all([os.getpid()], keep)
         slot = self._slot_of.pop(pidfd)
         is_clean = self._clean_now(slot)
-        wire.send(
-            self._control,
-            {
-                "op": "ended",
-                "id": identity,
-                "cpu_s": usage.ru_utime + usage.ru_stime,
-                "memory_bytes": usage.ru_maxrss * 1024,
-            },
-        )
+        cpu_s, memory_bytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+        text = b'{"op":"ended","id":%d,"cpu_s":%f,"memory_bytes":%d}'
+        wire.send_text(self._control, text % (identity, cpu_s, memory_bytes))
         if is_clean:
             self._free(slot)
         else:
@@ -290,15 +303,7 @@ class Zygote:
             self._fork(*self._waiting.popleft())
 
 
-def receive_with_fds(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+def receive_with_fds(control: Socket) -> tuple[dict[str, Any] | None, list[int]]:
     """Read one frame from the daemon with the descriptors it brings; (None, []) at the end."""
-    reader = wire.FrameReader(wire.CONTROL_BYTES_MAX)
-    frames: list[bytes] | None = []
-    # Never more than one frame: the first read takes the length, the others what is missing.
-    missing = 4
-    while not frames:
-        frames = reader.receive(control, missing)
-        if frames is None:
-            return None, []
-        missing = reader.bytes_missing
-    return wire.decode(frames[0]), list(reader.fds)
+    text, fds = wire.receive_with_fds(control, wire.CONTROL_BYTES_MAX)
+    return (wire.decode(text) if text is not None else None), fds

@@ -76,6 +76,8 @@ class RootZygote:
             (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
         ]
         env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", MARK: mark}
+        # Else each sandbox looks up what it calls of the C library anew, and copies the pages for that.
+        env["LD_BIND_NOW"] = "1"
         return os.posix_spawnp(
             argv[0],
             argv,

@@ -210,6 +210,28 @@ async def test_a_forked_child_that_returns_does_not_report(bench: Bench) -> None
     assert (await bench.run("return_from_forked_child")).result_json == '"from the parent"'
 
 
+async def test_what_a_handler_forks_has_locks_of_its_own(bench: Bench) -> None:
+    """The fork that makes a sandbox does without Python's hooks for that; those of handlers must not."""
+    outcome = await bench.run("fork_beside_a_held_lock")
+    assert outcome.result_json == "1", outcome  # The child's threads.
+    assert bench.services.texts("stderr") == ["WARNING shop: from a child"]
+
+
+async def test_a_modules_time_limit_for_its_sockets_is_not_the_channels(bench: Bench) -> None:
+    """A spare waits longer than any page takes, and so does who invokes another function."""
+    assert (await bench.run("impatient:timeout_of_channel")).result_json == "null"
+
+
+async def test_a_zygote_holds_little_that_its_module_has_not_asked_for(bench: Bench) -> None:
+    """What it holds, the kernel copies twice for each sandbox: tables of pages, and lists of mapped files."""
+    found = json.loads((await bench.run("imports_nothing:about")).result_json or "")
+    heavy = {"asyncio", "base64", "dataclasses", "datetime", "inspect", "pathlib", "socket"}
+    assert heavy & set(found["modules"]) == set()
+    # What it calls of the C library is looked up once, and not in each sandbox anew.
+    assert found["is_bound"]
+    assert "LD_BIND_NOW" not in found["env"]
+
+
 async def test_print_stderr_and_logging_are_captured_with_their_streams(bench: Bench) -> None:
     """Log records keep their level; a forked child's go to stderr, where they cannot break a frame."""
     await bench.run("log")

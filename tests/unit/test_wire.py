@@ -30,7 +30,9 @@ def test_a_frame_over_the_limit_is_refused_from_its_length_alone() -> None:
         wire.FrameReader(100).feed(b"\xff\xff\xff\xff")
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[1]", b"\xff", b"[" * 200_000])
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"[1]", b"\xff", b"[" * 200_000, b" {}", b"{} ", b"{}{}"]
+)
 def test_what_is_no_json_object_is_refused(text: bytes) -> None:
     """With our error, whatever json raises."""
     with pytest.raises(WireError):
@@ -70,6 +72,38 @@ def test_a_blocking_reader_takes_one_frame_and_knows_the_end() -> None:
     ours.close()
     with theirs:
         assert wire.receive(theirs, 100) is None
+
+
+def test_one_frame_is_taken_with_its_descriptors_and_no_more() -> None:
+    """What comes behind it may have descriptors of its own."""
+    ours, theirs = socket.socketpair()
+    read, write = os.pipe()
+    with theirs:
+        with ours:
+            wire.send_text(ours, b'{"id":1}', write)
+            wire.send_text(ours, b'{"id":2}')
+            ours.sendall(wire.encode_raw(b"x" * 101))
+        os.close(write)
+        text, [received] = wire.receive_with_fds(theirs, 100)
+        assert text == b'{"id":1}'
+        assert not os.get_inheritable(received)
+        os.write(received, b"x")
+        os.close(received)
+        assert os.read(read, 2) == b"x"
+        assert wire.receive_with_fds(theirs, 100) == (b'{"id":2}', [])
+        with pytest.raises(WireError, match="over the limit of 100"):
+            wire.receive_with_fds(theirs, 100)
+    os.close(read)
+
+
+@pytest.mark.parametrize("sent", [b"", b"\0\0", b"\0\0\0\x02{"])
+def test_the_end_of_a_channel_is_no_frame(sent: bytes) -> None:
+    """Within one too: who has gone will not send the rest."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        with ours:
+            ours.sendall(sent)
+        assert wire.receive_with_fds(theirs, 100) == (None, [])
 
 
 def test_a_receiver_reads_what_came_together_once_and_in_order() -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 
@@ -368,6 +369,26 @@ def read_capabilities(event, context):
         status = dict(line.split(":\t", 1) for line in file if ":\t" in line)
     assert os.geteuid() == 0 or int(status["CapEff"], 16) == 0, status["CapEff"]
     assert status["NoNewPrivs"].strip() == "1"
+
+
+def fork_beside_a_held_lock(event, context):
+    """A child logs, whatever another thread had locked when it was forked."""
+    [ours] = logging.getLogger().handlers
+    is_held = threading.Event()
+
+    def hold():
+        ours.acquire()
+        is_held.set()
+        time.sleep(600)
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    is_held.wait()
+    pid = os.fork()
+    if pid == 0:
+        logging.getLogger("shop").warning("from a child")
+        os._exit(threading.active_count())
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def count_records(event, context):

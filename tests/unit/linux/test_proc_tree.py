@@ -121,7 +121,7 @@ def test_where_clone3_is_refused_a_plain_fork_serves() -> None:
     code = """
 import os
 from faasd.linux import clone
-clone._SYS_CLONE3 = 100_000  # No such call: ENOSYS.
+clone._NUMBER.value = 100_000  # No such call: ENOSYS.
 pid, pidfd = clone.fork()
 if pid == 0: os._exit(5)
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
@@ -138,7 +138,7 @@ def test_where_clone3_is_refused_the_child_still_starts_in_its_cgroup(tmp_path: 
     code = f"""
 import os
 from faasd.linux import clone
-clone._SYS_CLONE3 = 100_000  # No such call: ENOSYS.
+clone._NUMBER.value = 100_000  # No such call: ENOSYS.
 directory = os.open({str(tmp_path)!r}, os.O_RDONLY)
 pid, pidfd = clone.fork(0, (directory, os.open({str(procs)!r}, os.O_WRONLY)))
 if pid == 0:
@@ -230,7 +230,7 @@ print(group.pids() == [pid])
 group.kill()
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), group.pids())
 # Again without clone3, behind a wall as a zygote's, which lets nobody open the group's files.
-clone._SYS_CLONE3 = 100_000
+clone._NUMBER.value = 100_000
 process.forbid_new_privileges()
 rules = landlock.Ruleset(landlock.abi())
 rules.allow_path("/", landlock.READ)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -32,6 +33,15 @@ def test_a_context_made_by_hand_has_lambdas_attributes() -> None:
     assert context.invoked_function_arn.endswith(":function:thumbnail")
     assert 9_000 < context.get_remaining_time_in_millis() <= 10_000
     assert Context(timeout_s=0).get_remaining_time_in_millis() == 0
+
+
+def test_the_name_of_the_log_stream_is_of_the_day_of_the_attempt() -> None:
+    """As Lambda has it; and a unit test may set its own."""
+    context = Context("f", invocation_id="i1", function_version="7")
+    day = time.strftime("%Y/%m/%d", time.localtime(context.deadline - 60))
+    assert context.log_stream_name == f"{day}/[7]i1"
+    context.log_stream_name = "mine"
+    assert context.log_stream_name == "mine"
 
 
 def test_requests_without_a_daemon_say_what_to_do() -> None:
