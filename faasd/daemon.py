@@ -149,6 +149,7 @@ class Daemon:
             self._refused,
         )
         services = SandboxServices(self._intake, self._invoker, store.logs, self._clock)
+        self._forget_attempt = services.forget
         self._sandboxes = self._make_sandboxes()
         self._spine = self._make_spine(services)
         self._dispatcher = Dispatcher(
@@ -330,6 +331,7 @@ class Daemon:
     def _attempt_ended(self, ended: Ended) -> None:
         """Tell, by name, everybody who acts on the end of an attempt."""
         self._measures.ended(ended)
+        self._forget_attempt(ended.attempt)
         function = ended.attempt.function
         queues = [to.name for to in (*function.on_success, *function.on_failure)]
         # A batch is claimed after a look beside the writer, which may have missed what was written now.

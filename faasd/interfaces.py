@@ -551,3 +551,6 @@ class Invoker(Protocol):
 
     def running(self) -> list[Attempt]:
         """Return the attempts that run now."""
+
+    def progress_of(self, attempt: Attempt) -> Any:
+        """Return what the handler of a running attempt last said about how far it is, or None."""

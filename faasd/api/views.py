@@ -108,7 +108,9 @@ def attempt_view(record: AttemptRecord) -> dict[str, Any]:
     }
 
 
-def running_view(attempt: Attempt, now: float, memory_bytes: int | None) -> dict[str, Any]:
+def running_view(
+    attempt: Attempt, now: float, memory_bytes: int | None, progress: Any
+) -> dict[str, Any]:
     """Return one attempt that runs now; of a batch, its first invocation."""
     claim = attempt.claims[0]
     return {
@@ -124,6 +126,7 @@ def running_view(attempt: Attempt, now: float, memory_bytes: int | None) -> dict
         "timeout_s": attempt.function.limits.timeout_s,
         "memory_bytes": memory_bytes,
         "memory_limit_bytes": attempt.function.limits.memory_bytes,
+        "progress": progress,
     }
 
 

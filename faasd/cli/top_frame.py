@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -24,9 +25,10 @@ _HEAD_LINES = 3
 #: From here on there is room for rules, and for lines between the tables.
 _TALL = 40
 #: Columns that are cut where the terminal is narrow.
-_GIVE_WAY = ("FUNCTION", "TRIGGER", "INVOCATION", "QUEUE", "SCHEDULE", "ERROR")
+_GIVE_WAY = ("FUNCTION", "PROGRESS", "TRIGGER", "INVOCATION", "QUEUE", "SCHEDULE", "ERROR")
 _ROWS_WITHOUT_END = 50
 _PIPE_WIDTH = 140
+_PROGRESS_WIDTH = 24
 
 
 def print_frame(seen: Row) -> None:
@@ -157,6 +159,7 @@ def _head(status: Row, problems: Sequence[str], is_cut: bool = False) -> Rendera
 
 def _attempts(attempts: Sequence[Row] | None) -> _Table:
     nothing = "none" if attempts is not None else "for root and the daemon's user only"
+    tells = any(one.get("progress") is not None for one in attempts or ())
     table = _Table(
         "RUNNING",
         "FUNCTION",
@@ -164,6 +167,7 @@ def _attempts(attempts: Sequence[Row] | None) -> _Table:
         "LIMIT",
         "MEMORY",
         "CAP",
+        *(["PROGRESS"] if tells else []),
         "TRIGGER",
         "INVOCATION",
         nothing=nothing,
@@ -177,10 +181,21 @@ def _attempts(attempts: Sequence[Row] | None) -> _Table:
             format_duration(one["timeout_s"]),
             _near(format_size(memory), memory, one["memory_limit_bytes"]) if memory else "-",
             format_size(one["memory_limit_bytes"]),
+            *([_short(one.get("progress"))] if tells else []),
             f"{one['trigger']} {one['source']}",
             one["invocation_id"] + many,
         )
     return table
+
+
+def _short(progress: Any) -> str:
+    """Return what a handler says of its progress in one cell."""
+    if progress is None:
+        return "-"
+    text = printable(
+        progress if isinstance(progress, str) else json.dumps(progress, ensure_ascii=False)
+    )
+    return text if len(text) <= _PROGRESS_WIDTH else text[: _PROGRESS_WIDTH - 1] + "…"
 
 
 def _functions(functions: Sequence[Row]) -> _Table:

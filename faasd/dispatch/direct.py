@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from faasd.dispatch.dispatcher import Dispatcher
 from faasd.dispatch.run_attempt import Spine
@@ -153,6 +154,10 @@ class DirectInvoker:
     def running(self) -> list[Attempt]:
         """Return the attempts that run now."""
         return self._running.attempts()
+
+    def progress_of(self, attempt: Attempt) -> Any:
+        """Return what the handler of a running attempt last said about how far it is, or None."""
+        return self._attached()[1].progress_of(attempt)
 
     async def _answer(
         self,

@@ -43,9 +43,8 @@ class SandboxServices:
         return future
 
     def unlisten(self, attempt: Attempt) -> None:
-        """Stop copying, and let go of what is kept for the attempt."""
+        """Stop copying, and wait for its outcome no more."""
         self._listeners.pop(attempt.id, None)
-        self._progress.pop(attempt.id, None)
         self._answers.pop(attempt.id, None)
 
     def output(self, attempt: Attempt, lines: Sequence[OutputLine]) -> None:
@@ -91,8 +90,8 @@ class SandboxServices:
         return {"id": invocation_id, "error": {**cause, "outcome": outcome.word}}
 
     def progress(self, attempt: Attempt, value: dict[str, Any]) -> None:
-        """Keep the last thing that the handler said about how far it is."""
-        self._progress[attempt.id] = value
+        """Keep the last thing that the handler said about how far it is, until `forget`."""
+        self._progress[attempt.id] = value.get("value")
 
     def answer(self, attempt: Attempt, outcome: Outcome) -> None:
         """Tell the caller who waits for this attempt."""
@@ -103,6 +102,10 @@ class SandboxServices:
     def progress_of(self, attempt: Attempt) -> Any:
         """Return what `progress` kept last, or None."""
         return self._progress.get(attempt.id)
+
+    def forget(self, attempt: Attempt) -> None:
+        """Let go of what is kept for an attempt that is over."""
+        self._progress.pop(attempt.id, None)
 
 
 def _name(value: object, what: str) -> str:

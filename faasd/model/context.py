@@ -12,8 +12,13 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from faasd import errors
+from faasd.model.event import encode_json
 
-__all__ = ["ClientContext", "Context", "Identity", "Services", "SoftTimeout"]
+__all__ = ["PROGRESS_BYTES_MAX", "ClientContext", "Context", "Identity", "Services", "SoftTimeout"]
+
+
+#: Of JSON. It is for people to read, and the daemon keeps it in memory.
+PROGRESS_BYTES_MAX = 1000
 
 
 class SoftTimeout(BaseException):
@@ -167,7 +172,15 @@ class Context:
         return reply.get("result") if wait else reply.get("id")
 
     def progress(self, value: Any) -> None:
-        """Say how far the work is, for whoever watches: any JSON value; only the last one is kept."""
+        """Say how far the work is, for whoever watches `faasd top`: any JSON value; only the last one is kept.
+
+        Raises ValueError when it is longer than 1,000 bytes of JSON.
+        """
+        if (length := len(encode_json(value))) > PROGRESS_BYTES_MAX:
+            raise ValueError(
+                f"context.progress takes {PROGRESS_BYTES_MAX:,} bytes of JSON, and this is {length:,}: "
+                "tell how far the work is, and print or return the rest"
+            )
         self._daemon().notify("progress", {"value": value})
 
     def _request(self, op: str, fields: dict[str, Any]) -> dict[str, Any]:

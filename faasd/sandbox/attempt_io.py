@@ -19,6 +19,7 @@ from faasd.clock import Clock
 from faasd.errors import FaasdError, WireError
 from faasd.interfaces import AttemptServices
 from faasd.model.attempt import Attempt, OutputLine
+from faasd.model.context import PROGRESS_BYTES_MAX
 from faasd.model.event import decode_json
 from faasd.sandbox.masking import Masker
 from faasd.sandbox.output import FAR_OVER, Output
@@ -334,9 +335,8 @@ class AttemptIo:
             self.output.record(at, str(frame["level"])[:50], str(frame["text"]))
             self._check_output()
         elif op == "progress":
-            self._progress = (
-                frame  # Only the last value is kept, so only the last one is handed on.
-            )
+            # Only the last value is kept, so only the last one is handed on.
+            self._progress = frame if len(text) <= PROGRESS_BYTES_MAX + 100 else None
         elif op in ("enqueue", "invoke"):
             self._serve(op, frame)
         elif op in ("result", "error", "exit", "init-error", "failed"):

@@ -27,6 +27,7 @@ FUNCTIONS = """
 
     @function(triggers=[queue("gate")], timeout="60s", concurrency=1, read=["gates"])
     def gate(event, context):
+        context.progress({"waits for": "the gate"})
         held = bytearray(40_000_000)
         while not os.path.exists(event["body"]):
             time.sleep(0.02)
@@ -231,6 +232,8 @@ def test_top_shows_what_runs_with_its_memory(daemon: DaemonProcess, tmp_path: Pa
         frame = daemon.cli("top", "--once")
         assert frame.returncode == 0
         assert id_ in frame.stdout
+        assert row["progress"] == {"waits for": "the gate"}
+        assert '{"waits for": "the gate…' in frame.stdout
         assert "hourly" in frame.stdout
         go.touch()
         daemon.wait_for_state(id_, "done")

@@ -305,7 +305,11 @@ class FakeInvoker:
         self.begun = threading.Event()
         self.cancelled = threading.Event()
         self.running_now: list[Attempt] = []
+        self.progress: dict[str, Any] = {}
         self.breakers: dict[str, BreakerStatus] = {}
+
+    def progress_of(self, attempt: Attempt) -> Any:
+        return self.progress.get(attempt.id)
 
     async def written(self) -> None:
         pass

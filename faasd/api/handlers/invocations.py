@@ -42,12 +42,13 @@ async def list_invocations(call: Call) -> Response:
 
 
 async def list_attempts(call: Call) -> Response:
-    """List the attempts that run now, oldest first, with their age and memory."""
+    """List the attempts that run now, oldest first, with their age, memory and progress."""
     services = call.services
     attempts = services.invoker.running()
     memory_bytes = await services.memory_now() if attempts else {}
     now = services.clock.now()
-    rows = [running_view(one, now, memory_bytes.get(one.id)) for one in attempts]
+    progress_of = services.invoker.progress_of
+    rows = [running_view(one, now, memory_bytes.get(one.id), progress_of(one)) for one in attempts]
     return json_reply({"attempts": sorted(rows, key=lambda row: -row["age_s"])})
 
 

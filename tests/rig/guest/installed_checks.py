@@ -5,7 +5,6 @@ The checks go from nothing to nothing, in the order in which they stand here.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pwd
@@ -33,7 +32,7 @@ from tests.rig.guest.installation import (
     state_of,
     wait_until,
 )
-from tests.rig.guest.service import FAASD, PATIENCE_S, wait_for
+from tests.rig.guest.service import FAASD, PATIENCE_S, inhabited, wait_for, waiting_sandboxes
 
 FUNCTIONS = """
     import os, time
@@ -199,23 +198,8 @@ def test_a_memory_cap_is_the_kernels_and_the_service_outlives_who_breaks_it() ->
     assert wait_until(id_, "done")["outcome"] == "ok"
     assert (show("ActiveState"), show("Result"), daemon_pid()) == ("active", "success", pid)
     wait_for(
-        lambda: len(_inhabited(group)) <= _waiting_sandboxes(), "only what waits to have processes"
-    )
-
-
-def _inhabited(service: Path) -> list[Path]:
-    """Return the groups of sandboxes with a process in them; empty ones are kept for the next attempts."""
-    found = []
-    for group in service.glob("faasd-????????????????/*-a*"):
-        with contextlib.suppress(OSError):  # It has gone meanwhile.
-            found += [group] if (group / "cgroup.procs").read_text() else []
-    return found
-
-
-def _waiting_sandboxes() -> float:
-    lines = run(FAASD, "metrics").splitlines()
-    return sum(
-        float(line.split()[-1]) for line in lines if line.startswith("faasd_sandboxes_waiting{")
+        lambda: len(inhabited(group)) <= waiting_sandboxes(CONFIG),
+        "only what waits to have processes",
     )
 
 

@@ -17,7 +17,15 @@ from typing import Any, TypeVar
 from faasd.client import Client
 from faasd.errors import FaasdError
 
-__all__ = ["PATIENCE_S", "UNPRIVILEGED", "Service", "run_once", "wait_for"]
+__all__ = [
+    "PATIENCE_S",
+    "UNPRIVILEGED",
+    "Service",
+    "inhabited",
+    "run_once",
+    "wait_for",
+    "waiting_sandboxes",
+]
 
 T = TypeVar("T")
 FAASD = "/opt/faasd/bin/faasd"
@@ -147,3 +155,20 @@ def processes_with(token: str) -> list[int]:
             if token.encode() in path.read_bytes().split(b"\0"):
                 found.append(int(path.parent.name))
     return found
+
+
+def inhabited(service: Path) -> list[Path]:
+    """Return the cgroups of sandboxes with a process in them; empty ones are kept for the next attempts."""
+    found = []
+    for group in service.glob("faasd-????????????????/*-a*"):
+        with contextlib.suppress(OSError):  # It has gone meanwhile.
+            found += [group] if (group / "cgroup.procs").read_text() else []
+    return found
+
+
+def waiting_sandboxes(config: Path) -> float:
+    """Return how many sandboxes wait for an event, as the daemon counts them."""
+    command = [FAASD, "metrics", "--config", str(config)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    lines = [line for line in said.splitlines() if line.startswith("faasd_sandboxes_waiting{")]
+    return sum(float(line.split()[-1]) for line in lines)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -185,7 +186,8 @@ def test_a_function_of_another_user_has_its_own_view_and_its_own_group(place: Pa
         assert found["uid"] == 65534
         assert found["tmp"] == "/tmp"
         assert found["in_tmp"] == ["mine"]
-        assert len(found["processes"]) <= 3
+        # Its zygote's and its own, with those that wait for an event; the machine has many more.
+        assert len(found["processes"]) < 10 < sum(name.isdigit() for name in os.listdir("/proc"))
         assert found["memory.max"] == str(96 * 2**20)
         assert found["memory.swap.max"] == "0"
         assert found["pids.max"] == "10"

@@ -474,10 +474,12 @@ def test_running_attempts_are_listed_oldest_first(daemon: FakeDaemon, client: Cl
         Attempt("young", ECHO, (claim,), now - 1),
         Attempt("old", ECHO, (claim,), now - 100),
     ]
+    daemon.invoker.progress = {"old": {"done": 7}}
     attempts = client.request("GET", "/api/v1/attempts")["attempts"]
     assert [one["attempt_id"] for one in attempts] == ["old", "young"]
     assert attempts[0]["age_s"] >= 100
     assert attempts[0]["memory_bytes"] is None
+    assert [one["progress"] for one in attempts] == [{"done": 7}, None]
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ class Direct:
     sandboxes: EarlySandboxes
     store: Store
     running: Running
+    services: SandboxServices
     commits: list[int] = field(default_factory=list)  # How many works each had.
 
     async def invoke(self, name: str = "one") -> str:
@@ -92,7 +93,7 @@ async def direct(tmp_path: Path) -> AsyncIterator[Direct]:
         noise=lambda: 0.0,
     )
     invoker.attach(spine, services, Dispatcher(spine, slots, running, set(), {}))
-    rig = Direct(invoker, sandboxes, store, running)
+    rig = Direct(invoker, sandboxes, store, running, services)
     store.hear_commits(lambda _took_s, works, _failed: rig.commits.append(works))
     yield rig
     sandboxes.gate.set()
@@ -146,3 +147,15 @@ async def test_what_is_sent_on_is_on_disk_when_the_caller_hears(
     assert await direct.state(invocation_id) == "done"
     [counts] = [one for one in await direct.store.history.queue_counts() if one.queue == "one"]
     assert counts.waiting == 1
+
+
+async def test_what_a_handler_says_of_its_progress_is_let_go_of_with_its_attempt(
+    direct: Direct,
+) -> None:
+    """Also of an attempt that nobody waits for."""
+    services = direct.services
+    attempt = Attempt("a", ONE, (), 0.0)
+    services.progress(attempt, {"value": 0.5})
+    assert direct.invoker.progress_of(attempt) == 0.5
+    services.forget(attempt)
+    assert direct.invoker.progress_of(attempt) is None

@@ -66,6 +66,9 @@ def test_progress_is_told() -> None:
     answers = Answers({})
     Context(services=answers).progress(0.5)
     assert answers.asked == [("progress", {"value": 0.5})]
+    with pytest.raises(ValueError, match=r"takes 1,000 bytes of JSON, and this is 1,001"):
+        Context(services=answers).progress("x" * 999)
+    assert len(answers.asked) == 1
 
 
 def test_a_secret_is_text_without_the_newline_of_its_editor_or_all_its_bytes() -> None:
