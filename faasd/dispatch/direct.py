@@ -112,9 +112,8 @@ class DirectInvoker:
             raise
         finally:
             services.unlisten(attempt)
-        if (
-            outcome is not None
-        ):  # It may be told before its sandbox is gone; the second time changes nothing.
+        if outcome is not None:
+            # It may be told before its sandbox is gone; the second time changes nothing.
             spine.breakers.ended(attempt, outcome)
         else:
             raise SandboxError(f"cannot run {function.name!r}: faasd failed; see the daemon's log")
@@ -168,9 +167,7 @@ class DirectInvoker:
         """Wait for the attempt's end, or for what is certain about it earlier."""
         answer = early or asyncio.get_running_loop().create_future()
         task.add_done_callback(functools.partial(_tell_at_last, answer))
-        outcome = (
-            await answer
-        )  # And not for the task as well: the answer is to leave in the next turn.
+        outcome = await answer  # Not the task as well: the answer is to leave in the next turn.
         if not task.done():
             self._attached()[0].trailing.answered(attempt.id, task)
             self._unwritten.add(task)

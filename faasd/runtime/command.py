@@ -19,10 +19,8 @@ def run(header: dict[str, Any], event_text: bytes, send: Callable[[dict[str, Any
     os.write(stdin, event_text)
     os.lseek(stdin, 0, os.SEEK_SET)
     os.dup2(stdin, 0)
-    for number in (
-        signal.SIGPIPE,
-        signal.SIGXFSZ,
-    ):  # Python ignores them; other programs expect them.
+    # Python ignores them; other programs expect them.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     argv = header["command"]

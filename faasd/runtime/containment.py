@@ -170,9 +170,8 @@ def contain_zygote(policy: dict[str, Any]) -> None:
     os.chdir(policy["code_dir"])
     # From here on nothing can be mounted, nor opened but what the function was given.
     policy["file_walls"] = FileWalls(policy)
-    os.chdir(
-        policy["code_dir"]
-    )  # Again: as it is in the view, with nothing of the host's around it.
+    # Again: as it is in the view, with nothing of the host's around it.
+    os.chdir(policy["code_dir"])
     _drop_zygotes_capabilities(policy)
     if policy["system_calls"]:
         system_call_filter.for_attempt()  # Made here once, for all that is forked from here.

@@ -91,9 +91,8 @@ def _network(function: Function, walls: Walls) -> tuple[str, str] | None:
     if network is False and not (walls.network_namespace or walls.seccomp):
         reason = "network = false needs a network namespace or a system-call filter"
         return reason, ALLOW_USER_NAMESPACES
-    if (
-        isinstance(network, Ports) and not walls.seccomp
-    ):  # Which keeps all but TCP from going around.
+    if isinstance(network, Ports) and not walls.seccomp:
+        # It keeps all but TCP from going around.
         return "a list of ports needs a system-call filter", _NEEDS_SECCOMP
     if isinstance(network, Ports) and walls.landlock < _LANDLOCK_TCP:
         has = f"ABI {walls.landlock}" if walls.landlock else "none"

@@ -215,9 +215,8 @@ class ZygotePool:
             task = self._roots.get(function.python or sys.executable)
             if task is not None and task.done() and not task.exception():
                 root = task.result()
-                with contextlib.suppress(
-                    SandboxError
-                ):  # Of a user who is no more: it has no zygote.
+                # Of a user who is no more: it has no zygote.
+                with contextlib.suppress(SandboxError):
                     wanted.add(self._key(function, self._host.around(function, root), root)[0])
         for key in set(self._entries) - wanted:
             entry = self._entries.pop(key)

@@ -144,10 +144,6 @@ class RootZygote:
         """Let go of what `stop` keeps for `said`."""
         os.close(self._stderr)
 
-    async def wait_ended(self) -> None:
-        """Wait until the process is gone."""
-        await asyncio.shield(self._ended)
-
     def _on_frame(self, frame: dict[str, Any], fds: list[int]) -> None:
         number = frame.get("id", 0)
         if frame["op"] == "hello" and not self._hello.done():
