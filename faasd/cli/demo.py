@@ -30,9 +30,9 @@ from faasd.model.units import format_duration, format_size
 
 __all__ = ["demo"]
 
-_READY_S = 20.0
+_READY_S = 60.0
 _ALL_DONE_S = 35.0
-_STOP_S = 10.0
+_STOP_S = 30.0
 _LOOK_EVERY_S = 0.2
 _HOSTILE = ("memory_hog", "endless_loop", "fork_bomb")
 
