@@ -53,6 +53,8 @@ __all__ = ["Daemon"]
 _log = get_logger("daemon")
 #: An enqueue without a daemon holds the state directory for a moment.
 LOCK_WAIT_S = 2.0
+#: When nobody waits for the daemon any more to be ready, and not all of its first work is done.
+_FREEZE_AFTER_S = 1.0
 
 
 class Daemon:
@@ -100,9 +102,7 @@ class Daemon:
                 if not self._stop_asked.is_set():
                     await self._start()
                     await self._say_ready()
-                    # What is there now stays: no collection need look through it again, 50 ms each time.
-                    gc.collect()
-                    gc.freeze()
+                    asyncio.get_running_loop().call_later(_FREEZE_AFTER_S, _freeze_what_is_there)
                     await self._stop_asked.wait()
             finally:
                 self._state = "stopping"
@@ -423,6 +423,12 @@ def _retention(settings: DaemonSettings) -> Retention:
         finished_count_max=settings.keep_finished_count,
         dead_s=settings.keep_dead_s,
     )
+
+
+def _freeze_what_is_there() -> None:
+    """Keep collections from looking through the daemon itself again, 50 ms each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def _of_host(walls: Mapping[str, Any]) -> Mapping[str, Any]:
