@@ -160,7 +160,7 @@ def zygote_key(function: Function, policy: Mapping[str, Any]) -> str:
     return _digest([function.python or sys.executable, policy])
 
 
-def shared_zygote_key(function: Function, policy: Mapping[str, Any], slots: int) -> str:
+def shared_zygote_key(function: Function, policy: Mapping[str, Any]) -> str:
     """Return what tells apart zygotes that serve several functions of a module: all that its import sees and may do.
 
     Secrets are not there at the import. But what a module has left running in its zygote could pass on those of
@@ -169,7 +169,7 @@ def shared_zygote_key(function: Function, policy: Mapping[str, Any], slots: int)
     env = {name: value for name, value in policy["env"].items() if name not in OWN_NAMES}
     limits = function.limits
     at_import = [limits.init_timeout_s, limits.output_limit_bytes, limits.line_limit_bytes]
-    same = {**policy, "attribute": None, "env": env, "slots": slots}
+    same = {**policy, "attribute": None, "env": env, "slots": None}
     secrets = sorted(function.permissions.secrets)
     return _digest(["shared", function.python or sys.executable, same, at_import, secrets])
 

@@ -13,7 +13,7 @@ from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.policy import Walls
 from faasd.sandbox.zygote_process import RootZygote, Zygote
 
-__all__ = ["Entry", "Wanted", "ZygoteLease"]
+__all__ = ["Entry", "Needs", "Wanted", "ZygoteLease"]
 
 #: A failed import is not tried again for so long: a burst of attempts shares one failure.
 _FAILURE_KEPT_S = 1.0
@@ -32,6 +32,14 @@ class Wanted:
 
 
 @dataclass
+class Needs:
+    """What the functions that use a zygote need of it."""
+
+    slots: int = 0
+    is_kept: bool = False
+
+
+@dataclass
 class Entry:
     """One zygote; once started for one function, others may be found to use it too."""
 
@@ -39,6 +47,7 @@ class Entry:
     lines: list[OutputLine]
     owner: str  # The key that it would have as its starter's alone.
     is_shared: bool
+    slots: int  # How many attempts can run in it at once.
     failed_at: float | None = None
     users: set[str] = field(default_factory=set)  # Functions, by name,
     told: set[str] = field(default_factory=set)  # and those that have what the import printed.

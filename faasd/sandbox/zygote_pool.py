@@ -24,7 +24,7 @@ from faasd.sandbox.memory_watch import MemoryWatch
 from faasd.sandbox.missing_walls import missing_walls
 from faasd.sandbox.policy import Walls
 from faasd.sandbox.root_zygotes import RootZygotes
-from faasd.sandbox.zygote_entry import Entry, Wanted, ZygoteLease
+from faasd.sandbox.zygote_entry import Entry, Needs, Wanted, ZygoteLease
 from faasd.sandbox.zygote_process import MARK, RootZygote, Zygote
 from faasd.sandbox.zygote_sharing import Sharing
 from faasd.sandbox.zygote_start import ZygoteStart, slot_limits
@@ -203,18 +203,18 @@ class ZygotePool:
         self._sharing.know(keep)
         wanted = self._wanted_by(keep) if self._entries else {}
         for key, entry in list(self._entries.items()):
-            if key not in wanted:
+            if key not in wanted or entry.slots < wanted[key].slots:
                 del self._entries[key]
                 entry.task.add_done_callback(self._retire_one)
             elif entry.is_made():
                 zygote = entry.task.result()
-                zygote.is_kept = wanted[key]
+                zygote.is_kept = wanted[key].is_kept
                 if not zygote.active:
                     self._evict_later(zygote, self._idle_s)
 
-    def _wanted_by(self, functions: Sequence[Function]) -> dict[str, bool]:
-        """Return the keys of the zygotes that these use, and for each whether one of them keeps it warm."""
-        found: dict[str, bool] = {}
+    def _wanted_by(self, functions: Sequence[Function]) -> dict[str, Needs]:
+        """Return the keys of the zygotes that these use, and what they need of each."""
+        found: dict[str, Needs] = {}
         for function in functions:
             root = self._roots.started(function.python or sys.executable)
             if root is None:
@@ -222,8 +222,11 @@ class ZygotePool:
             # Of a user who is no more: it has no zygote.
             with contextlib.suppress(SandboxError):
                 wanted, _ = self._wanted(function, self._host.around(function, root), root)
-                for key in filter(None, (wanted.own, wanted.shared)):
-                    found[key] = found.get(key, False) or function.keep_warm
+                needs = found.setdefault(wanted.own, Needs())
+                needs.is_kept |= function.keep_warm
+                if wanted.shared is not None:
+                    needs = found.setdefault(wanted.shared, Needs(self._sharing.slots(function)))
+                    needs.is_kept |= function.keep_warm
         return found
 
     async def stop(self) -> None:
@@ -305,7 +308,7 @@ class ZygotePool:
             function, asked, key, number, root, slot, self._watch, self._clock, identity
         )
         task = asyncio.create_task(start.run(), name=function.name)
-        entry = Entry(task, start.lines, wanted.own, asked["is_shared"])
+        entry = Entry(task, start.lines, wanted.own, asked["is_shared"], asked["slots"])
         task.add_done_callback(lambda _: self._look_at(entry, key, start.alone))
         self._entries[key] = entry
         return entry

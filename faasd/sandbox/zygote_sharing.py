@@ -70,8 +70,7 @@ class Sharing:
         self._alone[key] = reason
 
     def _key(self, function: Function, policy: Mapping[str, Any]) -> str | None:
-        slots = self.slots(function)
-        return shared_zygote_key(function, policy, slots) if slots else None
+        return shared_zygote_key(function, policy) if self.slots(function) else None
 
 
 def _module(function: Function) -> Hashable:
