@@ -168,7 +168,10 @@ def run(policy: dict[str, Any], channel_fd: int, stdout: int, stderr: int) -> No
         secret_fds: dict[str, int] = {}
         try:
             snapshot.reseed()
-            os.environ.update(policy["own_env"])  # Its zygote may have those of another function.
+            for name, value in policy[
+                "own_env"
+            ].items():  # Where its zygote has another function's.
+                os.environ[name] = value
             secret_fds = _contain(policy)
         except (OSError, ValueError) as error:
             failure = error

@@ -28,7 +28,7 @@ BOOTSTRAP = os.path.join(
 #: A broken interpreter ends at once; a sound one on a host that is overloaded may well need most of this.
 _START_TIMEOUT_S = 60.0
 _FORK_TIMEOUT_S = 10.0
-#: Forks that fail one after the other before a zygote is given up. A single one may be its function's own affair.
+#: Forks that fail one after the other before a shared zygote is given up. One may be its function's own affair.
 _FAILED_FORKS_MAX = 3
 _MESSAGE_CHARS_MAX = 4096
 _CLOSED_BY_US = "closed by us"
@@ -234,7 +234,8 @@ class Zygote:
     @property
     def is_alive(self) -> bool:
         """Whether it can fork."""
-        return not self._channel.is_closed and self._failed_forks < _FAILED_FORKS_MAX
+        most = _FAILED_FORKS_MAX if self.is_shared else 1
+        return not self._channel.is_closed and self._failed_forks < most
 
     @property
     def breach(self) -> str | None:

@@ -77,6 +77,7 @@ async def test_a_fork_that_fails_ends_nobody_else(child: int) -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         zygote = Zygote("key", ours, child, asyncio.get_running_loop().create_future(), None)
+        zygote.is_shared = True
         answers = ["no room", "no room", "", "no room", "no room", "no room"]
         for number, answer in enumerate(answers):
             assert zygote.is_alive
