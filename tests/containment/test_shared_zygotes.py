@@ -173,6 +173,22 @@ async def test_an_attempt_sees_nothing_of_another_functions(
         assert (len(found["pids"]) <= 1) is is_shared
 
 
+async def test_nobody_connects_to_another_functions_loopback(bench: Bench, tmp_path: Path) -> None:
+    """The control is another attempt at the same function."""
+    gate = tmp_path / "gate"
+    nowhere = Permissions(network=False, read=(str(tmp_path),), write=(str(tmp_path),))
+    one, two = functions_of(bench, permissions=nowhere)
+    await bench.sandboxes.retire([one, two])
+    events = {"listens": True, "says": str(tmp_path / "listening"), "until": str(gate)}
+    listening = asyncio.create_task(told(bench, one, **events))
+    await _until((tmp_path / "listening").exists)
+    assert (await told(bench, two, connects=True))["connected"] is False
+    assert (await told(bench, one, connects=True))["connected"] is True
+    gate.touch()
+    await listening
+    assert "loopback" in bench.sandboxes.zygote_use(one).own_because
+
+
 async def test_private_directories_are_private(any_bench: Bench) -> None:
     """On a disk as well: a function's next attempt, or another function's, finds nothing of the one before."""
     functions = functions_of(any_bench)
@@ -210,15 +226,15 @@ async def test_one_functions_end_is_not_anothers(bench: Bench, tmp_path: Path) -
     """Out of memory, killed at its time limit: whoever runs beside it goes on, and its next attempt has the same import."""
     gate = tmp_path / "gate"
     given = Permissions(read=(str(tmp_path),))
-    one, two = functions_of(bench, permissions=given)
+    one, two, greedy = functions_of(bench, ("one", "two", "later"), permissions=given)
     impatient = dataclasses.replace(one, limits=Limits(timeout_s=0.3, grace_s=0.05))
-    await bench.sandboxes.retire([impatient, two])
+    await bench.sandboxes.retire([impatient, two, greedy])
     running = asyncio.create_task(told(bench, two, until=str(gate)))
     event = {"until": str(tmp_path / "never")}
     assert (await bench.run_attempt(an_attempt(impatient, event))).word == "timeout"
-    assert (await bench.run_attempt(an_attempt(impatient, {"fill": True}))).word == "oom"
+    assert (await bench.run_attempt(an_attempt(greedy, {"fill": True}))).word == "oom"
     gate.touch()
-    assert (await running)["token"] in await tokens(bench, [two, impatient])
+    assert (await running)["token"] in await tokens(bench, [two, greedy])
 
 
 @pytest.mark.parametrize("keeps_warm", [False, True])

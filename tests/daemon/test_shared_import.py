@@ -42,7 +42,9 @@ def test_one_import_serves_the_functions_that_see_the_same(tmp_path: Path) -> No
         assert zygote(daemon, "other") == {"shared_with": [], "own_because": None}
         assert "shared with two" in daemon.cli("functions", "show", "one").stdout
 
-        looks = FUNCTIONS.replace("import os\n", "import os\n    NAME = os.environ.get('_HANDLER')\n")
+        looks = FUNCTIONS.replace(
+            "import os\n", "import os\n    NAME = os.environ.get('_HANDLER')\n"
+        )
         write_project(tmp_path, looks)
         daemon.client.request("POST", "/api/v1/reload")
         second = tokens(daemon)
