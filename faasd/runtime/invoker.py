@@ -168,9 +168,7 @@ def run(policy: dict[str, Any], channel_fd: int, stdout: int, stderr: int) -> No
         secret_fds: dict[str, int] = {}
         try:
             snapshot.reseed()
-            for name, value in policy[
-                "own_env"
-            ].items():  # Where its zygote has another function's.
+            for name, value in policy["own_env"].items():
                 os.environ[name] = value
             secret_fds = _contain(policy)
         except (OSError, ValueError) as error:
