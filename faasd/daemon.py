@@ -377,6 +377,7 @@ class Daemon:
             ),
             metrics=self._metrics,
             measure=self._measure,
+            zygote_use=self._sandboxes.zygote_use,
             memory_now=self._sandboxes.memory_now,
             no_room=lambda: self._store.space.problem,
         )

@@ -422,7 +422,7 @@ class Sandboxes(Protocol):
         """Start the function's zygote now, and have a spare wait. Raises ZygoteInitFailed or SandboxError."""
 
     async def retire(self, keep: Sequence[Function]) -> None:
-        """End the zygotes of everything that is not in `keep`, each after its last attempt."""
+        """Hear which functions there are, and end the zygotes of all others, each after its last attempt."""
 
     async def stop(self) -> None:
         """End every process. When this returns, none is left."""

@@ -19,7 +19,7 @@ from faasd.interfaces import (
     Schedules,
 )
 from faasd.metrics import Registry
-from faasd.model.function import Function
+from faasd.model.function import Function, ZygoteUse
 from faasd.model.reload import FunctionVersion, LastReload, ReloadReport
 from faasd.model.usage import Prices
 from faasd.model.walls import MissingWall
@@ -101,6 +101,8 @@ class ApiServices:
     #: What is counted as it happens; `measure` adds what the daemon looks up when it is asked.
     metrics: Registry = field(default_factory=Registry)
     measure: Callable[[Registry], None] = lambda _: None
+    #: Says which other functions use a function's zygote, or why it has its own.
+    zygote_use: Callable[[Function], ZygoteUse] = lambda _: ZygoteUse()
     #: Returns the memory of each running attempt in bytes, by attempt id, as far as it is known.
     memory_now: Callable[[], Awaitable[dict[str, int]]] = _no_memory
     #: Says why new events are refused at the moment; None while they are taken.

@@ -50,16 +50,17 @@ def show_function(context: click.Context, name: str, as_json: bool) -> None:
     """Show a function's triggers, limits and permissions.
 
     What it may touch and use on this host is said in sentences, and so is each wall that is missing here,
-    and what its import leaves open that all attempts would share.
+    whom it shares its module's import with, and what that leaves open that all attempts would share.
     """
     value = client_of(context).request("GET", f"/api/v1/functions/{quote(name)}")
     if as_json:
         print_json(value)
         return
-    apart = ("policy", "missing_walls", "left_open")
+    apart = ("policy", "missing_walls", "left_open", "zygote")
     shown = {key: one for key, one in value.items() if key not in apart}
     shown |= {"outcomes_24h": _outcomes(value), "breaker": _breaker(value) or "closed"}
     print_details(shown)
+    print(f"\nIts module's import: {printable(_import_of(value['zygote']))}")
     print("\nWhat it may touch and use here:")
     for sentence in value["policy"]:
         print(f"  {printable(sentence)}")
@@ -226,6 +227,15 @@ def _breaker(row: Mapping[str, Any]) -> str:
     if breaker["state"] == "open":
         return f"open until {time_text('retry_at')(breaker)}"
     return "" if breaker["state"] == "closed" else str(breaker["state"])
+
+
+def _import_of(zygote: Mapping[str, Any]) -> str:
+    """Say in a sentence who shares a module's import."""
+    if zygote["shared_with"]:
+        return f"shared with {', '.join(zygote['shared_with'])}"
+    if zygote["own_because"]:
+        return f"this function's own, because {zygote['own_because']}"
+    return "this function's own"
 
 
 def _outcomes(row: Mapping[str, Any]) -> str:

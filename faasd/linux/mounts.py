@@ -53,9 +53,13 @@ def detach_from_host() -> None:
     _mount("none", "/", None, _SLAVE | _REC)
 
 
-def mount_proc(target: str) -> None:
-    """Mount a /proc that shows our PID namespace. EPERM where the host hides parts of its own."""
-    _mount("proc", target, "proc", _NOSUID | _NODEV | _NOEXEC)
+def mount_proc(target: str, *, hides_others: bool = False) -> None:
+    """Mount a /proc that shows our PID namespace. EPERM where the host hides parts of its own.
+
+    With `hides_others` it shows each process only those that it could trace; EINVAL before Linux 5.8.
+    """
+    options = "hidepid=ptraceable" if hides_others else ""
+    _mount("proc", target, "proc", _NOSUID | _NODEV | _NOEXEC, options)
 
 
 def mount_tmpfs(

@@ -10,7 +10,7 @@ from faasd.model.permissions import Permissions
 from faasd.model.retry import RetryPolicy
 from faasd.model.trigger import FilesTrigger, QueueTrigger, ScheduleTrigger
 
-__all__ = ["Destination", "Function", "Lane"]
+__all__ = ["Destination", "Function", "Lane", "ZygoteUse"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,14 @@ class Destination:
 
     kind: str
     name: str
+
+
+@dataclass(frozen=True)
+class ZygoteUse:
+    """Which other functions of its module use a function's zygote, by name; or why it has its own."""
+
+    shared_with: tuple[str, ...] = ()
+    own_because: str = ""  # "" also where no other function could use it, or nobody has looked yet.
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,7 @@ class Reloading:
             [(one.queue, one.function) for one in lanes]
         )
         self._rooms.registry.replace(functions)
+        await self._rooms.sandboxes.retire(functions)
         await self._write_down(found)
         await self._look_at_code(functions)
         return functions

@@ -27,6 +27,7 @@ def build(files: dict[str, Any], code_dir: str) -> None:
         "files": files,
         "code_dir": code_dir or "/",
         "private_proc": True,
+        "is_shared": False,
         "slots": 0,
         "tmp_at": tmp_at,
         "tmp_size_bytes": _TMP_SIZE_BYTES,

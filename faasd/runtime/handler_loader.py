@@ -13,7 +13,7 @@ from typing import Any
 from faasd.linux import clone
 from faasd.runtime import report
 
-__all__ = ["import_module", "resolve", "settle_for_forking"]
+__all__ = ["import_module", "prepare_another", "resolve", "settle_for_forking"]
 
 
 _CO_COROUTINE = 0x80  # As inspect has it, whose import would cost every zygote milliseconds.
@@ -56,6 +56,20 @@ def resolve(module_name: str, attribute: str) -> Callable[..., Any]:
         import asyncio  # noqa: F401 - once in the zygote, for all its sandboxes.
     handler: Callable[..., Any] = found
     return handler
+
+
+def prepare_another(module_name: str, attribute: str) -> None:
+    """Import what a handler needs that is not the one which the zygote was made for, once for all its sandboxes.
+
+    Nothing of the module's runs, and there may be no such handler: that is for its sandboxes to find and to tell.
+    """
+    found = getattr(sys.modules.get(module_name), "__dict__", {}).get(attribute)
+    if "asyncio" in sys.modules or type(found) is not type(prepare_another):
+        return
+    if found.__code__.co_flags & _CO_COROUTINE:
+        import asyncio  # noqa: F401
+
+        gc.freeze()
 
 
 def settle_for_forking() -> None:

@@ -167,7 +167,9 @@ def run(policy: dict[str, Any], channel_fd: int, stdout: int, stderr: int) -> No
         failure: Exception | None = None
         secret_fds: dict[str, int] = {}
         try:
-            _start_afresh()
+            snapshot.reseed()
+            for name, value in policy["own_env"].items():
+                os.environ[name] = value
             secret_fds = _contain(policy)
         except (OSError, ValueError) as error:
             failure = error
@@ -202,7 +204,10 @@ def _rehearse(policy: dict[str, Any], channel: Channel) -> None:
     for name, value in header["env"].items():
         os.environ[name] = value
     handle_signal(signal.SIGTERM, SIG_IGN)
-    handler_loader.resolve(policy["module"], policy["attribute"])
+    try:
+        handler_loader.resolve(policy["module"], policy["attribute"])
+    except report.InitFailed:
+        return  # The zygote was made for another handler of the module; the attempt will say so.
     _context(header, channel, {})
     decode_json('{"a": [1, null, true, "x"]}')
     wire.encode_raw(_result({"a": [1.0, None]}, 2**20)["text"].encode())
@@ -364,11 +369,6 @@ def _take_stdio(stdout: int, stderr: int) -> None:
     for fd, standard in ((null, 0), (stdout, 1), (stderr, 2)):
         dup2(fd, standard)  # Inheritable, unlike the originals.
         close(fd)
-
-
-def _start_afresh() -> None:
-    """Undo what every sandbox of one zygote would otherwise share."""
-    snapshot.reseed()
 
 
 def _flush() -> None:

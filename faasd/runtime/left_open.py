@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["descriptors", "native_threads", "warnings"]
+__all__ = ["descriptors", "is_anything_left", "native_threads", "warnings"]
 
 _NAMED_MAX = 10
 _REMEDY = (
@@ -34,6 +34,15 @@ def _is_open(fd: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_anything_left(before: set[int]) -> bool:
+    """Whether attempts could meet by what the import left: descriptors that were not there `before`, threads, memory."""
+    if not before.issuperset(descriptors()) or len(os.listdir("/proc/self/task")) > 1:
+        return True
+    with open("/proc/self/maps", "rb") as file:  # Memory that forks have no copies of.
+        modes = [line.split(maxsplit=2)[1] for line in file]
+    return any(mode[1:2] == b"w" and mode[3:4] == b"s" for mode in modes)
 
 
 def warnings(before: set[int], code_dir: str) -> list[str]:

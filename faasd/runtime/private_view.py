@@ -75,7 +75,8 @@ class PrivateView:
         """Build everything. Raises OSError, naming the place."""
         mounts.detach_from_host()
         if self._policy["private_proc"]:
-            mounts.mount_proc("/proc")
+            # Functions that share a zygote do not see each other's processes; Landlock keeps them from tracing.
+            mounts.mount_proc("/proc", hides_others=self._policy["is_shared"])
         for name in _PROC_READ_ONLY:
             if os.path.exists(f"/proc/{name}"):
                 mounts.bind(f"/proc/{name}", f"/proc/{name}")

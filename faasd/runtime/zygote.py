@@ -1,7 +1,7 @@
 """The zygote: it has imported one function's module and forks a fresh sandbox for every attempt.
 
 Frames from the daemon: {"op": "attempt", "id", "policy"} with [channel, stdout, stderr, status, cgroups …]; {"op": "kill", "id"}.
-Frames to it: {"op": "ready", "init_s", "memory_bytes"} or {"op": "init-error", "error"} once, {"op": "failed",
+Frames to it: {"op": "ready", "init_s", "memory_bytes", "alone"} or {"op": "init-error", "error"} once, {"op": "failed",
 "message", "where", "is_disk_full"} when we are to blame; {"op": "forked", "id"} with a pidfd; {"op": "fork-failed", "id", "message"}; {"op": "ended", "id", "cpu_s",
 "memory_bytes"} after the sandbox is reaped and, where there are no PID namespaces, all that it left is gone.
 """
@@ -33,6 +33,7 @@ from faasd.runtime import (
 )
 from faasd.runtime.log_capture import capture_logging
 from faasd.runtime.module_path import module_path
+from faasd.runtime.own_names import OwnNamesWatch
 from faasd.runtime.slots import Slots
 
 __all__ = ["Zygote", "receive_with_fds", "run"]
@@ -103,19 +104,38 @@ def _begin(policy: dict[str, Any], stdout: int, stderr: int, lifeline: int) -> N
 def _import_handler(policy: dict[str, Any]) -> dict[str, Any]:
     """Import the module once; returns the frame that says so. Raises InitFailed."""
     begun = time.monotonic()
+    alone = ""
     if policy["module"] is not None:
         ours = left_open.descriptors()
-        handler_loader.import_module(policy["module"], policy["code_dir"])
-        handler_loader.resolve(policy["module"], policy["attribute"])
-        snapshot.run_before_snapshot()
+        if policy["is_shared"]:
+            alone = _import_watched(policy)
+        else:
+            _import(policy)
     handler_loader.settle_for_forking()
     if policy["module"] is not None:
         _warn([*left_open.warnings(ours, policy["code_dir"]), *left_open.native_threads()])
+        if policy["is_shared"] and left_open.is_anything_left(ours):
+            alone = alone or "left-open"
     return {
         "op": "ready",
+        "alone": alone,
         "init_s": time.monotonic() - begun,
         "memory_bytes": proc_tree.memory_bytes([_own_pid()]),
     }
+
+
+def _import(policy: dict[str, Any]) -> None:
+    handler_loader.import_module(policy["module"], policy["code_dir"])
+    handler_loader.resolve(policy["module"], policy["attribute"])
+    snapshot.run_before_snapshot()
+
+
+def _import_watched(policy: dict[str, Any]) -> str:
+    """Import for several functions; returns why it has to be for this one alone, or nothing. Raises InitFailed."""
+    watch = OwnNamesWatch(policy["own_names"])
+    with watch:
+        _import(policy)
+    return watch.reason
 
 
 def _warn(warnings: list[str]) -> None:
@@ -160,6 +180,7 @@ class Zygote:
         self._waiting: deque[tuple[dict[str, Any], list[int]]] = deque()  # For a slot.
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
+        self._prepared = {policy["attribute"]}  # Handlers whose like has been asked for.
         self._lifeline = os.pipe()
         self._has_pid_namespace = "pid" in policy["namespaces"]
         self._namespaces = containment.namespaces_of_attempts(policy)
@@ -201,6 +222,9 @@ class Zygote:
             self._waiting.append((request, fds))  # One is being cleaned at this moment.
             return
         policy["slot"] = slot
+        if policy["attribute"] not in self._prepared:
+            self._prepared.add(policy["attribute"])
+            handler_loader.prepare_another(policy["module"], policy["attribute"])
         try:
             # Inherited by the child, in which the call itself would cost page faults.
             process.set_name("faasd-sandbox")

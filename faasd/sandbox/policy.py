@@ -18,6 +18,7 @@ from faasd.sandbox.file_rules import Premises, file_rules, tmp_at
 from faasd.sandbox.identity import Identity
 
 __all__ = [
+    "OWN_NAMES",
     "SLOTS_MAX",
     "Walls",
     "attempt_environment",
@@ -26,6 +27,9 @@ __all__ = [
     "environment",
     "event_json",
     "frame_bytes_max",
+    "has_own_network",
+    "in_shared_zygote",
+    "shared_zygote_key",
     "shares_process_cap",
     "walls_of_user",
     "zygote_key",
@@ -40,6 +44,10 @@ _FRAME_SLACK_BYTES = 64 * 2**10
 _DATA_SLACK_BYTES = 2**30
 #: Attempts that one zygote runs at once, where each takes a copy of all the host's mounts. Others wait.
 SLOTS_MAX = 64
+#: What of a function's environment says which function it is: functions that share a zygote differ in these alone.
+OWN_NAMES = (
+    "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_LOG_GROUP_NAME", "FAASD_FUNCTION", "_HANDLER",
+)  # fmt: skip
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -111,6 +119,10 @@ def zygote_policy(
         "layer_digests": [layer.digest for layer in function.layers],
         "module": module,
         "attribute": attribute,
+        # Another one serves several functions, of which each attempt brings what is its own; see in_shared_zygote.
+        "is_shared": False,
+        "own_names": list(OWN_NAMES),
+        "own_env": {},
         # A command gets its environment with each attempt, so that commands can share a zygote.
         "env": {} if module is None else environment(function, environ, walls.identity),
         "identity": walls.identity.to_json() if walls.identity is not None else None,
@@ -134,18 +146,43 @@ def _network(function: Function) -> bool | dict[str, list[int]]:
 
 def _zygote_namespaces(function: Function, walls: Walls) -> list[str]:
     """Name the namespaces that the zygote has and all its sandboxes share."""
-    network = ["net"] if _has_own_network(function, walls) else []
+    network = ["net"] if has_own_network(function, walls) else []
     return ["mnt", *network] if walls.mounts else network
 
 
-def _has_own_network(function: Function, walls: Walls) -> bool:
+def has_own_network(function: Function, walls: Walls) -> bool:
+    """Whether the function's attempts have a loopback of their own, which they share with each other."""
     return function.permissions.network is False and walls.network_namespace
 
 
 def zygote_key(function: Function, policy: Mapping[str, Any]) -> str:
     """Return what tells zygotes apart."""
-    text = json.dumps([function.python or sys.executable, policy], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return _digest([function.python or sys.executable, policy])
+
+
+def shared_zygote_key(function: Function, policy: Mapping[str, Any]) -> str:
+    """Return what tells apart zygotes that serve several functions of a module: all that its import sees and may do.
+
+    Secrets are not there at the import. But what a module has left running in its zygote could pass on those of
+    one function to another one's attempts, so functions with others have another zygote.
+    """
+    env = {name: value for name, value in policy["env"].items() if name not in OWN_NAMES}
+    limits = function.limits
+    at_import = [limits.init_timeout_s, limits.output_limit_bytes, limits.line_limit_bytes]
+    same = {**policy, "attribute": None, "env": env, "slots": None}
+    secrets = sorted(function.permissions.secrets)
+    return _digest(["shared", function.python or sys.executable, same, at_import, secrets])
+
+
+def _digest(what: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def in_shared_zygote(function: Function) -> dict[str, Any]:
+    """Return what is added to an attempt's policy in a zygote that serves several functions."""
+    env = environment(function, {})
+    own = {name: env[name] for name in OWN_NAMES if name in env}
+    return {"attribute": _handler_parts(function)[1], "own_env": own}
 
 
 def attempt_policy(

@@ -106,6 +106,8 @@ class Sandbox:
         """Make its processes; they wait for the first request. A spare has time to rehearse it. Raises SandboxError or ZygoteInitFailed."""
         asked = policy.attempt_policy(self.function, self.walls, uid_tasks, self.tmp_dir)
         asked["rehearses"] = is_spare
+        if self.zygote.is_shared and self.zygote.imported_by != self.function.name:
+            asked.update(policy.in_shared_zygote(self.function))
         if self.walls.identity is not None:
             self.io.give_pipes_to(self.walls.identity.uid, self.walls.identity.gid)
         fds = [*self.io.child_fds, *(self.slot.fds if self.slot else ())]

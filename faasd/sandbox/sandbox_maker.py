@@ -13,7 +13,7 @@ from faasd.sandbox.readers import Readers
 from faasd.sandbox.sandbox import Sandbox
 from faasd.sandbox.sandbox_pool import SandboxPool
 from faasd.sandbox.workspaces import Workspace, Workspaces
-from faasd.sandbox.zygote_pool import ZygoteLease
+from faasd.sandbox.zygote_entry import ZygoteLease
 from faasd.sandbox.zygote_process import Zygote
 
 __all__ = ["SandboxMaker"]

@@ -21,7 +21,7 @@ from faasd.errors import SandboxError, ZygoteInitFailed
 from faasd.interfaces import AttemptServices
 from faasd.linux import proc_tree, rlimits
 from faasd.model.attempt import Attempt
-from faasd.model.function import Function
+from faasd.model.function import Function, ZygoteUse
 from faasd.model.outcome import ErrorRecord, Outcome
 from faasd.model.walls import MissingWall
 from faasd.sandbox import leftovers
@@ -32,7 +32,6 @@ from faasd.sandbox.failures import failures_in_report
 from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.hints import with_hint
 from faasd.sandbox.memory_watch import MemoryWatch
-from faasd.sandbox.missing_walls import missing_walls
 from faasd.sandbox.request import Begun
 from faasd.sandbox.sandbox import Sandbox
 from faasd.sandbox.sandbox_maker import SandboxMaker
@@ -40,16 +39,16 @@ from faasd.sandbox.sandbox_pool import SandboxPool
 from faasd.sandbox.source_names import outcome_at_source
 from faasd.sandbox.spares import Spares
 from faasd.sandbox.supervise import Supervision
+from faasd.sandbox.walls_asked import ask_for_missing_walls
 from faasd.sandbox.workspaces import Workspaces
-from faasd.sandbox.zygote_pool import ZygoteLease, ZygotePool
+from faasd.sandbox.zygote_entry import ZygoteLease
+from faasd.sandbox.zygote_pool import ZygotePool
 from faasd.sandbox.zygote_wait import zygote_or_stop
 
 __all__ = ["ProcessSandboxes"]
 
 T = TypeVar("T")
 
-#: How long the start of the daemon waits for the walls of other interpreters.
-_ASK_TIMEOUT_S = 5.0
 #: Waiting sandboxes that may be found dead before an attempt has a new one made for it.
 _LOSSES_MAX = 3
 
@@ -241,19 +240,11 @@ class ProcessSandboxes:
         Functions whose interpreter does not answer within a moment are left out: their attempts say so,
         and are refused by then if need be.
         """
-        pool = self._the_pool()
-        kinds = {(one.python, one.permissions.user): one for one in functions}
-        asked = {kind: asyncio.create_task(pool.walls_of(one)) for kind, one in kinds.items()}
-        if asked:
-            await asyncio.wait(asked.values(), timeout=_ASK_TIMEOUT_S)
-        found = {}
-        for function in functions:
-            task = asked[function.python, function.permissions.user]
-            if not task.done():
-                task.cancel()  # Only our waiting.
-            elif task.exception() is None:
-                found[function.name] = missing_walls(function, task.result())
-        return found
+        return await ask_for_missing_walls(functions, self._the_pool().walls_of)
+
+    def zygote_use(self, function: Function) -> ZygoteUse:
+        """Say which other functions use its zygote, or why it has its own."""
+        return self._pool.use_of(function) if self._pool is not None else ZygoteUse()
 
     def waiting(self) -> dict[tuple[str, str], int]:
         """Return how many sandboxes wait for an attempt, by function and kind: `warm` or `spare`."""

@@ -7,7 +7,15 @@ from typing import Any
 from faasd.errors import WireError
 from faasd.sandbox.classify import error_from
 
-__all__ = ["ended_frame", "number", "ready_frame"]
+__all__ = ["ALONE", "ended_frame", "number", "ready_frame"]
+
+#: Why what a zygote has imported cannot serve other functions, by the word that it says; none where it can.
+ALONE = {
+    "": "",
+    "environment": "its module looks at which function it is, or at the whole environment, when it is imported",
+    "programs": "its module runs a program when it is imported, which has the function's environment",
+    "left-open": "its module leaves something open or running when it is imported",
+}
 
 #: No process lives so long, and none is so large: what says so says nothing.
 _SECONDS_MAX = 10.0**9
@@ -21,8 +29,12 @@ def ready_frame(frame: dict[str, Any]) -> dict[str, Any]:
         # What the kernel refused goes on as it is: failures_in_report looks at every field of it, for the hint.
         refused = error.get("os_errors") if isinstance(error, dict) else None
         return {"op": "init-error", "error": {**error_from(error).to_json(), "os_errors": refused}}
+    alone = frame.get("alone")
+    if not isinstance(alone, str) or alone not in ALONE:
+        raise WireError(f"why it is one function's alone is {alone!r:.50}")
     return {
         "op": "ready",
+        "alone": alone,
         "init_s": number(frame, "init_s", _SECONDS_MAX),
         "memory_bytes": int(number(frame, "memory_bytes", _BYTES_MAX)),
     }

@@ -28,6 +28,8 @@ BOOTSTRAP = os.path.join(
 #: A broken interpreter ends at once; a sound one on a host that is overloaded may well need most of this.
 _START_TIMEOUT_S = 60.0
 _FORK_TIMEOUT_S = 10.0
+#: Forks that fail one after the other before a shared zygote is given up. One may be its function's own affair.
+_FAILED_FORKS_MAX = 3
 _MESSAGE_CHARS_MAX = 4096
 _CLOSED_BY_US = "closed by us"
 
@@ -186,6 +188,10 @@ class RootZygote:
         self._channel.close("closed: it has ended")
 
 
+class _ForkFailed(SandboxError):
+    """A zygote says that the host did not let it fork."""
+
+
 class Zygote:
     """One zygote: forks sandboxes while it lives."""
 
@@ -215,6 +221,9 @@ class Zygote:
         self.is_retired = False
         self.lacks_room = False  # It says that a disk was full.
         self.is_kept = False  # Also when nobody has used it for long.
+        self.imported_by = ""  # The function in whose environment its module was imported.
+        self.is_shared = False  # Others use it as well.
+        self._failed_forks = 0  # Since the last one that went well.
         self._forks: dict[int, asyncio.Future[int]] = {}
         self._ends: dict[int, asyncio.Future[dict[str, Any] | None]] = {}
         self._loop = loop
@@ -225,7 +234,8 @@ class Zygote:
     @property
     def is_alive(self) -> bool:
         """Whether it can fork."""
-        return not self._channel.is_closed
+        most = _FAILED_FORKS_MAX if self.is_shared else 1
+        return not self._channel.is_closed and self._failed_forks < most
 
     @property
     def breach(self) -> str | None:
@@ -245,7 +255,13 @@ class Zygote:
         timer = self._loop.call_later(_FORK_TIMEOUT_S, self._time_out, number)
         try:
             self._channel.send({"op": "attempt", "id": number, "policy": policy}, fds)
-            return await future, ended
+            pidfd = await future
+            self._failed_forks = 0
+            return pidfd, ended
+        except _ForkFailed:
+            self._ends.pop(number, None)  # It lives, and so do the attempts in it.
+            self._failed_forks += 1
+            raise
         except (SandboxError, TimeoutError) as error:
             self._ends.pop(number, None)
             self.kill()
@@ -316,7 +332,7 @@ class Zygote:
         elif op == "fork-failed" and number in self._forks:
             if not self._forks[number].done():
                 message = str(frame["message"])[:_MESSAGE_CHARS_MAX]
-                self._forks[number].set_exception(SandboxError(message))
+                self._forks[number].set_exception(_ForkFailed(f"its zygote cannot fork: {message}"))
         elif op == "ended" and number in self._ends:
             usage = zygote_frames.ended_frame(frame)
             end = self._ends.pop(number)

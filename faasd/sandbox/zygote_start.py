@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from faasd.linux import process
 from faasd.model.attempt import OutputLine
 from faasd.model.function import Function
 from faasd.model.units import format_duration, format_size
-from faasd.sandbox.cgroup_slot import CgroupSlot
+from faasd.sandbox.cgroup_slot import CgroupSlot, SlotLimits
 from faasd.sandbox.full_disk import cannot_make
 from faasd.sandbox.identity import Identity, open_way_to
 from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
@@ -22,7 +23,10 @@ from faasd.sandbox.output import Output
 from faasd.sandbox.room import Room
 from faasd.sandbox.zygote_process import RootZygote, Zygote
 
-__all__ = ["ZygoteStart"]
+__all__ = ["ZygoteStart", "slot_limits"]
+
+#: Sandboxes that a zygote has forked and that are not in a group of their own yet.
+_FORKS_UNDERWAY = 256
 
 
 @dataclass
@@ -39,6 +43,7 @@ class ZygoteStart:
     clock: Clock
     identity: Identity | None = None  # Whose it is, where that is not the daemon's own user.
     lines: list[OutputLine] = field(default_factory=list)
+    alone: str = ""  # Why no other function may use it, of zygote_frames.ALONE; for one that was to be shared.
 
     async def run(self) -> Zygote:
         """Return the zygote, ready to fork. Raises ZygoteInitFailed or SandboxError."""
@@ -124,6 +129,9 @@ class ZygoteStart:
         ready = zygote.ready.result()
         zygote.init_s = float(ready["init_s"])
         zygote.memory_bytes = int(ready["memory_bytes"])
+        zygote.imported_by = self.function.name
+        self.alone = ready["alone"]
+        zygote.is_shared = self.policy["is_shared"] and not self.alone
         return zygote
 
     def _watch_memory(self, zygote: Zygote, over: asyncio.Future[None]) -> WatchedTree:
@@ -180,6 +188,14 @@ class ZygoteStart:
         if zygote.lacks_room and not all(map(os.path.exists, makes)):
             return NoRoomOnDisk(message)
         return SandboxError(message)
+
+
+def slot_limits(function: Function, asked: Mapping[str, Any]) -> SlotLimits:
+    """Return the caps of a zygote, which runs a handler's module as well: its import, its threads afterwards."""
+    if asked["module"] is None:
+        return SlotLimits(function.limits.memory_bytes)
+    processes = int(asked["processes"]) + _FORKS_UNDERWAY
+    return SlotLimits(function.limits.memory_bytes, processes, asked["cpu"])
 
 
 def _failure(kind: str, message: str, outcome: str = "init-error") -> ZygoteInitFailed:

@@ -12,7 +12,8 @@ from faasd.model.attempt import Attempt, OutputLine
 from faasd.model.outcome import Outcome
 from faasd.sandbox import full_disk
 from faasd.sandbox.ends import not_begun
-from faasd.sandbox.zygote_pool import ZygoteLease, ZygotePool
+from faasd.sandbox.zygote_entry import ZygoteLease
+from faasd.sandbox.zygote_pool import ZygotePool
 
 __all__ = ["zygote_or_stop"]
 

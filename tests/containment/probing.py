@@ -107,6 +107,8 @@ async def _play(given: dict[str, Any]) -> list[dict[str, Any]]:
     try:
         runs = []
         functions = [_function(number, given) for number in range(given["functions"])]
+        if given.get("shares_zygote"):
+            await sandboxes.retire(functions)
         for number, step in enumerate(given["steps"]):
             function = functions[number % given["functions"]]
             if given.get("spares"):

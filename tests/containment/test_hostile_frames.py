@@ -244,7 +244,7 @@ def _from_zygote(attack: str, handler: str = "harmless", **env: str) -> Function
 
 _AS_SOON_AS_SAID = [
     "garbage", "gigabyte", "deep", "ready-without-fields", "ready-nan", "ready-huge",
-    "ready-endless", "fds-odd", "fds-promised", "fds-negative", "id-odd", "no-op", "unknown-op",
+    "ready-endless", "ready-alone-odd", "fds-odd", "fds-promised", "fds-negative", "id-odd", "no-op", "unknown-op",
     "ended-of-another", "descriptors", "frames", "close", "half", "exit",
     "init-error-odd", "init-error-stack",
 ]  # fmt: skip

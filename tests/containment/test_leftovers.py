@@ -136,8 +136,8 @@ async def test_the_loss_of_a_root_zygote_without_pid_namespaces_is_swept(
             while len(processes_with(token)) < 3:
                 await asyncio.sleep(0.01)
         assert sandboxes._pool is not None
-        [task] = sandboxes._pool._roots.values()
-        os.kill(task.result()._pid, signal.SIGKILL)
+        [root] = sandboxes._pool._roots.all_started().values()
+        os.kill(root._pid, signal.SIGKILL)
 
         assert (await running).word == "sandbox-failed"
         async with asyncio.timeout(patient(5)):

@@ -137,10 +137,14 @@ while not os.path.exists('{world}/out/seen'): time.sleep(0.005)
 ]
 
 
-@pytest.mark.parametrize("functions", [1, 2], ids=["same-function", "two-functions"])
-def test_neighbours_do_not_meet(is_ordinary: bool, functions: int) -> None:
+@pytest.mark.parametrize(
+    ("functions", "shares_zygote"),
+    [(1, False), (2, False), (2, True)],
+    ids=["same-function", "two-functions", "two-that-share-a-zygote"],
+)
+def test_neighbours_do_not_meet(is_ordinary: bool, functions: int, shares_zygote: bool) -> None:
     """Two attempts at once, of one function and of two, each with its own; with neither wall they do meet."""
-    more: dict[str, Any] = {"at_once": True, "functions": functions}
+    more = {"at_once": True, "functions": functions, "shares_zygote": shares_zygote}
     assert played(NEIGHBOURS, is_ordinary, **more)[1]["tmp"] == "ENOENT"
     assert played(NEIGHBOURS, is_ordinary, **more)[1]["shm"] is False
     assert played(NEIGHBOURS, is_ordinary, without=("mounts",), **more)[1]["tmp"] == "EACCES"

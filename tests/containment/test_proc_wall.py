@@ -82,3 +82,35 @@ def test_ones_own_can_be_read_and_not_written(is_ordinary: bool) -> None:
     assert set(tried(written, is_ordinary).values()) <= {"EACCES", "EROFS"}
     control = tried(written, is_ordinary, "mounts", "landlock")
     assert control["name"] == "ok"
+
+
+MEETING = [
+    {
+        "run": """
+open('{world}/out/one', 'w').close()
+while not os.path.exists('{world}/out/two'): time.sleep(0.005)
+"""
+    },
+    {
+        "wait": "while not os.path.exists('{world}/out/one'): time.sleep(0.005)",
+        "others": "out = sum(n.isdigit() and n != os.readlink('/proc/self') for n in os.listdir('/proc'))",
+        "child": """
+import subprocess
+with subprocess.Popen(['sleep', '1000']) as child:
+    out = sum(n.isdigit() for n in os.listdir('/proc'))
+    child.kill()
+""",
+        "done": "open('{world}/out/two', 'w').close()",
+    },
+]
+
+
+def test_functions_that_share_a_zygote_do_not_see_each_others_processes(is_ordinary: bool) -> None:
+    """Not even that there are any. Their own they do see; and the control, attempts at one function, see each other's."""
+    more: dict[str, Any] = {"at_once": True, "functions": 2, "shares_zygote": True}
+    with world(is_ordinary=is_ordinary) as made:
+        found = probe(made, MEETING, is_ordinary=is_ordinary, **more)[1]
+    assert (found["others"], found["child"]) == (0, 2)
+    with world(is_ordinary=is_ordinary) as made:
+        control = probe(made, MEETING, is_ordinary=is_ordinary, at_once=True)[1]
+    assert control["others"] > 1

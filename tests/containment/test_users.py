@@ -18,6 +18,7 @@ import pytest
 
 from faasd.linux import process
 from faasd.model.function import Function
+from faasd.model.limits import Limits
 from faasd.model.permissions import Permissions
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.containment.bench import WALLS, Bench, an_attempt, cgroups_of, processes_with
@@ -252,3 +253,19 @@ async def test_a_state_directory_that_a_user_cannot_reach_is_named(place: Path) 
         assert f"chmod o+x {closed}" in outcome.error.message
     finally:
         await sandboxes.stop()
+
+
+async def test_a_users_functions_share_an_import_with_each_other_alone(user_bench: Bench) -> None:
+    """Not with those of the daemon's own user, which are in the same module."""
+    functions = [
+        Function(
+            name, "sharing:one", python=PYTHON, code_dir=user_bench.code_dir, spares=0,
+            limits=Limits(timeout_s=patient(20.0)), permissions=given_to(user),
+        )
+        for name, user in (("a", USER), ("b", USER), ("c", None), ("d", None))
+    ]  # fmt: skip
+    await user_bench.sandboxes.retire(functions)
+    outcomes = [await user_bench.run_attempt(an_attempt(one)) for one in functions]
+    told = [json.loads(one.result_json or "") for one in outcomes]
+    assert [one["name"] for one in told] == ["a", "b", "c", "d"]
+    assert told[0]["token"] == told[1]["token"] != told[2]["token"] == told[3]["token"]

@@ -45,14 +45,18 @@ async def show_function(call: Call) -> Response:
     """Show one function with its limits and permissions.
 
     `policy` says in sentences what it may touch and use here; `missing_walls` what this host does not build for it;
-    `left_open` what its import leaves behind that all attempts would share, such as a connection.
+    `left_open` what its import leaves behind that all attempts would share, such as a connection; `zygote` which
+    other functions of its module share its import (`shared_with`), or why it has its own (`own_because`).
     """
     function = call.function(call.segment("name"))
     [row] = [row for row in await _rows(call) if row["name"] == function.name]
     missing = call.services.missing_walls.get(function.name, ())
     code = call.services.code
     left_open = [] if code is None else list(code.left_open(function))
-    return json_reply({**row, **function_details(function, missing), "left_open": left_open})
+    use = call.services.zygote_use(function)
+    zygote = {"shared_with": list(use.shared_with), "own_because": use.own_because or None}
+    details = function_details(function, missing)
+    return json_reply({**row, **details, "left_open": left_open, "zygote": zygote})
 
 
 async def invoke_function(call: Call) -> Response:

@@ -64,14 +64,14 @@ def _answer_first(make_fds):
             time.sleep(3600)
 
     # Here and now, so that the zygote never reads: the module is imported as far as anybody was told.
-    _send({"op": "ready", "init_s": 0.0, "memory_bytes": 0})
+    _send({"op": "ready", "init_s": 0.0, "memory_bytes": 0, "alone": ""})
     serve()
 
 
 def _flood_descriptors():
     null = os.open("/dev/null", os.O_RDONLY)
     for _ in range(1000):
-        _send({"op": "ready", "init_s": 0, "memory_bytes": 0}, [null] * 10)
+        _send({"op": "ready", "init_s": 0, "memory_bytes": 0, "alone": ""}, [null] * 10)
 
 
 def _flood_frames():
@@ -108,9 +108,12 @@ ATTACKS = {
     "half": _half_a_frame,
     "deep": lambda: _send(b"[" * 200_000 + b"]" * 200_000),
     "ready-without-fields": lambda: _send({"op": "ready"}),
-    "ready-nan": lambda: _send(b'{"op":"ready","init_s":NaN,"memory_bytes":0}'),
-    "ready-huge": lambda: _send({"op": "ready", "init_s": 0, "memory_bytes": 10**30}),
-    "ready-endless": lambda: _send(b'{"op":"ready","init_s":0,"memory_bytes":1e999}'),
+    "ready-nan": lambda: _send(b'{"op":"ready","init_s":NaN,"memory_bytes":0,"alone":""}'),
+    "ready-huge": lambda: _send({"op": "ready", "init_s": 0, "memory_bytes": 10**30, "alone": ""}),
+    "ready-endless": lambda: _send(b'{"op":"ready","init_s":0,"memory_bytes":1e999,"alone":""}'),
+    "ready-alone-odd": lambda: _send(
+        {"op": "ready", "init_s": 0, "memory_bytes": 0, "alone": ["x"]}
+    ),
     "init-error-odd": lambda: _send({"op": "init-error", "error": ["x"]}),
     "init-error-stack": lambda: _send({"op": "init-error", "error": {"stack": 5, "type": {}}}),
     "fds-odd": lambda: _send(b'{"op":"ready","fds":1e999}'),

@@ -70,3 +70,28 @@ async def test_a_fork_waits_while_the_zygote_answers_others_and_not_beyond(
             await forks[1]
         with contextlib.suppress(SandboxError):
             zygote._channel.close("over")
+
+
+async def test_a_fork_that_fails_ends_nobody_else(child: int) -> None:
+    """Several functions may have attempts in it; but one that fails again and again is given up."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        zygote = Zygote("key", ours, child, asyncio.get_running_loop().create_future(), None)
+        zygote.is_shared = True
+        answers = ["no room", "no room", "", "no room", "no room", "no room"]
+        for number, answer in enumerate(answers):
+            assert zygote.is_alive
+            fork = asyncio.ensure_future(zygote.fork(number, {}, []))
+            await asyncio.sleep(0)
+            if answer:
+                wire.send(theirs, {"op": "fork-failed", "id": number, "message": answer})
+                with pytest.raises(SandboxError, match="no room"):
+                    await fork
+            else:
+                with open("/dev/null", "rb") as file:
+                    zygote._forks[number].set_result(os.dup(file.fileno()))
+                os.close((await fork)[0])
+        assert not zygote.is_alive
+        assert not process.has_ended(child)
+        with contextlib.suppress(SandboxError):
+            zygote._channel.close("over")
