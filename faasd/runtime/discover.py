@@ -21,7 +21,7 @@ from faasd.errors import WireError
 from faasd.linux import clone, proc_tree, process
 from faasd.runtime import discover_keeper
 
-__all__ = ["Looker", "main"]
+__all__ = ["Look", "Looker", "main"]
 
 _APART = clone.NEWPID | clone.NEWIPC | clone.NEWUTS
 
