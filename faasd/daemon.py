@@ -426,9 +426,10 @@ def _retention(settings: DaemonSettings) -> Retention:
 
 
 def _freeze_what_is_there() -> None:
-    """Keep collections from looking through the daemon itself again, 50 ms each time."""
+    """Keep collections, off until now (cli/run.py), from looking through the daemon itself, 50 ms each time."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def _of_host(walls: Mapping[str, Any]) -> Mapping[str, Any]:
