@@ -21,10 +21,11 @@ import pytest
 from faasd.functions import looker as looker_module
 from faasd.functions.discovery import discover
 from faasd.functions.looker import Lookers
-from faasd.linux import proc_tree, seccomp
+from faasd.linux import landlock, proc_tree, seccomp
 from faasd.model.declaration import Module
 from faasd.runtime.containment import probe_namespaces
 from tests.containment.bench import processes_with
+from tests.containment.ordinary import python_of, run_python
 from tests.containment.test_foreign_interpreters import VERSIONS, interpreter
 from tests.daemon.harness import tmpfs
 from tests.patience import patient
@@ -322,3 +323,38 @@ def test_looks_from_many_threads_get_their_own_answers(
     for number, text in found.items():
         assert text.startswith(f"{number} ")
         assert f"number {number}" in text
+
+
+@pytest.mark.skipif(not landlock.abi(), reason="no Landlock on this host")
+def test_an_ordinary_user_looks_behind_the_same_walls() -> None:
+    """His namespaces begin with one of users, in which nobody but he exists. The control is where he may write."""
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o777)  # He comes to it, and could write to it.
+        source = f"""
+            import faasd
+
+            @faasd.function
+            def f(event, context): ...
+
+            def writes_to(path):
+                try:
+                    open(path, "w").close()
+                except OSError:
+                    return False
+                return True
+            import os
+            assert not writes_to({place + "/written"!r})
+            assert writes_to(os.environ["TMPDIR"] + "/written")
+            """
+        for number in range(3):
+            Path(place, f"m{number}.py").write_text(dedent(source))
+        code = f"""
+            import asyncio
+            from faasd.functions.discovery import discover
+            from faasd.model.declaration import Module
+            modules = [Module(f"m{{n}}", {place!r}, "") for n in range(3)]
+            for one in asyncio.run(discover(modules)):
+                print(len(one.declared), one.problems)
+            """
+        done = run_python(python_of(True), "-c", dedent(code), is_ordinary=True)
+    assert done.stdout.decode().splitlines() == ["1 ()"] * 3, done
