@@ -9,12 +9,9 @@ import os
 import random
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faasd
-from faasd.api.http_listener import HttpListener
-from faasd.api.server import ApiServer
-from faasd.api.services import ApiServices
 from faasd.clock import Clock
 from faasd.config.loader import Loaded
 from faasd.config.settings import DaemonSettings
@@ -47,6 +44,11 @@ from faasd.store.upkeep import Upkeep
 from faasd.supervision import Counts, Supervision
 from faasd.triggers.cron import CronTriggers
 from faasd.triggers.file_drop import FileTriggers
+
+if TYPE_CHECKING:  # For the rest see `_import_doors`.
+    from faasd.api.http_listener import HttpListener
+    from faasd.api.server import ApiServer
+    from faasd.api.services import ApiServices
 
 __all__ = ["Daemon"]
 
@@ -97,7 +99,9 @@ class Daemon:
             await self._build(stack)
             try:
                 self._supervision.count_with(self._counts)
-                await self._sandboxes.start()
+                starting = asyncio.create_task(self._sandboxes.start())
+                await self._build_doors()
+                await starting
                 # That may take long on a busy host, and there is no use in the rest for who shall stop.
                 if not self._stop_asked.is_set():
                     await self._start()
@@ -163,8 +167,17 @@ class Daemon:
             self._intake, store.invocations, store.history, store.files, self._clock, _report
         )
         self._reloading = self._make_reloading(store)
-        self._api = self._api_server()
-        self._http = HttpListener(self._api_services(), self._loaded.http.listen)
+
+    async def _build_doors(self) -> None:
+        """Make the ways in. Their libraries are imported now, while the root zygote tries out what this host builds."""
+        server, listener, services = await asyncio.to_thread(_import_doors)
+        self._api = server(
+            self._api_services(services),
+            self._settings.socket,
+            group=self._settings.socket_group,
+            handed_over=[one.fd for one in self._supervision.sockets],
+        )
+        self._http = listener(self._api_services(services), self._loaded.http.listen)
 
     def _make_reloading(self, store: Store) -> Reloading:
         rooms = Rooms(
@@ -343,16 +356,8 @@ class Daemon:
             if claim.invocation.trigger == "files" and settled.state in FINAL_STATES:
                 self._files.settled(settled.invocation_id, settled.state)
 
-    def _api_server(self) -> ApiServer:
-        return ApiServer(
-            self._api_services(),
-            self._settings.socket,
-            group=self._settings.socket_group,
-            handed_over=[one.fd for one in self._supervision.sockets],
-        )
-
-    def _api_services(self) -> ApiServices:
-        return ApiServices(
+    def _api_services(self, services: type[ApiServices]) -> ApiServices:
+        return services(
             accept=self._intake,
             store=self._store.invocations,
             history=self._store.history,
@@ -418,6 +423,14 @@ class Daemon:
         }
 
 
+def _import_doors() -> tuple[type[ApiServer], type[HttpListener], type[ApiServices]]:
+    from faasd.api.http_listener import HttpListener
+    from faasd.api.server import ApiServer
+    from faasd.api.services import ApiServices
+
+    return ApiServer, HttpListener, ApiServices
+
+
 def _retention(settings: DaemonSettings) -> Retention:
     return Retention(
         finished_s=settings.keep_finished_s,
@@ -427,9 +440,10 @@ def _retention(settings: DaemonSettings) -> Retention:
 
 
 def _freeze_what_is_there() -> None:
-    """Keep collections from looking through the daemon itself again, 50 ms each time."""
+    """Keep collections, off until now (cli/run.py), from looking through the daemon itself, 50 ms each time."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def _of_host(walls: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -170,7 +170,7 @@ class ReloadRefused(Conflict):
 
 
 class VersionError(FaasdError):
-    """A directory of code cannot be kept as a version; the text names it and the cause."""
+    """A directory of code cannot be kept as a version, or what is kept cannot be read; the text names it and the cause."""
 
 
 class CodeTooLarge(VersionError):

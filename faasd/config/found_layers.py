@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from faasd.errors import NotFound
+from faasd.errors import NotFound, VersionError
 from faasd.model.below import is_in
 from faasd.model.declaration import Discovered, Module, Problem
 from faasd.model.layer import Layer, is_layer_path
@@ -20,7 +20,7 @@ __all__ = [
     "with_named_layers",
 ]
 
-#: What a setting names → the layer. Raises NotFound.
+#: What a setting names → the layer. Raises NotFound, and VersionError for one that cannot be read.
 FindLayer = Callable[[str], Layer]
 #: (state directory, NAME or NAME:VERSION) → the published layer. Raises NotFound.
 FindPublished = Callable[[Path, str], Layer]
@@ -66,7 +66,7 @@ def resolve_layers(
     for index, one in enumerate(written):
         try:
             layer = find(one)
-        except NotFound as error:
+        except (NotFound, VersionError) as error:
             faults.append((index, str(error)))
         else:
             found.setdefault(layer.path, layer)

@@ -68,10 +68,7 @@ class Merged:
 
 def merge(layers: Sequence[Layer]) -> Merged:
     """Lay the stronger over the weaker, setting by setting; `retry` and `env` key by key."""
-    values: dict[str, Any] = {
-        name: model_field.get_default(call_default_factory=True)
-        for name, model_field in FunctionSettings.model_fields.items()
-    }
+    values: dict[str, Any] = dict(FunctionSettings())
     tables: dict[str, dict[str, Any]] = {name: {} for name in _TABLES}
     # Where a function was declared at all: for settings that nobody wrote.
     origins: dict[str, Layer] = {"": layers[-1]}
@@ -84,8 +81,7 @@ def merge(layers: Sequence[Layer]) -> Merged:
                 values[name] = value
     values["env"] = tables["env"]
     # A first wait longer than the default's longest one says how long waits may get.
-    retry = {name: getattr(RetrySettings(), name) for name in RetrySettings.model_fields}
-    values["retry"] = retry | tables["retry"]
+    values["retry"] = dict(RetrySettings()) | tables["retry"]
     if "max_s" not in tables["retry"]:
         values["retry"]["max_s"] = max(values["retry"]["max_s"], values["retry"]["first_s"])
     return Merged(values, origins)

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from faasd.errors import BundleRefused, NotFound
+from faasd.functions.kept_files import link_of, names_in, text_of
 from faasd.functions.sealing import make_directory, staging
 from faasd.linux.sync import sync, write_synced
 from faasd.model.deployment import DEPENDENCIES_DIR, Deployed
@@ -62,7 +63,7 @@ class Deployment:
 
 
 class DeploymentStore:
-    """The deployments of one state directory."""
+    """The deployments of one state directory. What is there and cannot be read is a VersionError, of every method."""
 
     def __init__(self, state_dir: Path) -> None:
         self.root = state_dir / DEPLOYMENTS_DIR
@@ -118,12 +119,15 @@ class DeploymentStore:
         return None if version is None else self.version(name, version)
 
     def version(self, name: str, version: str) -> Deployment | None:
-        """Return one version, whether in service or not."""
+        """Return one version, whether in service or not; None where its record is damaged. Raises VersionError."""
         try:
-            record = json.loads((self.root / name / version / _RECORD).read_text())
+            text = text_of(self.root / name / version / _RECORD)
+            if text is None:
+                return None
+            record = json.loads(text)
             lists = {key: tuple(record[key]) for key in ("modules", "functions", "packages")}
             return Deployment(**{**record, **lists})
-        except (OSError, ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError):
             return None
 
     def in_service(self) -> tuple[Deployment, ...]:
@@ -212,20 +216,14 @@ class DeploymentStore:
 
     def _linked(self, name: str) -> str | None:
         """Return the name of the version in service, whether its record can be read or not."""
-        try:
-            return os.readlink(self.root / name / CURRENT)  # noqa: PTH115 - a name, not a path.
-        except OSError:
-            return None
+        return link_of(self.root / name / CURRENT)
 
     def _remove(self, path: Path) -> None:
         with staging(self.root) as stage:
             path.rename(stage / "gone")
 
     def _names(self) -> list[str]:
-        try:
-            return sorted(one for one in os.listdir(self.root) if LAYER_NAME.fullmatch(one))
-        except OSError:
-            return []
+        return sorted(one for one in names_in(self.root) if LAYER_NAME.fullmatch(one))
 
 
 def refuse_name(name: str) -> None:

@@ -7,13 +7,13 @@ content and leaves `layer.json`, so that a number never means something else lat
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from faasd.clock import Clock, to_iso
 from faasd.errors import BundleRefused, InvalidSetting, NotFound
+from faasd.functions.kept_files import names_in, text_of
 from faasd.functions.sealing import seal, staging
 from faasd.functions.unpacking import copy_directory, unpack_zip
 from faasd.linux.sync import sync, write_synced
@@ -56,7 +56,10 @@ def take_in(source: Path, into: Path) -> None:
 
 
 class LayerStore:
-    """The layers of one state directory. Safe to use from several processes at once."""
+    """The layers of one state directory. Safe to use from several processes at once.
+
+    What is there and cannot be read is a VersionError, of every method.
+    """
 
     def __init__(self, state_dir: Path, clock: Clock | None = None) -> None:
         self._root = state_dir / LAYERS_DIR
@@ -177,17 +180,11 @@ class LayerStore:
         return max(self.versions(name), key=lambda one: one.version, default=None)
 
     def _names(self) -> list[str]:
-        try:
-            return sorted(one for one in os.listdir(self._root) if LAYER_NAME.fullmatch(one))
-        except OSError:
-            return []
+        return sorted(one for one in names_in(self._root) if LAYER_NAME.fullmatch(one))
 
     def _numbers(self, name: str) -> list[int]:
         """Return every number that was ever given, deleted ones included."""
-        try:
-            return [int(one) for one in os.listdir(self._root / name) if one.isdigit()]
-        except OSError:
-            return []
+        return [int(one) for one in names_in(self._root / name) if one.isdigit()]
 
     def _content(self, name: str, number: int) -> Path:
         return self._root / name / str(number) / _CONTENT
@@ -195,10 +192,11 @@ class LayerStore:
     def _load(self, name: str, number: int) -> LayerVersion | None:
         content = self._content(name, number)
         try:
-            record = json.loads((content.parent / _RECORD).read_text())
-        except (OSError, ValueError):
+            text = text_of(content.parent / _RECORD)
+            record = None if text is None else json.loads(text)
+        except ValueError:
             return None
-        return _read(record) if content.is_dir() else None
+        return _read(record) if record is not None and content.is_dir() else None
 
 
 def _read(record: dict[str, object]) -> LayerVersion:

@@ -346,7 +346,7 @@ def fork_and(policy: dict[str, Any], then: Any, besides: Sequence[str] = ()) -> 
     """Fork a child that calls `then`, exits 0 when that is true and 1 otherwise."""
     pid = -1
     try:
-        pid, pidfd = fork(policy, (), besides=besides)
+        pid, pidfd = fork(policy, (), besides=besides, is_plain=True)
         if pid == 0:
             os._exit(0 if "failure" not in policy and then() else 1)
     except OSError:

@@ -1,214 +1,160 @@
-"""Imports one module of functions and reports what it declares. Runs inside a process of its own.
+"""The looker: one per interpreter. It imports nothing of anybody's, and forks a process for each module that is looked at.
 
-Called as `PYTHON -I bootstrap.py discover REPORT_FD REQUEST`, with REQUEST a JSON object: `module`,
-`code_dir`, `attributes`, `timeout_s`. The answer is one JSON object on REPORT_FD:
-
-    {"file": …, "functions": [{"name", "handler", "settings", "file", "line"}],
-     "attributes": {name: null | what is wrong}, "problems": [{"message", "file", "line", "warning"}]}
-
-Three processes where this host gives us a PID namespace, else two. The keeper, which is first in the
-namespace, keeps the time limit and clears away whatever the module has started; the worker imports the
-module. Outside the namespace one waits for the keeper. Nothing here can be trusted once the module has run,
-so the daemon keeps a later limit of its own and checks every value.
+Called as `PYTHON -I bootstrap.py discover FD`, with the daemon at the other end of socket FD. A look is a frame
+{"timeout_s"} with four descriptors: the request (JSON in memory, read by the fork alone: it may hold what other modules must not
+see), the report's pipe, the pipe for what is printed, and a socket for the look itself. On that the answer is one
+frame, after all that the look had started is gone: {"status": of its keeper} or {"failed": why there was none}. Who
+closes the other end of it early has the look killed.
 """
 
 from __future__ import annotations
 
-import ctypes
-import json
+import gc
 import os
-import resource
+import select
 import signal
-import sys
-import time
+from _socket import socket as Socket  # noqa: N812 - see faasd/wire.py.
 from typing import Any, NoReturn
 
-from faasd.linux import clone, namespaces, process, rlimits, seccomp
-from faasd.runtime import discover_view, discover_walls, system_call_filter
-from faasd.runtime.discover_module import examine
+from faasd import wire
+from faasd.errors import WireError
+from faasd.linux import clone, proc_tree, process
+from faasd.runtime import discover_keeper
 
-__all__ = ["main"]
+__all__ = ["Look", "Looker", "main"]
 
-_PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
-# Generous: large libraries map a lot on import. It stops only what would hurt the host.
-_DATA_BYTES_MAX = 8 * 2**30
-_FILE_BYTES_MAX = 2**30
-#: The module gets this long to react to the alarm before it is killed.
-_ALARM_MARGIN_S = 1.0
 _APART = clone.NEWPID | clone.NEWIPC | clone.NEWUTS
-#: How the keeper says that it could not have these namespaces, or not make of them what they are for.
-_NOT_APART = 75
 
 
 def main(arguments: list[str]) -> None:
-    """Supervise one import and see that nothing of it is left."""
-    report_fd, request = int(arguments[0]), json.loads(arguments[1])
-    os.set_inheritable(report_fd, False)
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    own = {sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path, _PACKAGE_DIR} - {"/", ""}
-    request["files"]["read"] += own
-    # With a user namespace first, as root too: then no capability is worth anything outside.
-    users = (clone.NEWUSER, 0) if os.geteuid() == 0 else (clone.NEWUSER,)
-    for flags in [_APART | user | view for user in users for view in (clone.NEWNS, 0)]:
-        code = _keep_apart(report_fd, request, flags)
-        if code != _NOT_APART:
-            os._exit(code)
-    _keep(report_fd, request, is_apart=False)
+    """Serve the daemon at the other end of descriptor `arguments[0]` until it closes."""
+    control = Socket(fileno=int(arguments[0]))
+    os.set_inheritable(control.fileno(), False)
+    process.set_name("faasd-looker")
+    # What a look could not end itself, because it was killed, comes here.
+    process.become_subreaper()
+    discover_keeper.prepare()
+    # What is here stays as it is, so no look's collection of garbage touches, and so copies, it.
+    gc.collect()
+    gc.freeze()
+    Looker(control).serve()
+    os._exit(0)  # Nothing is left to be tidied up, which takes an interpreter as long as a look.
 
 
-def _keep_apart(report_fd: int, request: dict[str, Any], flags: int) -> int:
-    """Keep an import from within new namespaces, which end with it; returns the keeper's exit code."""
-    uid, gid = os.geteuid(), os.getegid()
-    try:
-        pid, pidfd = clone.fork(flags)
-    except OSError:
-        return _NOT_APART
-    if pid == 0:
+class Look:
+    """One module that is being looked at."""
+
+    def __init__(
+        self, timeout_s: float, request: int, report: int, output: int, answer: int
+    ) -> None:
+        self.timeout_s = timeout_s
+        self.given = (request, report, output)
+        self.answer = Socket(fileno=answer)
+        # With a user namespace first, as root too: then no capability is worth anything outside.
+        users = (clone.NEWUSER, 0) if os.geteuid() == 0 else (clone.NEWUSER,)
+        #: What is tried, the best first; the last is to have no namespace at all.
+        self.tries = [_APART | user | view for user in users for view in (clone.NEWNS, 0)] + [0]
+        self.flags = 0
+        self.pid = 0
+
+
+class Looker:
+    """Forks a keeper for each look and says when it has ended."""
+
+    def __init__(self, control: Socket) -> None:
+        self._control = control
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+        self._keepers: dict[int, Look] = {}  # By pidfd.
+        self._answers: dict[int, Look] = {}  # By the descriptor of the look's socket.
+
+    def serve(self) -> None:
+        """Work until the daemon closes its end, then end everything below."""
         try:
-            if flags & clone.NEWUSER:
-                namespaces.map_ourselves(uid, gid)
-            if flags & clone.NEWNS:
-                discover_view.build(request["files"], request["code_dir"])
+            while self._serve_once():
+                pass
+        except (OSError, WireError):
+            pass  # The daemon died within a frame.
+        proc_tree.end_all([os.getpid()])
+
+    def _serve_once(self) -> bool:
+        # One alone, as what follows may give the numbers of others to new descriptors.
+        fd = self._poll.poll()[0][0]
+        if fd in self._keepers:
+            self._ended(fd)
+        elif fd in self._answers:
+            self._kill(fd)
+        else:
+            frame, fds = wire.receive_with_fds(self._control, wire.CONTROL_BYTES_MAX)
+            if frame is None:
+                return False
+            look = Look(float(wire.decode(frame)["timeout_s"]), *fds)
+            self._answers[look.answer.fileno()] = look
+            self._poll.register(look.answer, select.POLLIN)
+            self._fork(look)
+        return True
+
+    def _fork(self, look: Look) -> None:
+        """Fork the keeper of a look, into the best namespaces that were not tried yet."""
+        why = ""
+        while look.tries:
+            look.flags = look.tries.pop(0)
+            try:
+                look.pid, pidfd = clone.fork(look.flags, is_plain=True)
+            except OSError as error:
+                why = str(error)
+                continue
+            if look.pid == 0:
+                self._become_keeper(look)
+            self._keepers[pidfd] = look
+            self._poll.register(pidfd, select.POLLIN)
+            return
+        self._conclude(look, {"failed": why})
+
+    def _become_keeper(self, look: Look) -> NoReturn:
+        """Let go of all that is not this look's, and be its keeper."""
+        self._control.close()
+        for pidfd in self._keepers:
+            os.close(pidfd)
+        for one in self._answers.values():
+            one.answer.close()
+            if one is not look:
+                for fd in one.given:
+                    os.close(fd)
+        discover_keeper.run(look.given, look.timeout_s, look.flags)
+
+    def _kill(self, answer: int) -> None:
+        """Nobody waits for this look any more."""
+        self._poll.unregister(answer)
+        look = self._answers[answer]
+        look.tries.clear()
+        os.kill(look.pid, signal.SIGKILL)  # Not reaped yet, so the number is still its own.
+
+    def _ended(self, pidfd: int) -> None:
+        look = self._keepers.pop(pidfd)
+        self._poll.unregister(pidfd)
+        os.close(pidfd)
+        _, status = os.waitpid(look.pid, 0)
+        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
+        if not look.flags & clone.NEWPID:
+            # Its orphans, of a keeper that was killed.
+            proc_tree.end_all([os.getpid()], keep=[one.pid for one in self._keepers.values()])
+        elif code == discover_keeper.NOT_APART and look.tries:
+            self._fork(look)
+            return
+        self._conclude(look, {"status": code})
+
+    def _conclude(self, look: Look, answer: dict[str, Any]) -> None:
+        """Answer, and let go of all that is the look's."""
+        del self._answers[look.answer.fileno()]
+        try:
+            self._poll.unregister(look.answer)
+        except KeyError:
+            pass  # It has hung up.
+        try:
+            wire.send(look.answer, answer)
         except OSError:
-            os._exit(_NOT_APART)
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        _keep(report_fd, request, is_apart=True)
-    os.close(pidfd)
-    status = os.waitpid(pid, 0)[1]
-    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1
-
-
-def _keep(report_fd: int, request: dict[str, Any], *, is_apart: bool) -> NoReturn:
-    """Have the module imported, and end what is left of it; `is_apart` is in a PID namespace, as its first process."""
-    # Orphans of the module, however detached, become children of this process, which ends them.
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # Waited for, in `_wait_for`.
-    worker = os.fork()
-    if worker == 0:
-        _work(report_fd, request)
-    failure = _wait_for(worker, float(request["timeout_s"]))
-    left = _end_namespace() if is_apart else _end_descendants()
-    if failure is not None:
-        _write(report_fd, {"problems": [{"message": failure}]})
-    elif left:
-        note = f"started {left} process{'es' if left > 1 else ''} while it was imported; ended now"
-        _write(report_fd, {"problems": [{"message": note, "warning": True}]})
-    os._exit(0)
-
-
-def _work(report_fd: int, request: dict[str, Any]) -> None:
-    """Import and report; never returns."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    for limit, value in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_DATA, _DATA_BYTES_MAX),
-        (resource.RLIMIT_FSIZE, _FILE_BYTES_MAX),
-        (resource.RLIMIT_NOFILE, rlimits.open_files_within()),
-    ):
-        hard = resource.getrlimit(limit)[1]
-        allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(limit, (allowed, allowed))
-    sys.argv = [request["module"]]
-    _close_in(request["files"])
-    report = examine(request)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    _write(report_fd, report)
-    # No atexit handlers and no waiting for threads: the module has nothing more to say.
-    os._exit(0)
-
-
-def _close_in(files: dict[str, Any]) -> None:
-    """Take from the module what its functions will not have either, as far as that needs no settings of theirs."""
-    process.forbid_new_privileges()
-    process.drop_capabilities()
-    files["is_walled"] = discover_walls.close_in(files) or files["has_view"]
-    if seccomp.is_available():
-        system_call_filter.for_zygote(True, has_own_network=False).load()
-        system_call_filter.for_attempt().load()
-
-
-def _wait_for(worker: int, timeout_s: float) -> str | None:
-    """Wait for the worker's end; returns what is wrong with how it ended."""
-    # Not through a pidfd: `os.pidfd_open` is missing from Pythons that were built on an old system.
-    deadline = time.monotonic() + timeout_s + _ALARM_MARGIN_S
-    ended, status = os.waitpid(worker, os.WNOHANG)
-    while not ended and time.monotonic() < deadline:
-        signal.sigtimedwait({signal.SIGCHLD}, max(0.0, deadline - time.monotonic()))
-        ended, status = os.waitpid(worker, os.WNOHANG)
-    if not ended:
-        os.kill(worker, signal.SIGKILL)
-        os.waitpid(worker, 0)
-        return f"its import did not end within {timeout_s:g}s and was killed"
-    if os.WIFSIGNALED(status):
-        name = signal.Signals(os.WTERMSIG(status)).name
-        return f"its import was killed by {name}"
-    if os.WEXITSTATUS(status) != 0:
-        return f"its import ended the process with exit code {os.WEXITSTATUS(status)}"
-    return None
-
-
-def _end_namespace() -> int:
-    """Kill all others in our PID namespace; returns how many there were."""
-    try:
-        os.kill(-1, signal.SIGKILL)
-    except ProcessLookupError:
-        return 0  # Nobody else is here.
-    count = 0
-    while True:
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return count
-        count += 1
-
-
-def _end_descendants() -> int:
-    """Kill until no child is left; returns how many there were.
-
-    Each round kills the direct children. What they leave behind comes to this process, the nearest
-    subreaper, and is killed in the next round.
-    """
-    count = 0
-    deadline = time.monotonic() + 5.0
-    while time.monotonic() < deadline:
-        children = _children()
-        if not children:
-            break
-        for pid in children:
-            os.kill(pid, signal.SIGKILL)  # Not reaped yet, so the number is still its own.
-            os.waitpid(pid, 0)
-            count += 1
-    return count
-
-
-def _children() -> list[int]:
-    own = os.getpid()
-    found = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
-        try:
-            # Not through pathlib, whose import would take longer than the rest of this file.
-            with open(f"/proc/{entry}/stat", "rb") as file:
-                after_name = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue  # It ended while we looked.
-        if len(after_name) > 1 and int(after_name[1]) == own:
-            found.append(int(entry))
-    return found
-
-
-def _write(report_fd: int, report: dict[str, Any]) -> None:
-    """Write one report as a line of its own."""
-    data = json.dumps(report).encode() + b"\n"
-    while data:
-        data = data[os.write(report_fd, data) :]
-
-
-def _prctl(option: int, value: int) -> None:
-    # A failure leaves the daemon's own limit and the process group, so it is not fatal.
-    ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), 0, 0, 0)
+            pass  # Nobody listens any more.
+        look.answer.close()
+        for fd in look.given:
+            os.close(fd)

@@ -16,13 +16,15 @@ _TMP_SIZE_BYTES = 256 * 2**20
 
 
 def build(files: dict[str, Any], code_dir: str) -> None:
-    """Build it in this process's mount namespace; `files` then says what is different there. Raises OSError."""
-    hidden = [os.path.realpath(path) for path in files["hidden"]]
-    found = {os.path.realpath(path) for path in files["read"] if os.path.exists(path)}
-    within = {path for path in found if not any(is_in(path, place) for place in hidden)}
-    read = sorted(within | {os.path.realpath(path) for path in files["shown"]})
+    """Build it in this process's mount namespace; `files` then says what is different there. Raises OSError.
+
+    All of its paths exist, but for the hidden ones, and no link is in them.
+    """
+    hidden = files["hidden"]
+    within = {path for path in files["read"] if not any(is_in(path, place) for place in hidden)}
+    read = sorted({*within, *files["shown"]})
     # Whoever was given the host's /tmp has its private one where it would be without this view.
-    tmp_at = files["tmp_dir"] if {"/", "/tmp"} & found else "/tmp"
+    tmp_at = files["tmp_dir"] if {"/", "/tmp"}.intersection(files["read"]) else "/tmp"
     policy = {
         "files": files,
         "code_dir": code_dir or "/",

@@ -23,18 +23,18 @@ def close_in(files: dict[str, Any]) -> bool:
 
     `files` holds `closed` (directories of which nothing is read but what `read` names), `hidden` (out of reach
     whatever `read` says, but for what `shown` names), `read`, `devices`, and `own` (private directories). Raises
-    OSError when the kernel refuses the wall.
+    OSError when the kernel refuses the wall. Paths are as in discover_view.py.
     """
     version = landlock.abi()
     if not version:
         return False
-    hidden = [os.path.realpath(path) for path in files["hidden"]]
-    closed = [os.path.realpath(path) for path in files["closed"]]
+    hidden, places = files["hidden"], [*files["hidden"], *files["closed"]]
     ruleset = landlock.Ruleset(version, scopes=True)
     try:
-        _allow_around(ruleset, "/", [*hidden, *closed])
+        _allow_around(ruleset, "/", places)
         for path in files["read"]:
-            _allow_around(ruleset, os.path.realpath(path), hidden, is_read=True)
+            if not _is_allowed(path, places):
+                _allow_around(ruleset, path, hidden, is_read=True)
         for path in files["shown"]:
             ruleset.allow_path(path, landlock.READ)
         for path in files["devices"]:
@@ -49,6 +49,12 @@ def close_in(files: dict[str, Any]) -> bool:
     finally:
         ruleset.close()
     return True
+
+
+def _is_allowed(path: str, places: list[str]) -> bool:
+    """Whether the rule on a directory of the root is one for this path, as that holds no such place."""
+    top = "/" + path.split("/")[1]
+    return top != "/" and not any(is_in(place, top) for place in places)
 
 
 def _allow_around(

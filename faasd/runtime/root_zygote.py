@@ -36,6 +36,9 @@ def main(arguments: list[str]) -> None:
         signal.signal(number, signal.SIG_IGN)  # Only the daemon, or its end, ends us.
     process.set_name("faasd-root")
     process.become_subreaper()
+    # What is here stays as it is: a zygote looks only at what its module has made, and no fork copies the rest.
+    gc.collect()
+    gc.freeze()
     names = containment.probe_namespaces() if arguments[1] == "namespaces" else []
     if names:
         # Without namespaces we must outlive the daemon just long enough to sweep; its end then
@@ -46,9 +49,6 @@ def main(arguments: list[str]) -> None:
     version = ".".join(map(str, sys.version_info[:3]))
     hello = {"op": "hello", "namespaces": names, "walls": containment.probe_walls(names)}
     wire.send(control, {**hello, "python": version, "uid": os.geteuid()})
-    # What is here stays as it is: a zygote looks only at what its module has made.
-    gc.collect()
-    gc.freeze()
     RootZygote(control).serve()
 
 

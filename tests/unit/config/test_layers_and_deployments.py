@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from faasd.errors import NotFound
+from faasd.errors import NotFound, VersionError
 from faasd.model.deployment import Deployed
 from faasd.model.layer import Layer
 from tests.unit.config.conftest import Project
@@ -88,6 +88,22 @@ async def test_a_layer_that_is_not_there_is_named_with_its_place(
             "its name"
         ),
     ]
+
+
+async def test_a_layer_that_cannot_be_read_is_its_functions_problem_and_no_others(
+    project: Project,
+) -> None:
+    """The disk may have a bad block; whoever has nothing to do with it runs."""
+
+    def find(_state_dir: Path, written: str) -> Layer:
+        raise VersionError(f"cannot read {written}: Input/output error")
+
+    project.write("functions/m.py", "import faasd\n@faasd.function\ndef f(event, context): ...\n")
+    project.write("functions/n.py", "import faasd\n@faasd.function\ndef g(event, context): ...\n")
+    loaded = await project.load(f"{TOML}[functions.f]\nlayers = 'bad'\n", find_layer=find)
+    assert [one.name for one in loaded.functions] == ["g"]
+    [problem] = loaded.problems
+    assert (problem.function, problem.message) == ("f", "cannot read bad: Input/output error")
 
 
 async def test_a_directory_as_layer_changes_with_what_is_in_it(project: Project) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
+from faasd.errors import VersionError
 from faasd.functions.deployments import CODE, PACKAGES, Deployment, DeploymentStore
 
 
@@ -52,3 +55,34 @@ def test_versions_out_of_service_go_but_for_the_newest(tmp_path: Path) -> None:
     store.switch("thumbs", None)
     assert len(store.collect(keep=())) == 2
     assert not (store.root / "thumbs").exists()
+
+
+def test_deployments_that_cannot_be_read_are_not_taken_for_none(tmp_path: Path) -> None:
+    """A reload would take all their functions out of service, and a deploy remove what it cannot see."""
+    store = DeploymentStore(tmp_path)
+    assert store.deployed() == ()
+    store.root.symlink_to(store.root)
+    with pytest.raises(VersionError, match=f"cannot read {store.root}: Too many levels of symb"):
+        store.deployed()
+    store.root.unlink()
+
+    placed(store)
+    record = store.root / "thumbs" / "abc" / "deployment.json"
+    text = record.read_text()
+    record.unlink()
+    record.mkdir()
+    for ask in (store.deployed, lambda: placed(store), lambda: store.find("thumbs")):
+        with pytest.raises(
+            VersionError, match=f"cannot read {record}: Is a directory; run this as"
+        ):
+            ask()
+    assert record.is_dir()
+    record.rmdir()
+    record.write_text(text)
+    assert len(store.deployed()) == 1
+
+    current = store.root / "thumbs" / "current"
+    current.unlink()
+    current.mkdir()
+    with pytest.raises(VersionError, match=f"cannot read {current}: Invalid argument"):
+        store.deployed()

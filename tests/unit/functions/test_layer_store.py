@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from faasd.errors import BundleRefused, InvalidSetting, NotFound
+from faasd.errors import BundleRefused, InvalidSetting, NotFound, VersionError
 from faasd.functions.layer_store import LayerStore
 from faasd.linux.trees import remove_tree
 from tests.daemon.harness import tmpfs
@@ -202,3 +202,27 @@ def test_a_layer_whose_last_version_is_gone_is_not_suggested(
     store.delete("fonts:1", lambda _: [])
     with pytest.raises(NotFound, match="there is no layer 'fonts'; `faasd layers publish` makes"):
         store.find("fonts")
+
+
+def test_layers_that_cannot_be_read_are_not_taken_for_none(store: LayerStore, source: Path) -> None:
+    """A function would be left out for want of a layer that is there, and a number be given twice."""
+    assert store.versions() == []
+    store._root.parent.mkdir()
+    store._root.symlink_to(store._root)
+    with pytest.raises(VersionError, match=f"cannot read {store._root}: Too many levels of symb"):
+        store.versions()
+    store._root.unlink()
+    store.publish("tiny", source)
+    record = store._root / "tiny" / "1" / "layer.json"
+    text = record.read_text()
+    record.unlink()
+    assert store.versions() == []
+    record.mkdir()
+    for ask in (lambda: store.find("tiny"), lambda: store.publish("tiny", source)):
+        with pytest.raises(
+            VersionError, match=f"cannot read {record}: Is a directory; run this as"
+        ):
+            ask()
+    record.rmdir()
+    record.write_text(text)
+    assert [one.reference for one in store.versions()] == ["tiny:1"]
