@@ -82,9 +82,9 @@ class Accept(Protocol):
         """
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Finish:
-    """What one attempt at one invocation came to, written under its lease.
+    """What one attempt at one invocation came to, written under its lease. Not frozen, as NewEvent.
 
     `follow_ups` (destinations) are committed in the same transaction.
     """
@@ -98,9 +98,9 @@ class Finish:
     invocation: Invocation | None = None  # As it was claimed; who knows it lets it be found sooner.
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Settled:
-    """What the store made of a Finish. `lease_lost` means that nothing was written for it."""
+    """What the store made of a Finish. `lease_lost` means that nothing was written for it. Not frozen, as NewEvent."""
 
     invocation_id: str
     state: str

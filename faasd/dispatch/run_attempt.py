@@ -126,7 +126,15 @@ def _conclude_all(attempt: Attempt, outcome: Outcome, spine: Spine) -> list[Fini
     if attempt.function.on_success or attempt.function.on_failure:
         consumers = {lane.queue: lane.function for lane in spine.catalog.lanes()}
     return [
-        conclude(attempt, claim, of_claim, consumers, now, spine.noise(), tail)
+        conclude(
+            attempt,
+            claim,
+            of_claim,
+            consumers,
+            now,
+            0.0 if of_claim.is_ok else spine.noise(),  # Nothing is tried again.
+            tail,
+        )
         for claim, of_claim in zip(
             attempt.claims, outcomes_by_member(attempt, outcome), strict=True
         )
