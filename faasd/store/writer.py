@@ -59,7 +59,7 @@ class _Item:
     part: Any  # What a work for many is run with; _ALONE for a work of its own.
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
-    is_patient: bool = False  # Its caller hears after those who are not.
+    is_trailing: bool = False  # Its caller hears a turn after those of others.
     result: Any = None
     error: BaseException | None = None
 
@@ -144,7 +144,7 @@ class Writer:
         """
         item = await self._item(work, part)
         if patience_s:
-            item.is_patient = True
+            item.is_trailing = waits_alone
             self._gather(item, patience_s, size, waits_alone)
         else:
             self._hand_over(item)
@@ -321,14 +321,13 @@ class Writer:
             loop.call_soon_threadsafe(self._resolve, group)
 
     def _resolve(self, group: list[_Item]) -> None:
-        """Answer them; those that could wait a turn later, when what the others go on to do has begun."""
-        hasty = [item for item in group if not item.is_patient]
-        self._tell(hasty)
-        if not hasty:
+        """Answer them; those that nobody waits for a turn later, when what the others go on to do has begun."""
+        trailing = [item for item in group if item.is_trailing]
+        if not trailing:
             self._tell(group)
-        elif len(hasty) < len(group):
-            patient = [item for item in group if item.is_patient]
-            group[0].loop.call_soon(self._tell, patient)
+            return
+        self._tell([item for item in group if not item.is_trailing])
+        group[0].loop.call_soon(self._tell, trailing)
 
     def _tell(self, group: list[_Item]) -> None:
         for item in group:
