@@ -159,3 +159,16 @@ async def test_what_a_handler_says_of_its_progress_is_let_go_of_with_its_attempt
     assert direct.invoker.progress_of(attempt) == 0.5
     services.forget(attempt)
     assert direct.invoker.progress_of(attempt) is None
+
+
+async def test_the_slot_of_a_direct_invoke_wakes_the_dispatcher_only_for_a_queue_without_room(
+    direct: Direct,
+) -> None:
+    """It came from no queue; to look at all of them took a turn of the loop for each invoke."""
+    dispatcher = direct.invoker._dispatcher
+    assert dispatcher is not None
+    dispatcher.slot_freed("")
+    assert not dispatcher._woken.is_set()
+    dispatcher._no_room.add("one")
+    dispatcher.slot_freed("")
+    assert dispatcher._woken.is_set()
