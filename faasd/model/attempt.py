@@ -10,7 +10,7 @@ from faasd.model.invocation import Invocation
 __all__ = ["Attempt", "AttemptRecord", "Claim", "Lease", "OutputLine"]
 
 
-@dataclass(slots=True)
+@dataclass
 class Lease:
     """The right to finish an invocation. A stale token writes nothing and raises LeaseLost. Not frozen, as NewEvent."""
 
@@ -19,7 +19,7 @@ class Lease:
     expires_at: float
 
 
-@dataclass(slots=True)
+@dataclass
 class Claim:
     """One claimed invocation with its lease. `number` counts all its attempts from 1. Not frozen, as NewEvent."""
 
@@ -28,7 +28,7 @@ class Claim:
     number: int
 
 
-@dataclass(slots=True)
+@dataclass
 class Attempt:
     """One try, in one sandbox, at one claimed invocation or a batch of them.
 

@@ -74,7 +74,7 @@ class ErrorRecord:
         return ErrorRecord(value["type"], value["message"], stack, value.get("hint"))
 
 
-@dataclass(slots=True)
+@dataclass
 class Usage:
     """What an attempt used. None means that the host could not tell. Not frozen, as NewEvent."""
 
@@ -84,7 +84,7 @@ class Usage:
     init_s: float | None = None  # Only on a cold start: the time its zygote took.
 
 
-@dataclass(slots=True)
+@dataclass
 class Outcome:
     """How one attempt ended. Not frozen, as NewEvent.
 

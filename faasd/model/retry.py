@@ -56,7 +56,7 @@ class RetryPolicy:
         return min(delay, self.max_s) * (1.0 + self.jitter * noise)
 
 
-@dataclass(slots=True)
+@dataclass
 class Spent:
     """Counts of an invocation's attempts by what they cost it, the one just ended included. Not frozen, as NewEvent."""
 
