@@ -346,15 +346,16 @@ class Daemon:
         self._measures.ended(ended)
         self._forget_attempt(ended.attempt)
         function = ended.attempt.function
-        queues = [to.name for to in (*function.on_success, *function.on_failure)]
         # A batch is claimed after a look beside the writer, which may have missed what was written now.
-        if ended.attempt.is_batch or any(one.state == "waiting" for one in ended.settled):
-            queues.append(ended.queue)
-        if queues:
-            self._dispatcher.wake(queues)
+        has_more = ended.attempt.is_batch
         for claim, settled in zip(ended.attempt.claims, ended.settled, strict=False):
-            if claim.invocation.trigger == "files" and settled.state in FINAL_STATES:
+            if settled.state == "waiting":
+                has_more = True
+            elif claim.invocation.trigger == "files" and settled.state in FINAL_STATES:
                 self._files.settled(settled.invocation_id, settled.state)
+        if has_more or function.on_success or function.on_failure:
+            sent_on = [to.name for to in (*function.on_success, *function.on_failure)]
+            self._dispatcher.wake([*sent_on, *([ended.queue] if has_more else [])])
 
     def _api_services(self, services: type[ApiServices]) -> ApiServices:
         return services(
@@ -439,10 +440,17 @@ def _retention(settings: DaemonSettings) -> Retention:
     )
 
 
+#: New objects between two looks for rings: they hold a few mebibytes at most.
+_NEW_OBJECTS_MAX = 20_000
+
+
 def _freeze_what_is_there() -> None:
     """Keep collections, off until now (cli/run.py), from looking through the daemon itself, 50 ms each time."""
     gc.collect()
     gc.freeze()
+    # A full queue holds thousands of objects at a time, none of them in rings. To look through them for rings
+    # at every 700th new one was a twelfth of what a warm attempt costs.
+    gc.set_threshold(_NEW_OBJECTS_MAX)
     gc.enable()
 
 

@@ -82,9 +82,9 @@ class Accept(Protocol):
         """
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Finish:
-    """What one attempt at one invocation came to, written under its lease.
+    """What one attempt at one invocation came to, written under its lease. Not frozen, as NewEvent.
 
     `follow_ups` (destinations) are committed in the same transaction.
     """
@@ -98,9 +98,9 @@ class Finish:
     invocation: Invocation | None = None  # As it was claimed; who knows it lets it be found sooner.
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Settled:
-    """What the store made of a Finish. `lease_lost` means that nothing was written for it."""
+    """What the store made of a Finish. `lease_lost` means that nothing was written for it. Not frozen, as NewEvent."""
 
     invocation_id: str
     state: str
@@ -180,13 +180,21 @@ class InvocationStore(Protocol):
         """Extend leases from now; returns the renewed ones, leaving out those that were lost."""
 
     async def finish(
-        self, finishes: Sequence[Finish], when_taken: Callable[[], None] = lambda: None
+        self,
+        finishes: Sequence[Finish],
+        when_taken: Callable[[], None] = lambda: None,
+        *,
+        is_trailing: bool = False,
     ) -> list[Settled]:
         """Record the ends of attempts, each only while its lease is ours.
 
         `when_taken` is called, at most once and before the commit, when whatever is asked of the store from
-        then on will see what these finishes change.
+        then on will see what these finishes change. With `is_trailing` nobody waits: they are written with whatever is
+        asked of the store next, or a moment later, or when somebody is in a `hurry`.
         """
+
+    def hurry(self) -> None:
+        """Have everything that was asked for by now written without waiting for more."""
 
     async def release(self, leases: Sequence[Lease]) -> list[Lease]:
         """Send claimed invocations back to waiting, as if they had not been claimed: nothing of them has begun.

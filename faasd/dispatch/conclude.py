@@ -16,6 +16,8 @@ from faasd.model.retry import DeadLetter, Done, RetryAt, decide
 
 __all__ = ["conclude", "lost"]
 
+_DONE = Done()
+
 
 def conclude(
     attempt: Attempt,
@@ -68,8 +70,8 @@ def lost(
 def _verdict(
     function: Function, claim: Claim, outcome: Outcome, now: float, noise: float, is_sync: bool
 ) -> Done | RetryAt | DeadLetter:
-    if is_sync:
-        return Done()
+    if is_sync or outcome.is_ok:  # What `decide` would say, without counting what nobody asks for.
+        return _DONE
     spent = claim.invocation.spent.plus(outcome.word)
     verdict = decide(function.retry, spent, outcome, now, noise)
     expires_at = claim.invocation.expires_at
@@ -115,9 +117,9 @@ def _follow_ups(
     consumers: Mapping[str, str],
     now: float,
 ) -> tuple[NewInvocation, ...]:
-    if isinstance(verdict, RetryAt) or outcome.word == "cancelled":
-        return ()
     destinations = function.on_success if outcome.is_ok else function.on_failure
+    if not destinations or isinstance(verdict, RetryAt) or outcome.word == "cancelled":
+        return ()
     return tuple(_follow_up(each, claim, outcome, consumers, now) for each in destinations)
 
 

@@ -94,7 +94,6 @@ class DirectInvoker:
             function = other or self._function(new.function)  # and a reload may have been.
             spine.breakers.reserve(function.name)
             try:
-                await spine.trailing.go_first()  # To be committed together.
                 claim = await spine.store.begin(new, function.limits.timeout_s + 60.0)
                 attempt = Attempt(
                     new_id(), function, (claim,), started_at=spine.clock.now(), is_sync=True
@@ -122,7 +121,9 @@ class DirectInvoker:
     async def written(self) -> None:
         """Wait until what callers were answered by now is on disk, but not for ever: a full disk may keep it."""
         if self._unwritten:
-            self._attached()[0].trailing.hurry()
+            spine, _ = self._attached()
+            spine.trailing.forget()
+            spine.store.hurry()
             await asyncio.wait(set(self._unwritten), timeout=_WRITTEN_S)
 
     async def cancel(self, ids: Sequence[str], reason: str) -> list[str]:

@@ -91,6 +91,8 @@ class Dispatcher:
     def slot_freed(self, queue: str) -> None:
         """Give the slot to what is claimed already; else look at this queue, and at those that had no room."""
         others = self._no_room - {queue}
+        if not queue and not others:
+            return  # It was a direct invoke's, which is in no queue, and nobody was without room.
         is_begun = not others and self._start_held(queue)
         if is_begun and self._stock.count(queue) > self._kept_at_least(queue):
             return

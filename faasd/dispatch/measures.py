@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from faasd.clock import Clock
 from faasd.dispatch.running import Ended
-from faasd.metrics import OTHER, SERIES_MAX, Registry
+from faasd.metrics import OTHER, SERIES_MAX, Cell, Registry
 from faasd.model.attempt import Attempt
 from faasd.model.event import decode_json
 from faasd.model.function import Function
@@ -63,8 +63,11 @@ class Measures:
         if ended.outcome is not None:
             measures = self._of(ended.attempt.function)
             measures.attempt_ended(ended.attempt, ended.outcome, self._clock.monotonic())
+        word = ended.outcome.word if ended.outcome is not None else "lost"
         for settled in ended.settled:
-            if not settled.lease_lost:
+            if word == "ok" and settled.state == "done" and not settled.lease_lost:
+                self._of(ended.attempt.function).invocation_done()  # As nearly always.
+            elif not settled.lease_lost:
                 self._settled(ended.attempt.function.name, settled.state, ended.outcome)
 
     def look(
@@ -138,10 +141,18 @@ class _FunctionMeasures:
         self._cold = metrics.family("faasd_cold_starts_total").cell(name)
         self._init = metrics.family("faasd_init_seconds_total").cell(name)
         self._attempts = metrics.family("faasd_attempts_total")
+        self._invocations = metrics.family("faasd_invocations_total")
+        self._done: Cell | None = None  # Made with the first.
         for family in ("faasd_dead_letters_total", "faasd_retries_total"):
             metrics.add(family, name, amount=0)
         for word in ("ok", "error", "sandbox-failed"):
             self._attempts.add(name, word, amount=0)
+
+    def invocation_done(self) -> None:
+        """Count one invocation whose handler returned."""
+        if self._done is None:
+            self._done = self._invocations.cell(self.name, "ok")
+        self._done.value += 1
 
     def attempt_ended(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
         """Count one attempt."""

@@ -66,14 +66,15 @@ async def run_attempt(
     """Run one leased attempt and record what became of it. When this returns, it is on disk."""
     outcome = await spine.sandboxes.run(attempt, spine.services, stop)
     spine.breakers.ended(attempt, outcome)  # Before the slot is free: another must not slip in.
+    is_trailing = False
     if attempt.is_sync:
         spine.services.answer(attempt, outcome)  # Who waits need not wait for the disk,
         await asyncio.sleep(0)  # nor for what is still to be done here.
-        if spine.trailing.is_answered(attempt.id):
+        is_trailing = spine.trailing.is_answered(attempt.id)
+        if is_trailing:
             slot.free()  # It is in no queue, so no claim needs to see its end.
-            await spine.trailing.lull()
     finishes = _conclude_all(attempt, outcome, spine)
-    settled = await _finish_until_written(finishes, spine.store, slot)
+    settled = await _finish_until_written(finishes, spine.store, slot, is_trailing=is_trailing)
     spine.logs.forget(attempt)
     _announce([(attempt, outcome, settled)])
     return outcome, settled
@@ -126,7 +127,15 @@ def _conclude_all(attempt: Attempt, outcome: Outcome, spine: Spine) -> list[Fini
     if attempt.function.on_success or attempt.function.on_failure:
         consumers = {lane.queue: lane.function for lane in spine.catalog.lanes()}
     return [
-        conclude(attempt, claim, of_claim, consumers, now, spine.noise(), tail)
+        conclude(
+            attempt,
+            claim,
+            of_claim,
+            consumers,
+            now,
+            0.0 if of_claim.is_ok else spine.noise(),  # Nothing is tried again.
+            tail,
+        )
         for claim, of_claim in zip(
             attempt.claims, outcomes_by_member(attempt, outcome), strict=True
         )
@@ -134,7 +143,7 @@ def _conclude_all(attempt: Attempt, outcome: Outcome, spine: Spine) -> list[Fini
 
 
 async def _finish_until_written(
-    finishes: list[Finish], store: InvocationStore, slot: Slot
+    finishes: list[Finish], store: InvocationStore, slot: Slot, *, is_trailing: bool = False
 ) -> list[Settled]:
     """Write until it is written: with a full disk the outcome waits here, and its lease is renewed.
 
@@ -145,7 +154,7 @@ async def _finish_until_written(
     when_taken = slot.free
     while True:
         try:
-            return await store.finish(finishes, when_taken)
+            return await store.finish(finishes, when_taken, is_trailing=is_trailing)
         except StoreError as error:
             slot.take_back()
             when_taken = _nothing

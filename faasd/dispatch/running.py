@@ -22,9 +22,9 @@ _log = get_logger("dispatch")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Ended:
-    """What the rest of dispatch hears when an attempt is over and written."""
+    """What the rest of dispatch hears when an attempt is over and written. Not frozen, as NewEvent."""
 
     attempt: Attempt
     queue: str

@@ -10,29 +10,29 @@ from faasd.model.invocation import Invocation
 __all__ = ["Attempt", "AttemptRecord", "Claim", "Lease", "OutputLine"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Lease:
-    """The right to finish an invocation. A stale token writes nothing and raises LeaseLost."""
+    """The right to finish an invocation. A stale token writes nothing and raises LeaseLost. Not frozen, as NewEvent."""
 
     invocation_id: str
     token: int
     expires_at: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class Claim:
-    """One claimed invocation with its lease. `number` counts all its attempts from 1."""
+    """One claimed invocation with its lease. `number` counts all its attempts from 1. Not frozen, as NewEvent."""
 
     invocation: Invocation
     lease: Lease
     number: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class Attempt:
     """One try, in one sandbox, at one claimed invocation or a batch of them.
 
-    `id` names the sandbox's records. Everything in a batch shares function, queue and sandbox.
+    `id` names the sandbox's records. Everything in a batch shares function, queue and sandbox. Not frozen, as NewEvent.
     """
 
     id: str

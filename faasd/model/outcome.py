@@ -74,9 +74,9 @@ class ErrorRecord:
         return ErrorRecord(value["type"], value["message"], stack, value.get("hint"))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Usage:
-    """What an attempt used. None means that the host could not tell."""
+    """What an attempt used. None means that the host could not tell. Not frozen, as NewEvent."""
 
     wall_s: float = 0.0
     cpu_s: float | None = None
@@ -84,9 +84,9 @@ class Usage:
     init_s: float | None = None  # Only on a cold start: the time its zygote took.
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
-    """How one attempt ended.
+    """How one attempt ended. Not frozen, as NewEvent.
 
     `word` is a key of OUTCOME_MEANINGS. `result_json` is the handler's return value as JSON text,
     present only with `ok`. `error` is present with everything but `ok`. `degraded` names walls that

@@ -56,9 +56,9 @@ class RetryPolicy:
         return min(delay, self.max_s) * (1.0 + self.jitter * noise)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Spent:
-    """Counts of an invocation's attempts by what they cost it, the one just ended included."""
+    """Counts of an invocation's attempts by what they cost it, the one just ended included. Not frozen, as NewEvent."""
 
     attempts: int = 0  # Charged ones.
     lost: int = 0

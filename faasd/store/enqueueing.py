@@ -14,7 +14,7 @@ from faasd.errors import Conflict
 from faasd.model.attempt import Claim
 from faasd.model.invocation import Acceptance, NewInvocation
 from faasd.store.cancelling import cancel_rows, open_of_source
-from faasd.store.leases import claims_of, next_token
+from faasd.store.leases import claims_of, last_token
 from faasd.store.rows import (
     INVOCATION_COLUMNS,
     NEW_COLUMNS,
@@ -84,7 +84,8 @@ def enqueue(
 
 def begin(connection: Connection, new: NewInvocation, lease_s: float, now: float) -> Claim:
     """Accept one invocation that runs from its first moment. Raises Conflict if its id is taken."""
-    token = next_token(connection)
+    # It was never leased before, so the last token fences as well as a new one, for which a page more is written.
+    token = last_token(connection)
     values = new_values(new, "running", READY)
     row = _INSERT_RUNNING.row(
         connection,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, null, select, text, update
 from sqlalchemy.dialects.sqlite import insert
@@ -12,9 +11,9 @@ from sqlalchemy.dialects.sqlite import insert
 from faasd.interfaces import Finish, Settled
 from faasd.model.retry import DeadLetter, RetryAt, Spent
 from faasd.store.enqueueing import enqueue
-from faasd.store.finishing_many import PORTIONS, finish_portion, is_plain
+from faasd.store.finishing_many import PORTIONS, Changes, finish_portion, is_plain
 from faasd.store.groups import unblock
-from faasd.store.rows import ATTEMPT_COLUMNS, attempt_values, moves
+from faasd.store.rows import ATTEMPT_COLUMNS, attempt_row, moves
 from faasd.store.statements import Hot, storable
 from faasd.store.tables import DELAYED, READY, attempts, invocations
 from faasd.store.usage import UsageSums
@@ -79,40 +78,47 @@ def _settle(connection: Connection, finishes: Sequence[Finish], now: float) -> l
             if not finish_portion(connection, some, changes, _ADD_ATTEMPT):
                 continue  # One of them has lost its lease; below each is looked at by itself.
             for place, one, its in zip(portion, some, changes, strict=True):
-                found[place] = Settled(one.lease.invocation_id, its["state"])
+                found[place] = Settled(one.lease.invocation_id, its.state)
     return [
         found[place] if place in found else _finish_one(connection, one, now)
         for place, one in enumerate(finishes)
     ]
 
 
-def _changes(one: Finish, now: float) -> dict[str, Any]:
-    """Return what a finish writes into its row, by the names of the columns."""
-    state, after = _after(one, now)
-    plus = _PLUS.get(one.outcome.word) or _PLUS.setdefault(
-        one.outcome.word, vars(Spent().plus(one.outcome.word))
+def _changes(one: Finish, now: float) -> Changes:
+    """Return what a finish writes into its row."""
+    word, record, verdict, error = one.outcome.word, one.record, one.verdict, one.outcome.error
+    state, readiness, reason = "done", READY, None
+    retry_at: float | None = None
+    ended_at: float | None = record.ended_at
+    if isinstance(verdict, RetryAt):
+        state, readiness = "waiting", READY if verdict.at <= now else DELAYED
+        retry_at, ended_at = verdict.at, None
+    elif isinstance(verdict, DeadLetter):
+        state, reason = "dead", storable(verdict.reason)
+    elif word == "cancelled":
+        state, reason = "cancelled", storable(error.message) if error else None
+    plus = _PLUS.get(word) or _PLUS.setdefault(word, Spent().plus(word))
+    return Changes(
+        state,
+        readiness,
+        retry_at,
+        word,
+        reason,
+        record.started_at,
+        ended_at,
+        None if error is None else json.dumps(error.to_json()),
+        storable(one.outcome.result_json),
+        plus.attempts,
+        plus.lost,
+        plus.sandbox_failed,
+        plus.drained,
+        plus.died,
     )
-    error = one.outcome.error
-    return {
-        "state": state,
-        "readiness": after["to_readiness"],
-        "retry_at": after["retry_at"],
-        "outcome": one.outcome.word,
-        "reason": after["why"],
-        "started_at": one.record.started_at,
-        "ended_at": after["over_at"],
-        "error_json": None if error is None else json.dumps(error.to_json()),
-        "result_json": storable(one.outcome.result_json),
-        "plus_attempts": plus["attempts"],
-        "plus_lost": plus["lost"],
-        "plus_sandbox_failed": plus["sandbox_failed"],
-        "plus_drained": plus["drained"],
-        "plus_died": plus["died"],
-    }
 
 
 #: What each outcome adds to what an invocation has spent.
-_PLUS: dict[str, dict[str, int]] = {}
+_PLUS: dict[str, Spent] = {}
 
 
 def _finish_one(connection: Connection, one: Finish, now: float) -> Settled:
@@ -121,42 +127,29 @@ def _finish_one(connection: Connection, one: Finish, now: float) -> Settled:
         connection,
         its_id=one.lease.invocation_id,
         token=one.lease.token,
-        to_state=its["state"],
-        to_readiness=its["readiness"],
-        word=its["outcome"],
-        why=its["reason"],
-        began_at=its["started_at"],
-        over_at=its["ended_at"],
-        error=its["error_json"],
-        result=its["result_json"],
-        **its,
+        to_state=its.state,
+        to_readiness=its.readiness,
+        retry_at=its.retry_at,
+        word=its.outcome,
+        why=its.reason,
+        began_at=its.started_at,
+        over_at=its.ended_at,
+        error=its.error_json,
+        result=its.result_json,
+        plus_attempts=its.plus_attempts,
+        plus_lost=its.plus_lost,
+        plus_sandbox_failed=its.plus_sandbox_failed,
+        plus_drained=its.plus_drained,
+        plus_died=its.plus_died,
     )
     if row is None:
         return _lost(connection, one)
     seq, queue, group_key = row
-    _ADD_ATTEMPT.run(connection, **attempt_values(one.record, seq))
+    _ADD_ATTEMPT.run_rows(connection, [attempt_row(one.record, seq)])
     unblock(connection, queue, group_key)
     if one.follow_ups:
         enqueue(connection, one.follow_ups, now)
-    return Settled(one.lease.invocation_id, its["state"])
-
-
-def _after(one: Finish, now: float) -> tuple[str, dict[str, Any]]:
-    """Say what a verdict makes of the row."""
-    over_at = one.record.ended_at
-    changes: dict[str, Any] = {"to_readiness": READY, "retry_at": None, "why": None}
-    if isinstance(one.verdict, RetryAt):
-        readiness = READY if one.verdict.at <= now else DELAYED
-        changes.update(to_readiness=readiness, retry_at=one.verdict.at, over_at=None)
-        return "waiting", changes
-    changes["over_at"] = over_at
-    if isinstance(one.verdict, DeadLetter):
-        changes["why"] = storable(one.verdict.reason)
-        return "dead", changes
-    if one.outcome.word == "cancelled":
-        changes["why"] = storable(one.outcome.error.message) if one.outcome.error else None
-        return "cancelled", changes
-    return "done", changes
+    return Settled(one.lease.invocation_id, its.state)
 
 
 def _lost(connection: Connection, one: Finish) -> Settled:
@@ -169,5 +162,5 @@ def _lost(connection: Connection, one: Finish) -> Settled:
         return Settled(one.lease.invocation_id, "gone", lease_lost=True)
     seq, state, token = row
     if state == "cancelled" and token == one.lease.token:
-        _ADD_ATTEMPT.run(connection, **attempt_values(one.record, seq))
+        _ADD_ATTEMPT.run_rows(connection, [attempt_row(one.record, seq)])
     return Settled(one.lease.invocation_id, state, lease_lost=True)

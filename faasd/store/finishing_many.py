@@ -6,30 +6,44 @@ Only for those with nothing beside them: no group to unblock and no follow-ups t
 from __future__ import annotations
 
 import functools
-import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from faasd.interfaces import Finish
 from faasd.model.invocation import Invocation
 from faasd.store.database import driver_of
-from faasd.store.rows import attempt_values, moves
+from faasd.store.rows import attempt_row, moves
 from faasd.store.statements import Hot
 
-__all__ = ["PORTIONS", "finish_portion", "is_plain"]
+__all__ = ["PORTIONS", "Changes", "finish_portion", "is_plain"]
 
 #: How many one statement finishes: few texts to compile, and none with too many variables.
 PORTIONS = (64, 32, 16, 8, 4, 2, 1)
 
-#: What a row of `changes_of` holds, in order.
-_GIVEN = (
-    *("seq", "token", "state", "readiness", "retry_at", "outcome", "reason", "started_at"),
-    *("ended_at", "error_json", "result_json"),
-    *("plus_attempts", "plus_lost", "plus_sandbox_failed", "plus_drained", "plus_died"),
-)
-_changed = operator.itemgetter(*_GIVEN[2:])
+
+class Changes(NamedTuple):
+    """What a finish writes into its row, by the names of the columns."""
+
+    state: str
+    readiness: int
+    retry_at: float | None
+    outcome: str
+    reason: str | None
+    started_at: float
+    ended_at: float | None
+    error_json: str | None
+    result_json: str | None
+    plus_attempts: int
+    plus_lost: int
+    plus_sandbox_failed: int
+    plus_drained: int
+    plus_died: int
+
+
+#: What a row of the statement holds, in order.
+_GIVEN = ("seq", "token", *Changes._fields)
 
 
 def is_plain(finish: Finish) -> bool:
@@ -41,31 +55,26 @@ def is_plain(finish: Finish) -> bool:
 def finish_portion(
     connection: Connection,
     finishes: Sequence[Finish],
-    changes: Sequence[dict[str, Any]],
+    changes: Sequence[Changes],
     add_attempts: Hot,
 ) -> bool:
     """Finish all of these; False, and nothing is changed, when any of their leases was lost.
 
-    There must be as many as one of PORTIONS says. `changes` has what `_GIVEN` names beside the lease.
+    There must be as many as one of PORTIONS says.
     """
-    rows = [_row(one, its) for one, its in zip(finishes, changes, strict=True)]
+    arguments: list[Any] = []
+    for one, its in zip(finishes, changes, strict=True):
+        arguments += (_invocation(one).seq, one.lease.token, *its)
     driver = driver_of(connection)
     driver.execute("SAVEPOINT finishes")
-    arguments = [value for row in rows for value in row]
-    is_whole = driver.execute(_update(len(rows)), arguments).rowcount == len(rows)
+    is_whole = driver.execute(_update(len(finishes)), arguments).rowcount == len(finishes)
     if is_whole:
-        values_of = operator.itemgetter(*add_attempts.names)
-        its = [attempt_values(one.record, _invocation(one).seq) for one in finishes]
-        add_attempts.run_rows(connection, [values_of(values) for values in its])
+        rows = [attempt_row(one.record, _invocation(one).seq) for one in finishes]
+        add_attempts.run_rows(connection, rows)
     else:
         driver.execute("ROLLBACK TO finishes")
     driver.execute("RELEASE finishes")
     return is_whole
-
-
-def _row(finish: Finish, changes: dict[str, Any]) -> tuple[Any, ...]:
-    its = _invocation(finish)
-    return (its.seq, finish.lease.token, *_changed(changes))
 
 
 def _invocation(finish: Finish) -> Invocation:

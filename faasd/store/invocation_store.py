@@ -42,6 +42,8 @@ TAKE_OVER_LEASE_S = 60.0
 #: from an early commit, and more from a common one.
 FINISH_PATIENCE_S = 0.002
 MANY_PATIENCE_S = 0.010
+#: What a caller knows already waits so long for his next call.
+TRAILING_PATIENCE_S = 0.005
 
 _WAITING = (_i.queue == bindparam("q"), text("state = 'waiting'"))
 _DUE_COUNT = Hot(
@@ -142,12 +144,25 @@ class SqliteInvocationStore:
         return await self._writer.submit(lambda c: renew(c, leases, lease_s, self._clock.now()))
 
     async def finish(
-        self, finishes: Sequence[Finish], when_taken: Callable[[], None] = lambda: None
+        self,
+        finishes: Sequence[Finish],
+        when_taken: Callable[[], None] = lambda: None,
+        *,
+        is_trailing: bool = False,
     ) -> list[Settled]:
         """Record the ends of attempts, each only while its lease is ours.
 
         The attempt of a cancelled invocation is recorded too, although its lease is lost.
         """
+        if is_trailing:
+            return await self._writer.submit_together(
+                self._finish_all,
+                finishes,
+                patience_s=TRAILING_PATIENCE_S,
+                size=len(finishes),
+                waits_alone=True,
+                when_taken=when_taken,
+            )
         # A caller waits for the end of a direct invoke, which has no queue.
         is_awaited = any(one.invocation and not one.invocation.queue for one in finishes)
         is_many = len(finishes) > 1 and not any(one.follow_ups for one in finishes)
@@ -159,6 +174,10 @@ class SqliteInvocationStore:
             size=len(finishes),
             when_taken=when_taken,
         )
+
+    def hurry(self) -> None:
+        """Have what waits for others written now."""
+        self._writer.hurry()
 
     async def release(self, leases: Sequence[Lease]) -> list[Lease]:
         """Undo claims of which nothing has begun; returns those that were still ours."""

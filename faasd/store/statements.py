@@ -29,6 +29,7 @@ class Hot:
         compiled = statement.compile(dialect=_DIALECT, column_keys=keys)
         self.sql = str(compiled)
         self.names: Sequence[str] = getattr(compiled, "positiontup", None) or ()
+        self._sql_for: dict[int, str] = {}  # By how many rows it inserts.
         # Values that the statement itself gives; what the caller gives stands there as None.
         self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
 
@@ -56,8 +57,10 @@ class Hot:
         SQLite's driver lets other threads run at each step of a statement, and must wait for its turn
         after it: a statement for many rows waits once.
         """
-        head, values, tail = self.sql.partition(_one_row(len(self.names)))
-        sql = f"{head}{', '.join([values] * len(rows))}{tail}"
+        sql = self._sql_for.get(len(rows))
+        if sql is None:
+            head, values, tail = self.sql.partition(_one_row(len(self.names)))
+            sql = self._sql_for[len(rows)] = f"{head}{', '.join([values] * len(rows))}{tail}"
         arguments = [value for row in rows for value in row]
         return driver_of(connection).execute(sql, arguments).rowcount
 

@@ -9,6 +9,7 @@ WAL-reset bug (two connections that checkpoint and write at once; fixed in 3.51.
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import sqlite3
 import threading
@@ -58,6 +59,7 @@ class _Item:
     part: Any  # What a work for many is run with; _ALONE for a work of its own.
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
+    is_trailing: bool = False  # Its caller hears a turn after those of others.
     result: Any = None
     error: BaseException | None = None
 
@@ -91,7 +93,8 @@ class Writer:
         self._connection = connection
         self._at_end = at_end or _Nothing()
         self._path = path
-        self._wal = path.with_name(path.name + "-wal")
+        self._wal = os.fspath(path.with_name(path.name + "-wal"))
+        self._size: tuple[int, int] | None = None  # Of the database, and what of it is free.
         self._inbox: queue.SimpleQueue[list[_Item] | None] = queue.SimpleQueue()
         self._room = asyncio.Semaphore(inbox_max)
         self._gathered: list[_Item] = []  # Not yet in the inbox.
@@ -129,27 +132,34 @@ class Writer:
         *,
         patience_s: float = 0.0,
         size: int = 1,
+        waits_alone: bool = False,
         when_taken: Callable[[], None] = lambda: None,
     ) -> T:
         """Run a work that is run once for all who submit the same one at the same time; else as `submit`.
 
-        With `patience_s` it waits so long for others, when they come in quicker succession: one commit, and one
-        waking of each side, then pays for many. Nobody else waits for it: works that are submitted
+        With `patience_s` it waits so long for others, when they come in quicker succession or it `waits_alone`: one
+        commit, and one waking of each side, then pays for many. Nobody else waits for it: works that are submitted
         otherwise go at once, behind what has been gathered. `size` says for how many it counts. `when_taken` is called as soon as the work has its
         place in the order of all.
         """
         item = await self._item(work, part)
         if patience_s:
-            self._gather(item, patience_s, size)
+            item.is_trailing = waits_alone
+            self._gather(item, patience_s, size, waits_alone)
         else:
             self._hand_over(item)
         when_taken()
         result: T = await item.future
         return result
 
-    def _gather(self, item: _Item, patience_s: float, size: int) -> None:
+    def hurry(self) -> None:
+        """Have everything that was submitted by now written, also what waits for others."""
+        self._hand_over()
+
+    def _gather(self, item: _Item, patience_s: float, size: int, waits_alone: bool) -> None:
         now = item.loop.time()
-        is_lone, self._gathered_at = now - self._gathered_at > patience_s, now
+        is_lone = not waits_alone and now - self._gathered_at > patience_s
+        self._gathered_at = now
         self._gathered_size += size
         if is_lone or self._gathered_size >= GATHER_MAX:
             self._hand_over(item)
@@ -207,14 +217,10 @@ class Writer:
             self._answer(group)
             if self.on_group is not None:  # After the answer, which somebody waits for.
                 self.on_group(took_s, len(group), failed)
-            if self.on_size is not None:
-                self._tell_size(self.on_size)
+            if self.on_size is not None and self._size is not None:
+                self.on_size(*self._size)
             self._checkpoint_if_due(len(group))
         self._close_connection()
-
-    def _tell_size(self, hear: Callable[[int, int], None]) -> None:
-        with suppress(sqlite3.Error):  # The next group tells it.
-            hear(*size_of(driver_of(self._connection)))
 
     def _next_group(self) -> tuple[list[_Item], bool]:
         """Wait for work, then take all there is. False with it: nothing more will come."""
@@ -237,6 +243,10 @@ class Writer:
             for items in _runs(group):
                 self._run_together(items)
             self._at_end.write(self._connection)
+            if (
+                self.on_size is not None
+            ):  # Asked for outside, each question locks and unlocks the file.
+                self._size = size_of(driver_of(self._connection))
             self._end()
             return
         except Exception as error:
@@ -311,6 +321,15 @@ class Writer:
             loop.call_soon_threadsafe(self._resolve, group)
 
     def _resolve(self, group: list[_Item]) -> None:
+        """Answer them; those that nobody waits for a turn later, when what the others go on to do has begun."""
+        trailing = [item for item in group if item.is_trailing]
+        if not trailing:
+            self._tell(group)
+            return
+        self._tell([item for item in group if not item.is_trailing])
+        group[0].loop.call_soon(self._tell, trailing)
+
+    def _tell(self, group: list[_Item]) -> None:
         for item in group:
             self._room.release()
             if item.future.done():
@@ -344,7 +363,7 @@ class Writer:
 
     def _wal_bytes(self) -> int:
         try:
-            return self._wal.stat().st_size
+            return os.stat(self._wal).st_size  # noqa: PTH116 - Path takes as long again.
         except OSError:
             return 0
 

@@ -113,10 +113,10 @@ async def test_usage_is_shared_among_them(bench: Bench) -> None:
 
 
 async def test_each_has_its_own_environment_and_context(bench: Bench) -> None:
-    """As if it had been alone."""
+    """As if it had been alone, whatever id the sender has chosen."""
     together = Together(bench)
     await together.warm()
-    ids = [f"01980000-0000-7000-8000-{number:012}" for number in (7, 8)]
+    ids = ["01980000-0000-7000-8000-000000000007", 'say "hi" \\ {0}', "größer\n", "last"]
     attempts = [
         Attempt(name, together.function, an_attempt(together.function, {"do": "env"}, id=name).claims, 0.0)
         for name in ids

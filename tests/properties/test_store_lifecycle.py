@@ -187,7 +187,8 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: self.claims)
     @rule(which=st.lists(ANY_OF_THEM, min_size=1, max_size=4))
     def release(self, which: list[int]) -> None:
-        leases = list(dict.fromkeys(self.claims[i % len(self.claims)].lease for i in which))
+        places = dict.fromkeys(i % len(self.claims) for i in which)
+        leases = [self.claims[place].lease for place in places]
         ours = [lease for lease in leases if self.is_held(lease)]
         assert self.work(release, leases) == ours
         for lease in ours:

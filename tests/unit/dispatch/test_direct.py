@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from faasd.clock import Clock
-from faasd.dispatch import trailing
 from faasd.dispatch.breakers import Breakers
 from faasd.dispatch.direct import DirectInvoker
 from faasd.dispatch.dispatcher import Dispatcher
@@ -26,6 +25,7 @@ from faasd.model.attempt import Attempt
 from faasd.model.function import Destination, Function
 from faasd.model.invocation import NewEvent
 from faasd.model.outcome import Outcome
+from faasd.store import invocation_store
 from faasd.store.open import Store, open_store
 from tests.patience import patient
 
@@ -116,7 +116,7 @@ async def test_what_is_answered_is_committed_with_the_next_begin(
     direct: Direct, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A caller who invokes one thing after another waits for one commit each time; nor does he wait for its slot."""
-    monkeypatch.setattr(trailing, "LULL_S", 60.0)
+    monkeypatch.setattr(invocation_store, "TRAILING_PATIENCE_S", 60.0)
     direct.sandboxes.gate.set()
     ids = [await direct.invoke() for _ in range(5)]
     await direct.invoker.written()
@@ -140,7 +140,7 @@ async def test_what_is_sent_on_is_on_disk_when_the_caller_hears(
     direct: Direct, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A daemon that dies then must not forget to send it."""
-    monkeypatch.setattr(trailing, "LULL_S", 60.0)
+    monkeypatch.setattr(invocation_store, "TRAILING_PATIENCE_S", 60.0)
     direct.sandboxes.answers_early = True
     direct.sandboxes.gate.set()
     invocation_id = await direct.invoke("sends-on")
@@ -159,3 +159,16 @@ async def test_what_a_handler_says_of_its_progress_is_let_go_of_with_its_attempt
     assert direct.invoker.progress_of(attempt) == 0.5
     services.forget(attempt)
     assert direct.invoker.progress_of(attempt) is None
+
+
+async def test_the_slot_of_a_direct_invoke_wakes_the_dispatcher_only_for_a_queue_without_room(
+    direct: Direct,
+) -> None:
+    """It came from no queue; to look at all of them took a turn of the loop for each invoke."""
+    dispatcher = direct.invoker._dispatcher
+    assert dispatcher is not None
+    dispatcher.slot_freed("")
+    assert not dispatcher._woken.is_set()
+    dispatcher._no_room.add("one")
+    dispatcher.slot_freed("")
+    assert dispatcher._woken.is_set()

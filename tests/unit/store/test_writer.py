@@ -276,3 +276,40 @@ async def test_who_can_wait_is_written_with_others_once_they_are_enough(writer: 
         ["some", "one", "enough"],
         ["patient", "hasty"],
     ]
+
+
+async def test_what_trails_waits_for_another_and_is_told_behind_it(writer: Writer) -> None:
+    """Nobody waits for it; who waits for the work that it shares a commit with goes on first."""
+    told: list[str] = []
+
+    def note(_connection: Connection, names: Sequence[str]) -> list[None]:
+        return [None] * len(names)
+
+    async def trail() -> None:
+        await writer.submit_together(note, "trails", patience_s=60.0, waits_alone=True)
+        told.append("trails")
+
+    async def work() -> None:
+        await writer.submit(insert(1))
+        told.append("works")
+        await asyncio.sleep(0)  # Begins what it was waiting for,
+        told.append("goes on")
+
+    trailing = asyncio.create_task(trail())
+    await asyncio.sleep(0)
+    await asyncio.gather(trailing, asyncio.create_task(work()))
+    assert told[0] == "works"
+    assert told[1:] in (["trails", "goes on"], ["goes on", "trails"])  # in the same turn.
+
+
+async def test_what_trails_is_written_at_once_for_who_is_in_a_hurry(writer: Writer) -> None:
+    """Somebody looks for it."""
+
+    def note(_connection: Connection, names: Sequence[str]) -> list[str]:
+        return list(names)
+
+    work = writer.submit_together(note, "trails", patience_s=60.0, waits_alone=True)
+    trailing = asyncio.create_task(work)
+    await asyncio.sleep(0)
+    writer.hurry()
+    assert await asyncio.wait_for(trailing, 20) == "trails"
