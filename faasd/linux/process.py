@@ -69,6 +69,10 @@ def become_subreaper() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
+def set_dumpable(value: int) -> None:
+    _prctl(_PR_SET_DUMPABLE, value)
+
+
 def be_dumpable() -> None:
     """Own our files below /proc ourselves again, after a change of uid."""
     _prctl(_PR_SET_DUMPABLE, 1)

@@ -206,12 +206,23 @@ def _check_reading(policy: dict[str, Any]) -> None:
 def contain_handler(policy: dict[str, Any]) -> None:
     """Close in the process that runs the handler. The order is the argument."""
     _raise_failure_of_fork(policy)
+    begin_handler(policy)
+    contain_sandbox(policy)
+
+
+def begin_handler(policy: dict[str, Any]) -> None:
+    """Do what each handler's process of a sandbox needs for itself."""
     os.setsid()  # A group of its own, which a soft signal can reach as a whole.
     _limit_data(policy)  # Again: it is counted from what this process has now.
-    if policy["processes_rlimit"] is not None:
-        rlimits.lower("NPROC", policy["processes_rlimit"])
     if not policy["serves_many"]:
         limit_cpu_time(policy)
+
+
+def contain_sandbox(policy: dict[str, Any]) -> None:
+    """Close in what runs a handler, and all that it forks."""
+    _raise_failure_of_fork(policy)
+    if policy["processes_rlimit"] is not None:
+        rlimits.lower("NPROC", policy["processes_rlimit"])
     policy["file_walls"].close_in_handler(policy)
     # Not before: the walls are many open files.
     rlimits.lower("NOFILE", min(policy["open_files"], rlimits.open_files_within()))

@@ -168,7 +168,10 @@ def run(policy: dict[str, Any], channel_fd: int, stdout: int, stderr: int) -> No
         secret_fds: dict[str, int] = {}
         try:
             _start_afresh()
-            secret_fds = _contain(policy)
+            if policy["renews"]:
+                containment.begin_handler(policy)
+            else:
+                secret_fds = _contain(policy)
         except (OSError, ValueError) as error:
             failure = error
         if policy["rehearses"] and policy["module"] is not None:

@@ -247,6 +247,24 @@ class _SlotV1:
         self._is_left = False
         return True
 
+    def renew_inhabited(self) -> bool:
+        try:
+            if self.oom_fd is None or _is_readable(self.oom_fd):
+                return False
+            for group in self._groups.values():
+                group.keeps_open = True
+            if self.account.tasks() != 1 or self._memory.memory_bytes() > 3 * _LEFT_BYTES_MAX:
+                return False
+            if not all(one.is_childless() for one in self._groups.values()):
+                return False
+            self._memory.forget_peak()
+            if "cpuacct" in self._groups:
+                self._groups["cpuacct"].forget_cpu()
+            self._set_limits()
+        except OSError:
+            return False
+        return True
+
     def _is_as_made(self) -> bool:
         """Whether nobody made a group below its own, or went to one of them alone, as root may."""
         others = [group for group in self._groups.values() if group is not self._memory]

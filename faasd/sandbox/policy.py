@@ -171,7 +171,15 @@ def attempt_policy(
         "tmp_dir": tmp_dir,
         "secrets": list(function.permissions.secrets),
         "serves_many": function.reuse > 1,
+        "renews": renews(function, walls),
     }
+
+
+def renews(function: Function, walls: Walls) -> bool:
+    """Whether a sandbox of this function may fork a new handler's process for each attempt."""
+    has_walls = walls.mounts and walls.private_proc and walls.landlock and walls.seccomp
+    is_plain = function.handler is not None and function.reuse == 1 and not function.permissions.secrets
+    return bool(has_walls and is_plain and "pid" in walls.namespaces and walls.cgroup == "v1")
 
 
 def shares_process_cap(walls: Walls) -> bool:

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 import signal
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -71,7 +72,17 @@ class Sandbox:
         self._loop = asyncio.get_running_loop()
         self.gone: asyncio.Future[None] = self._loop.create_future()
         self._readers = readers
-        self.io = SandboxIo(policy.frame_bytes_max(function), readers, self._on_idle_breach)
+        self.renews = policy.renews(function, walls)
+        self.told: dict[str, Any] | None = None
+        self.needs_io = False
+        self._control: socket.socket | None = None
+        self._renewed: asyncio.Future[None] | None = None
+        if self.renews:
+            self._control, self._their_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._control.setblocking(False)
+        self.io = SandboxIo(policy.frame_bytes_max(function), readers, self._on_idle_breach, self._control)
+        if self.renews:
+            self.io.child_fds.append(self._their_control.detach())
         self._pidfd = -1
         self._pid: int | None = None  # Once it was asked for.
         self._ended: asyncio.Future[dict[str, Any] | None] | None = None
@@ -121,6 +132,61 @@ class Sandbox:
         if self.slot is not None and self.slot.oom_fd is not None:
             self.io.look_at(self.slot.oom_fd)
             self._readers.add(self.slot.oom_fd, self._on_oom_event)
+
+    async def renewed(self) -> bool:
+        """Wait until its first process has made it as new; False when it has ended instead."""
+        assert self._control is not None
+        told = self._told()
+        if told is None:
+            self._renewed = self._loop.create_future()
+            self._readers.add(self._control.fileno(), self._on_told)
+            patience = self._loop.call_later(_ENDED_PATIENCE_S, self._on_told)
+            try:
+                await self._renewed
+            finally:
+                patience.cancel()
+                self._readers.remove(self._control.fileno())
+            told = self._told()
+        parts = told.split() if told else []
+        if len(parts) != 3 or self.gone.done() or self.slot is None:
+            return False
+        self.told = {"cpu_s": float(parts[1]), "memory_bytes": int(parts[2])}
+        return True
+
+    def _on_told(self, _: object = None) -> None:
+        if self._renewed is not None and not self._renewed.done():
+            self._renewed.set_result(None)
+
+    def _told(self) -> bytes | None:
+        try:
+            return self._control.recv(64)
+        except OSError:
+            return None
+
+    def may_renew(self) -> bool:
+        """Make it as new on our side; False when it is not."""
+        if self.slot is None or not self.slot.renew_inhabited():
+            return False
+        self.io.close()
+        self.served, self.secrets, self.told, self.needs_io = 0, None, None, True
+        self._is_swept = False
+        return True
+
+    def renew_io(self) -> bool:
+        """Have it fork a handler's process for the next attempt."""
+        self.io = io = SandboxIo(policy.frame_bytes_max(self.function), self._readers, self._on_idle_breach, self._control)
+        self.needs_io = False
+        self.has_waited = True
+        try:
+            socket.send_fds(self._control, [b"0"], io.child_fds)
+        except OSError:
+            return False
+        finally:
+            io.close_child_fds()
+        io.listen()
+        if self.slot is not None and self.slot.oom_fd is not None:
+            io.look_at(self.slot.oom_fd)
+        return True
 
     def has_ended(self) -> bool:
         """Whether its first process has ended, heard of or not."""
@@ -215,6 +281,8 @@ class Sandbox:
 
     async def usage(self) -> dict[str, Any] | None:
         """Return what it used, once it is gone: cpu_s, memory_bytes; None if its zygote died before it could say."""
+        if self.told is not None:
+            return self.told
         if self._ended is None:
             return None
         if not self._ended.done():
@@ -240,7 +308,7 @@ class Sandbox:
         """Whether an attempt that is over has left processes behind, besides the two that every sandbox has."""
         if self.slot is not None:
             tasks = self.slot.account.tasks()
-            if tasks == 2:
+            if tasks == 2 or (self.renews and tasks == 1):
                 return False
             if tasks is not None:
                 return self.slot.processes() > 2  # The others are threads of the handler's.
@@ -270,7 +338,8 @@ class Sandbox:
         self._on_lost = on_lost
         self.has_waited = True
         # Its last attempt may have ended while the channel rested, and who speaks now must be heard.
-        self.io.resume()
+        if not self.needs_io:
+            self.io.resume()
 
     def serve(self) -> None:
         """Wait no longer: an attempt has it."""
@@ -303,6 +372,8 @@ class Sandbox:
         if self.slot is not None and self.slot.oom_fd is not None:
             self._readers.remove(self.slot.oom_fd)
         self.io.close()
+        if self._control is not None:
+            self._control.close()
         by_itself = self.ended_by_itself
         given_back = self._workspaces.give_back(self._workspace, ended_by_itself=by_itself)
         if given_back.done():

@@ -39,7 +39,8 @@ class SandboxIo:
     """Descriptors and their readers; `on_idle_breach` hears of what nobody may say while no attempt runs."""
 
     def __init__(
-        self, frame_bytes_max: int, readers: Readers, on_idle_breach: Callable[[], None]
+        self, frame_bytes_max: int, readers: Readers, on_idle_breach: Callable[[], None],
+        control: socket.socket | None = None, is_first: bool = True,
     ) -> None:
         self.frames = wire.FrameReader(frame_bytes_max)
         self.taker: Taker | None = None
@@ -55,14 +56,15 @@ class SandboxIo:
         self.channel.setblocking(False)
         self.pipes: dict[int, str] = {}
         self.child_fds = [channel.detach()]
-        for name in ("stdout", "stderr", "status"):
+        self._control = control
+        for name in ("stdout", "stderr") if control is not None else ("stdout", "stderr", "status"):
             read, write = os.pipe()
             os.set_blocking(read, False)
             self.pipes[read] = name
             self.child_fds.append(write)
             if name != "status":
                 self._readable.register(read, select.POLLIN)
-        self._status_fd = read
+        self._status_fd = read if control is None else -1
 
     def close_child_fds(self) -> None:
         """Close the sandbox's ends, once it has them."""
@@ -133,6 +135,10 @@ class SandboxIo:
 
     def status(self) -> int | None:
         """Return the handler's wait status, if it was told."""
+        if self._control is not None:
+            with contextlib.suppress(OSError):
+                return status_from(self._control.recv(16))
+            return None
         with contextlib.suppress(BlockingIOError):
             return status_from(os.read(self._status_fd, 16))
         return None

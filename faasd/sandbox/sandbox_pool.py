@@ -51,7 +51,8 @@ class SandboxPool:
             sandbox = shelf.sandboxes.pop()
             # Secrets that have changed are no longer in a sandbox that was sent them before.
             if sandbox.may_serve and sandbox.secrets in (None, secrets):
-                return sandbox
+                if not sandbox.needs_io or sandbox.renew_io():
+                    return sandbox
             self.end(sandbox)
         return None
 

@@ -173,11 +173,20 @@ class Supervision:
                 await self._sandbox.kill_until_gone()
             elif self._has_reported:
                 await self._answer_early(wall_s)
+                if await self._is_renewed():
+                    outcome = await self._judge(wall_s)
+                    self.keeps_sandbox = self._sandbox.may_renew()
+                    return outcome
                 await self._sandbox.dismiss()
             self._sandbox.ended_by_itself = self._wanted is None and not self._stays
             return await self._judge(wall_s)
         finally:
             await self._close()
+
+    async def _is_renewed(self) -> bool:
+        report = self._io.report
+        is_plain = self._sandbox.renews and report is not None and report["op"] in _STAYS_AFTER
+        return is_plain and await self._sandbox.renewed() and self._wanted is None
 
     def _was_unheard(self) -> bool:
         """Whether it ended between two attempts, and we were too early to know."""
