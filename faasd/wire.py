@@ -26,6 +26,7 @@ __all__ = [
     "encode",
     "encode_raw",
     "receive",
+    "receive_message",
     "receive_with_fds",
     "send",
     "send_text",
@@ -179,6 +180,12 @@ def receive_with_fds(channel: Socket, bytes_max: int) -> tuple[bytes | None, lis
             if missing > bytes_max:
                 raise WireError(f"a frame of {missing} bytes is over the limit of {bytes_max}")
     return text, fds
+
+
+def receive_message(channel: Socket, size: int) -> tuple[bytes, list[int]]:
+    """Read once from a socket, whose messages may be whole without a length, with what descriptors come along."""
+    fds: list[int] = []
+    return _receive_once(channel, size, fds), fds
 
 
 def receive(channel: Socket, bytes_max: int) -> bytes | None:

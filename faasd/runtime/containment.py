@@ -26,12 +26,15 @@ from faasd.runtime import report, system_call_filter
 from faasd.runtime.file_walls import FileWalls
 
 __all__ = [
+    "begin_handler",
     "contain_handler",
+    "contain_sandbox",
     "contain_zygote",
     "fork",
     "fork_and",
     "join_cgroups",
     "limit_cpu_time",
+    "limit_open_files",
     "namespaces_of_attempts",
     "probe_namespaces",
     "probe_walls",
@@ -205,13 +208,16 @@ def _check_reading(policy: dict[str, Any]) -> None:
 
 def contain_handler(policy: dict[str, Any]) -> None:
     """Close in the process that runs the handler. The order is the argument."""
-    _raise_failure_of_fork(policy)
     begin_handler(policy)
-    contain_sandbox(policy)
+    _close_in(policy)
+    # Not before: the walls are many open files.
+    limit_open_files(policy)
+    _give_up_the_rest(policy)
 
 
 def begin_handler(policy: dict[str, Any]) -> None:
-    """Do what each handler's process of a sandbox needs for itself."""
+    """Do what every process that runs a handler needs for itself, whatever it was forked by."""
+    _raise_failure_of_fork(policy)
     os.setsid()  # A group of its own, which a soft signal can reach as a whole.
     _limit_data(policy)  # Again: it is counted from what this process has now.
     if not policy["serves_many"]:
@@ -219,13 +225,26 @@ def begin_handler(policy: dict[str, Any]) -> None:
 
 
 def contain_sandbox(policy: dict[str, Any]) -> None:
-    """Close in what runs a handler, and all that it forks."""
+    """Close in a sandbox's first process, which forks those of its handlers: `begin_handler` is left to them."""
     _raise_failure_of_fork(policy)
+    # The one thing in an IPC namespace of which nobody can tell whether it is there.
+    rlimits.lower("MSGQUEUE", 0)
+    _close_in(policy)
+    _give_up_the_rest(policy)
+
+
+def limit_open_files(policy: dict[str, Any]) -> None:
+    """Limit the descriptors of a handler's process."""
+    rlimits.lower("NOFILE", min(policy["open_files"], rlimits.open_files_within()))
+
+
+def _close_in(policy: dict[str, Any]) -> None:
     if policy["processes_rlimit"] is not None:
         rlimits.lower("NPROC", policy["processes_rlimit"])
     policy["file_walls"].close_in_handler(policy)
-    # Not before: the walls are many open files.
-    rlimits.lower("NOFILE", min(policy["open_files"], rlimits.open_files_within()))
+
+
+def _give_up_the_rest(policy: dict[str, Any]) -> None:
     process.drop_capabilities()  # Those of root, or of the user namespace: they were for the above.
     if policy["system_calls"]:
         system_call_filter.for_attempt().load()  # Last: it forbids what the above is made of.

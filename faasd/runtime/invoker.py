@@ -168,10 +168,7 @@ def run(policy: dict[str, Any], channel_fd: int, stdout: int, stderr: int) -> No
         secret_fds: dict[str, int] = {}
         try:
             _start_afresh()
-            if policy["renews"]:
-                containment.begin_handler(policy)
-            else:
-                secret_fds = _contain(policy)
+            secret_fds = _contain(policy)
         except (OSError, ValueError) as error:
             failure = error
         if policy["rehearses"] and policy["module"] is not None:
@@ -217,7 +214,11 @@ def _contain(policy: dict[str, Any]) -> dict[str, int]:
     # Before, because the highest descriptor is limited then.
     is_command = policy["module"] is None
     fds = secrets_in_memory.reserve(policy["secrets"], is_command=is_command)
-    containment.contain_handler(policy)
+    if policy["renews"]:  # Then all that is common to them is done: see renewing.py.
+        containment.begin_handler(policy)
+        containment.limit_open_files(policy)
+    else:
+        containment.contain_handler(policy)
     return fds
 
 

@@ -19,6 +19,8 @@ __all__ = ["CgroupSlot", "CgroupSlots", "SlotLimits", "find_cgroups"]
 
 #: What the kernel may still charge to an empty group that is used again: its own bookkeeping, per processor.
 _LEFT_BYTES_MAX = 2**20
+#: The same, with the first process of a sandbox in it.
+_INHABITED_BYTES_MAX = 3 * 2**20
 #: What an account reads: its name for it, and the kernel's.
 _FILES_V1 = (
     ("tasks", "pids", "pids.current"),
@@ -73,6 +75,9 @@ class CgroupSlot(Protocol):
 
     def renew(self) -> bool:
         """Make an empty group as good as new, under the same limits; when False, it can only be removed."""
+
+    def renew_inhabited(self) -> bool:
+        """Do the same for one that holds one process, which stays; when False, nobody else is to be put beside it."""
 
     def remove(self) -> bool:
         """Remove the group; False while something is still in it."""
@@ -230,18 +235,10 @@ class _SlotV1:
     def renew(self) -> bool:
         """Only if it never ran out of memory, and what it is still charged for would falsify no peak."""
         try:
-            if self.oom_fd is None or _is_readable(self.oom_fd):
-                return False
-            for group in self._groups.values():
-                group.keeps_open = True
             if not (self.is_empty() and self._is_as_made()):
                 return False
-            if self._memory.memory_bytes() > _LEFT_BYTES_MAX:
-                return False  # Files that it wrote are cached at its expense.
-            self._memory.forget_peak()
-            if "cpuacct" in self._groups:
-                self._groups["cpuacct"].forget_cpu()
-            self._set_limits()  # A handler that runs as root may have changed them.
+            if not self._forget(_LEFT_BYTES_MAX):
+                return False
         except OSError:
             return False
         self._is_left = False
@@ -249,20 +246,24 @@ class _SlotV1:
 
     def renew_inhabited(self) -> bool:
         try:
-            if self.oom_fd is None or _is_readable(self.oom_fd):
-                return False
-            for group in self._groups.values():
-                group.keeps_open = True
-            if self.account.tasks() != 1 or self._memory.memory_bytes() > 3 * _LEFT_BYTES_MAX:
-                return False
-            if not all(one.is_childless() for one in self._groups.values()):
-                return False
-            self._memory.forget_peak()
-            if "cpuacct" in self._groups:
-                self._groups["cpuacct"].forget_cpu()
-            self._set_limits()
+            is_alone = self.account.tasks() == 1
+            is_childless = all(group.is_childless() for group in self._groups.values())
+            return is_alone and is_childless and self._forget(_INHABITED_BYTES_MAX)
         except OSError:
             return False
+
+    def _forget(self, left_bytes_max: int) -> bool:
+        """Count everything anew, if it never ran out of memory and is not charged for more than this."""
+        if self.oom_fd is None or _is_readable(self.oom_fd):
+            return False
+        for group in self._groups.values():
+            group.keeps_open = True
+        if self._memory.memory_bytes() > left_bytes_max:
+            return False  # Files that it wrote are cached at its expense.
+        self._memory.forget_peak()
+        if "cpuacct" in self._groups:
+            self._groups["cpuacct"].forget_cpu()
+        self._set_limits()  # A handler that runs as root may have changed them.
         return True
 
     def _is_as_made(self) -> bool:

@@ -26,6 +26,7 @@ __all__ = [
     "environment",
     "event_json",
     "frame_bytes_max",
+    "renews",
     "shares_process_cap",
     "walls_of_user",
     "zygote_key",
@@ -176,10 +177,15 @@ def attempt_policy(
 
 
 def renews(function: Function, walls: Walls) -> bool:
-    """Whether a sandbox of this function may fork a new handler's process for each attempt."""
-    has_walls = walls.mounts and walls.private_proc and walls.landlock and walls.seccomp
-    is_plain = function.handler is not None and function.reuse == 1 and not function.permissions.secrets
-    return bool(has_walls and is_plain and "pid" in walls.namespaces and walls.cgroup == "v1")
+    """Whether a sandbox's first process forks a handler's process for one attempt after another.
+
+    Only behind walls that keep each of them from leaving anything to the next, or show what it has left.
+    """
+    has_walls = walls.mounts and walls.private_proc and walls.landlock > 0 and walls.seccomp
+    has_groups = "pid" in walls.namespaces and "ipc" in walls.namespaces and walls.cgroup is not None
+    # A command's exit code is its report, and `spares = 0` says that nothing is to wait.
+    is_fresh = function.handler is not None and function.reuse == 1 and function.spares != 0
+    return has_walls and has_groups and is_fresh and not shares_process_cap(walls)
 
 
 def shares_process_cap(walls: Walls) -> bool:

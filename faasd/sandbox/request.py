@@ -48,7 +48,7 @@ def request_frames(
     header = policy.attempt_header(attempt, env, timeout_s, len(event), secrets)
     header["stays"] = stays
     header["goes_on"] = goes_on
-    header["is_awaited"] = sandbox.ends_at_once and not sandbox.renews
+    header["is_awaited"] = sandbox.ends_at_once and sandbox.renewal is None
     return wire.encode(header) + wire.encode_raw(event)
 
 

@@ -11,7 +11,6 @@ import contextlib
 import functools
 import os
 import signal
-import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ from faasd.sandbox.cpu_watch import cpu_s_of_tree
 from faasd.sandbox.missing_walls import names_of_missing_walls
 from faasd.sandbox.policy import Walls
 from faasd.sandbox.readers import Readers
+from faasd.sandbox.renewal import Renewal
 from faasd.sandbox.sandbox_io import SandboxIo
 from faasd.sandbox.workspaces import Workspace, Workspaces
 from faasd.sandbox.zygote_process import Zygote
@@ -72,17 +72,13 @@ class Sandbox:
         self._loop = asyncio.get_running_loop()
         self.gone: asyncio.Future[None] = self._loop.create_future()
         self._readers = readers
-        self.renews = policy.renews(function, walls)
-        self.told: dict[str, Any] | None = None
-        self.needs_io = False
-        self._control: socket.socket | None = None
-        self._renewed: asyncio.Future[None] | None = None
-        if self.renews:
-            self._control, self._their_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            self._control.setblocking(False)
-        self.io = SandboxIo(policy.frame_bytes_max(function), readers, self._on_idle_breach, self._control)
-        if self.renews:
-            self.io.child_fds.append(self._their_control.detach())
+        self.renewal: Renewal | None = None  # Where it serves one attempt after another, each afresh.
+        self.on_handler_end: Callable[[], None] | None = None  # The attempt's, while one runs.
+        self.has_handler = True  # Or its first process waits to be told to fork one.
+        self._handler_end: asyncio.Future[None] | None = None
+        if policy.renews(function, walls):
+            self.renewal = Renewal(readers, self._on_handler_end, self._on_idle_breach)
+        self.io = self._new_io()
         self._pidfd = -1
         self._pid: int | None = None  # Once it was asked for.
         self._ended: asyncio.Future[dict[str, Any] | None] | None = None
@@ -119,6 +115,8 @@ class Sandbox:
         asked["rehearses"] = is_spare
         if self.walls.identity is not None:
             self.io.give_pipes_to(self.walls.identity.uid, self.walls.identity.gid)
+        if self.renewal is not None:
+            self.io.child_fds.append(self.renewal.child_fd)
         fds = [*self.io.child_fds, *(self.slot.fds if self.slot else ())]
         try:
             self._pidfd, self._ended = await self.zygote.fork(self._number, asked, fds)
@@ -128,64 +126,63 @@ class Sandbox:
             self._readers.add(self._pidfd, self._on_gone)
         else:
             self._ended.add_done_callback(self._on_swept)
+        if self.renewal is not None:
+            self.renewal.listen()
         self.io.listen()
         if self.slot is not None and self.slot.oom_fd is not None:
             self.io.look_at(self.slot.oom_fd)
             self._readers.add(self.slot.oom_fd, self._on_oom_event)
 
-    async def renewed(self) -> bool:
-        """Wait until its first process has made it as new; False when it has ended instead."""
-        assert self._control is not None
-        told = self._told()
-        if told is None:
-            self._renewed = self._loop.create_future()
-            self._readers.add(self._control.fileno(), self._on_told)
-            patience = self._loop.call_later(_ENDED_PATIENCE_S, self._on_told)
-            try:
-                await self._renewed
-            finally:
-                patience.cancel()
-                self._readers.remove(self._control.fileno())
-            told = self._told()
-        parts = told.split() if told else []
-        if len(parts) != 3 or self.gone.done() or self.slot is None:
+    def _new_io(self) -> SandboxIo:
+        bytes_max = policy.frame_bytes_max(self.function)
+        return SandboxIo(bytes_max, self._readers, self._on_idle_breach, self.renewal)
+
+    async def is_renewed(self) -> bool:
+        """Wait until its first process has made everything as new after a report; False when it could not."""
+        if self.renewal is None:
             return False
-        self.told = {"cpu_s": float(parts[1]), "memory_bytes": int(parts[2])}
-        return True
+        if self.renewal.end is None and not self.gone.done():
+            self._handler_end = self._loop.create_future()
+            patience = self._loop.call_later(_ENDED_PATIENCE_S, self._on_handler_end)
+            await self._handler_end
+            patience.cancel()
+        return self.renewal.end is not None and self.renewal.end.is_renewed
 
-    def _on_told(self, _: object = None) -> None:
-        if self._renewed is not None and not self._renewed.done():
-            self._renewed.set_result(None)
+    def _on_handler_end(self) -> None:
+        if self._handler_end is not None and not self._handler_end.done():
+            self._handler_end.set_result(None)
+        elif self.on_handler_end is not None:
+            self.on_handler_end()
+        else:
+            self._lose()
 
-    def _told(self) -> bytes | None:
-        try:
-            return self._control.recv(64)
-        except OSError:
-            return None
-
-    def may_renew(self) -> bool:
-        """Make it as new on our side; False when it is not."""
-        if self.slot is None or not self.slot.renew_inhabited():
+    def renew(self) -> bool:
+        """Let go of what its last attempt had on our side; False when it can have no other one."""
+        if self.renewal is None or self.renewal.end is None or self.renewal.is_worn:
             return False
+        if self.slot is None or self.gone.done() or not self.slot.renew_inhabited():
+            return False
+        used_s = self.slot.account.cpu_s()
+        self.cpu_s_before = self.renewal.end.cpu_s if used_s is None else used_s
         self.io.close()
-        self.served, self.secrets, self.told, self.needs_io = 0, None, None, True
-        self._is_swept = False
+        self.served, self.secrets, self.has_handler = 0, None, False
+        self._ends_at_once, self._handler_end = None, None
         return True
 
-    def renew_io(self) -> bool:
-        """Have it fork a handler's process for the next attempt."""
-        self.io = io = SandboxIo(policy.frame_bytes_max(self.function), self._readers, self._on_idle_breach, self._control)
-        self.needs_io = False
-        self.has_waited = True
+    def begin_again(self, *, is_awaited: bool) -> bool:
+        """Have a renewed one fork a handler's process, for an attempt or ahead of need; False when it has gone."""
+        assert self.renewal is not None
+        self.io, self.has_handler, self.has_waited = self._new_io(), True, True
         try:
-            socket.send_fds(self._control, [b"0"], io.child_fds)
-        except OSError:
-            return False
+            if self.walls.identity is not None:
+                self.io.give_pipes_to(self.walls.identity.uid, self.walls.identity.gid)
+            if not self.renewal.begin(self.io.child_fds, is_awaited=is_awaited):
+                return False
         finally:
-            io.close_child_fds()
-        io.listen()
+            self.io.close_child_fds()
+        self.io.listen()
         if self.slot is not None and self.slot.oom_fd is not None:
-            io.look_at(self.slot.oom_fd)
+            self.io.look_at(self.slot.oom_fd)
         return True
 
     def has_ended(self) -> bool:
@@ -195,6 +192,10 @@ class Sandbox:
     def stop_softly(self) -> None:
         """Have it tell the handler that its time is over."""
         process.send_signal(self._pidfd, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill it, its first process first; see `kill_until_gone` for when that is done."""
+        process.send_signal(self._pidfd, signal.SIGKILL)
 
     @property
     def ends_at_once(self) -> bool:
@@ -281,20 +282,24 @@ class Sandbox:
 
     async def usage(self) -> dict[str, Any] | None:
         """Return what it used, once it is gone: cpu_s, memory_bytes; None if its zygote died before it could say."""
-        if self.told is not None:
-            return self.told
-        if self._ended is None:
-            return None
-        if not self._ended.done():
-            await asyncio.wait({self._ended}, timeout=_ENDED_PATIENCE_S)
-        is_told = self._ended.done() and not self._ended.cancelled()
-        told = self._ended.result() if is_told else None
+        if self.renewal is not None and self.renewal.end is not None:
+            told: dict[str, Any] | None = {"cpu_s": self.renewal.end.cpu_s, "memory_bytes": 0}
+        else:
+            told = await self._usage_by_zygote()
         if told is None:
             return None
         cpu_s = self.slot.account.cpu_s() if self.slot is not None else None
         if cpu_s is None:
             cpu_s = told["cpu_s"] + self._cpu_s_unheard
         return {**told, "cpu_s": cpu_s}
+
+    async def _usage_by_zygote(self) -> dict[str, Any] | None:
+        if self._ended is None:
+            return None
+        if not self._ended.done():
+            await asyncio.wait({self._ended}, timeout=_ENDED_PATIENCE_S)
+        is_told = self._ended.done() and not self._ended.cancelled()
+        return self._ended.result() if is_told else None
 
     def cpu_s(self) -> float:
         """Return the processor time that its processes have used. Raises OSError when they are gone."""
@@ -308,7 +313,7 @@ class Sandbox:
         """Whether an attempt that is over has left processes behind, besides the two that every sandbox has."""
         if self.slot is not None:
             tasks = self.slot.account.tasks()
-            if tasks == 2 or (self.renews and tasks == 1):
+            if tasks == 2 or (tasks == 1 and self.renewal is not None):
                 return False
             if tasks is not None:
                 return self.slot.processes() > 2  # The others are threads of the handler's.
@@ -338,7 +343,7 @@ class Sandbox:
         self._on_lost = on_lost
         self.has_waited = True
         # Its last attempt may have ended while the channel rested, and who speaks now must be heard.
-        if not self.needs_io:
+        if self.has_handler:
             self.io.resume()
 
     def serve(self) -> None:
@@ -372,8 +377,8 @@ class Sandbox:
         if self.slot is not None and self.slot.oom_fd is not None:
             self._readers.remove(self.slot.oom_fd)
         self.io.close()
-        if self._control is not None:
-            self._control.close()
+        if self.renewal is not None:
+            self.renewal.close()
         by_itself = self.ended_by_itself
         given_back = self._workspaces.give_back(self._workspace, ended_by_itself=by_itself)
         if given_back.done():
@@ -386,6 +391,8 @@ class Sandbox:
         self._readers.remove(self._pidfd)
         if not self.gone.done():
             self.gone.set_result(None)
+        if self._handler_end is not None and not self._handler_end.done():
+            self._handler_end.set_result(None)
         self._lose()  # Nobody else would notice.
 
     def _on_oom_event(self, fd: int) -> None:

@@ -17,6 +17,7 @@ from typing import Protocol
 from faasd import wire
 from faasd.sandbox.classify import status_from
 from faasd.sandbox.readers import Readers
+from faasd.sandbox.renewal import Renewal
 
 __all__ = ["SandboxIo", "Taker"]
 
@@ -39,9 +40,13 @@ class SandboxIo:
     """Descriptors and their readers; `on_idle_breach` hears of what nobody may say while no attempt runs."""
 
     def __init__(
-        self, frame_bytes_max: int, readers: Readers, on_idle_breach: Callable[[], None],
-        control: socket.socket | None = None, is_first: bool = True,
+        self,
+        frame_bytes_max: int,
+        readers: Readers,
+        on_idle_breach: Callable[[], None],
+        renewal: Renewal | None = None,
     ) -> None:
+        """With `renewal` that has the status, and not a pipe."""
         self.frames = wire.FrameReader(frame_bytes_max)
         self.taker: Taker | None = None
         self._on_idle_breach = on_idle_breach
@@ -56,15 +61,15 @@ class SandboxIo:
         self.channel.setblocking(False)
         self.pipes: dict[int, str] = {}
         self.child_fds = [channel.detach()]
-        self._control = control
-        for name in ("stdout", "stderr") if control is not None else ("stdout", "stderr", "status"):
+        self._renewal = renewal
+        for name in ("stdout", "stderr", *(("status",) if renewal is None else ())):
             read, write = os.pipe()
             os.set_blocking(read, False)
             self.pipes[read] = name
             self.child_fds.append(write)
             if name != "status":
                 self._readable.register(read, select.POLLIN)
-        self._status_fd = read if control is None else -1
+        self._status_fd = read
 
     def close_child_fds(self) -> None:
         """Close the sandbox's ends, once it has them."""
@@ -135,10 +140,8 @@ class SandboxIo:
 
     def status(self) -> int | None:
         """Return the handler's wait status, if it was told."""
-        if self._control is not None:
-            with contextlib.suppress(OSError):
-                return status_from(self._control.recv(16))
-            return None
+        if self._renewal is not None:
+            return self._renewal.status()
         with contextlib.suppress(BlockingIOError):
             return status_from(os.read(self._status_fd, 16))
         return None

@@ -50,9 +50,9 @@ class SandboxPool:
         while shelf.sandboxes:
             sandbox = shelf.sandboxes.pop()
             # Secrets that have changed are no longer in a sandbox that was sent them before.
-            if sandbox.may_serve and sandbox.secrets in (None, secrets):
-                if not sandbox.needs_io or sandbox.renew_io():
-                    return sandbox
+            is_fit = sandbox.may_serve and sandbox.secrets in (None, secrets)
+            if is_fit and (sandbox.has_handler or sandbox.begin_again(is_awaited=True)):
+                return sandbox
             self.end(sandbox)
         return None
 

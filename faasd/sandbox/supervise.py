@@ -175,7 +175,7 @@ class Supervision:
                 await self._answer_early(wall_s)
                 if await self._is_renewed():
                     outcome = await self._judge(wall_s)
-                    self.keeps_sandbox = self._sandbox.may_renew()
+                    self.keeps_sandbox = self._wanted is None and self._sandbox.renew()
                     return outcome
                 await self._sandbox.dismiss()
             self._sandbox.ended_by_itself = self._wanted is None and not self._stays
@@ -184,9 +184,15 @@ class Supervision:
             await self._close()
 
     async def _is_renewed(self) -> bool:
+        """Whether its sandbox has been made as new after a plain end, with nothing of the attempt left in it."""
         report = self._io.report
-        is_plain = self._sandbox.renews and report is not None and report["op"] in _STAYS_AFTER
-        return is_plain and await self._sandbox.renewed() and self._wanted is None
+        is_plain = report is not None and report["op"] in _STAYS_AFTER
+        return is_plain and await self._sandbox.is_renewed()
+
+    def _on_handler_end(self) -> None:
+        """Its handler's process has ended, and its first one waits instead of ending as well."""
+        if not self._has_ended() or self._wanted is not None:
+            self._sandbox.kill()  # Without a report, or too late with one.
 
     def _was_unheard(self) -> bool:
         """Whether it ended between two attempts, and we were too early to know."""
@@ -204,6 +210,7 @@ class Supervision:
             return False
         sandbox.gone.add_done_callback(self._on_gone)
         sandbox.on_oom = self._on_oom
+        sandbox.on_handler_end = self._on_handler_end
         if self._begun is not None and self._begun.is_oom:
             self._on_oom()
         if self._slot is None:
@@ -382,7 +389,7 @@ class Supervision:
         if self._tree is not None:
             self._memory_watch.remove(self._tree)
         self._cpu_watch = self._size_watch = self._tree = None  # They lead back to us.
-        self._sandbox.on_oom = None
+        self._sandbox.on_oom = self._sandbox.on_handler_end = None
         self._sandbox.gone.remove_done_callback(self._on_gone)
         if not self.keeps_sandbox:
             await self._sandbox.kill_until_gone()
