@@ -133,6 +133,10 @@ class Group:
         except FileNotFoundError:
             return None
 
+    def is_childless(self) -> bool:
+        """Whether no group is below it."""
+        return os.stat(self.path).st_nlink == 2
+
     def pids(self) -> list[int]:
         """Return the processes in the group."""
         return [int(pid) for pid in self.read("cgroup.procs").split()]

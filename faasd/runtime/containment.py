@@ -26,7 +26,6 @@ from faasd.runtime import report, system_call_filter
 from faasd.runtime.file_walls import FileWalls
 
 __all__ = [
-    "begin_handler",
     "contain_handler",
     "contain_sandbox",
     "contain_zygote",
@@ -34,7 +33,6 @@ __all__ = [
     "fork_and",
     "join_cgroups",
     "limit_cpu_time",
-    "limit_open_files",
     "namespaces_of_attempts",
     "probe_namespaces",
     "probe_walls",
@@ -208,37 +206,29 @@ def _check_reading(policy: dict[str, Any]) -> None:
 
 def contain_handler(policy: dict[str, Any]) -> None:
     """Close in the process that runs the handler. The order is the argument."""
-    begin_handler(policy)
-    _close_in(policy)
-    # Not before: the walls are many open files.
-    limit_open_files(policy)
-    _give_up_the_rest(policy)
-
-
-def begin_handler(policy: dict[str, Any]) -> None:
-    """Do what every process that runs a handler needs for itself, whatever it was forked by."""
     _raise_failure_of_fork(policy)
     os.setsid()  # A group of its own, which a soft signal can reach as a whole.
     _limit_data(policy)  # Again: it is counted from what this process has now.
     if not policy["serves_many"]:
         limit_cpu_time(policy)
+    if not policy["renews"]:  # Else its sandbox's first process is behind these, and so are we.
+        _enter_file_walls(policy)
+    # Not before: the walls are many open files.
+    rlimits.lower("NOFILE", min(policy["open_files"], rlimits.open_files_within()))
+    if not policy["renews"]:
+        _give_up_the_rest(policy)
 
 
 def contain_sandbox(policy: dict[str, Any]) -> None:
-    """Close in a sandbox's first process, which forks those of its handlers: `begin_handler` is left to them."""
+    """Close in the first process of a sandbox that renews, with all that its handlers' processes have in common."""
     _raise_failure_of_fork(policy)
-    # The one thing in an IPC namespace of which nobody can tell whether it is there.
+    # Of all in an IPC namespace only a POSIX queue cannot be seen from outside: so there is none.
     rlimits.lower("MSGQUEUE", 0)
-    _close_in(policy)
+    _enter_file_walls(policy)
     _give_up_the_rest(policy)
 
 
-def limit_open_files(policy: dict[str, Any]) -> None:
-    """Limit the descriptors of a handler's process."""
-    rlimits.lower("NOFILE", min(policy["open_files"], rlimits.open_files_within()))
-
-
-def _close_in(policy: dict[str, Any]) -> None:
+def _enter_file_walls(policy: dict[str, Any]) -> None:
     if policy["processes_rlimit"] is not None:
         rlimits.lower("NPROC", policy["processes_rlimit"])
     policy["file_walls"].close_in_handler(policy)

@@ -214,11 +214,7 @@ def _contain(policy: dict[str, Any]) -> dict[str, int]:
     # Before, because the highest descriptor is limited then.
     is_command = policy["module"] is None
     fds = secrets_in_memory.reserve(policy["secrets"], is_command=is_command)
-    if policy["renews"]:  # Then all that is common to them is done: see renewing.py.
-        containment.begin_handler(policy)
-        containment.limit_open_files(policy)
-    else:
-        containment.contain_handler(policy)
+    containment.contain_handler(policy)
     return fds
 
 

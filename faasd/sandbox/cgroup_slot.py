@@ -9,18 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from faasd.linux import cgroup_v1, cgroup_v2
 from faasd.sandbox.cgroup_account import Account
 from faasd.sandbox.cgroup_ending import end_group, kill_all, others
+from faasd.sandbox.cgroup_slot_v2 import SlotV2
+from faasd.sandbox.slot_limits import INHABITED_BYTES_MAX, SlotLimits
 
 __all__ = ["CgroupSlot", "CgroupSlots", "SlotLimits", "find_cgroups"]
 
 #: What the kernel may still charge to an empty group that is used again: its own bookkeeping, per processor.
 _LEFT_BYTES_MAX = 2**20
-#: The same, with the first process of a sandbox in it.
-_INHABITED_BYTES_MAX = 3 * 2**20
 #: What an account reads: its name for it, and the kernel's.
 _FILES_V1 = (
     ("tasks", "pids", "pids.current"),
@@ -28,21 +28,6 @@ _FILES_V1 = (
     ("peak", "memory", "memory.max_usage_in_bytes"),
     ("cpu", "cpuacct", "cpuacct.usage"),
 )
-_FILES_V2 = {
-    "tasks": "pids.current",
-    "memory": "memory.current",
-    "peak": "memory.peak",
-    "cpu_stat": "cpu.stat",
-}
-
-
-class SlotLimits(NamedTuple):
-    """What a group is made with; two with the same may stand in for each other."""
-
-    memory_bytes: int
-    processes: int | None = None
-    cpu: float | None = None
-    counts_cpu: bool = False  # So that it knows its `cpu_s`, where this host can.
 
 
 class CgroupSlot(Protocol):
@@ -248,7 +233,7 @@ class _SlotV1:
         try:
             is_alone = self.account.tasks() == 1
             is_childless = all(group.is_childless() for group in self._groups.values())
-            return is_alone and is_childless and self._forget(_INHABITED_BYTES_MAX)
+            return is_alone and is_childless and self._forget(INHABITED_BYTES_MAX)
         except OSError:
             return False
 
@@ -319,12 +304,9 @@ class _SlotsV2:
         group = cgroup_v2.Group(f"{self._root}/{self._instance}-{name}")
         group.create()
         try:
-            group.limit_memory(limits.memory_bytes)
-            if limits.processes:
-                group.limit_processes(limits.processes)
-            if limits.cpu is not None and self.caps_cpu:
-                group.limit_cpu(limits.cpu)
-            return _SlotV2(group)
+            cpu = limits.cpu if self.caps_cpu else None
+            limits = limits._replace(cpu=cpu)
+            return SlotV2(group, limits)
         except OSError:
             group.remove()
             raise
@@ -342,65 +324,6 @@ class _SlotsV2:
     def remove(self) -> None:
         with contextlib.suppress(OSError):
             os.rmdir(self._root)
-
-
-class _SlotV2:
-    oom_fd: int | None = None  # memory.oom.group kills all at once, so nobody has to be told.
-
-    def __init__(self, group: cgroup_v2.Group) -> None:
-        self._group = group
-        # The second is for sandboxes of another user, who may not be forked into our directory.
-        self.fds = [group.directory_fd(), group.procs_fd()]
-        self.account = Account({name: f"{group.path}/{file}" for name, file in _FILES_V2.items()})
-
-    def close_fds(self) -> None:
-        while self.fds:
-            os.close(self.fds.pop())
-
-    def oom_kills(self) -> int:
-        with contextlib.suppress(OSError):
-            return self._group.oom_kills()
-        return 0
-
-    def memory_peak_bytes(self) -> int | None:
-        with contextlib.suppress(OSError):
-            return self._group.memory_peak_bytes()
-        return None
-
-    def cpu_s(self) -> float | None:
-        with contextlib.suppress(OSError):
-            return self._group.cpu_s()
-        return None
-
-    def processes(self) -> int:
-        with contextlib.suppress(OSError):
-            return len(self._group.pids())
-        return 0
-
-    def kill(self) -> bool:
-        with contextlib.suppress(OSError):
-            self._group.kill()
-        return kill_all(self._group)
-
-    def is_empty(self) -> bool:
-        try:
-            return not self._group.pids()
-        except OSError:
-            return True
-
-    def renew(self) -> bool:
-        return False  # Its peak stays, and it is one directory where version 1 has two or three.
-
-    def remove(self) -> bool:
-        self.close_fds()
-        self.account.close()
-        try:
-            self._group.remove()
-        except FileNotFoundError:
-            return True
-        except OSError:
-            return False
-        return True
 
 
 def _files_of_v1(groups: Mapping[str, cgroup_v1.Group]) -> dict[str, str]:

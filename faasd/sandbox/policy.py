@@ -182,7 +182,9 @@ def renews(function: Function, walls: Walls) -> bool:
     Only behind walls that keep each of them from leaving anything to the next, or show what it has left.
     """
     has_walls = walls.mounts and walls.private_proc and walls.landlock > 0 and walls.seccomp
-    has_groups = "pid" in walls.namespaces and "ipc" in walls.namespaces and walls.cgroup is not None
+    has_groups = (
+        "pid" in walls.namespaces and "ipc" in walls.namespaces and walls.cgroup is not None
+    )
     # A command's exit code is its report, and `spares = 0` says that nothing is to wait.
     is_fresh = function.handler is not None and function.reuse == 1 and function.spares != 0
     return has_walls and has_groups and is_fresh and not shares_process_cap(walls)

@@ -6,6 +6,7 @@ within bounds. It decides what the record of an attempt says was used, and wheth
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -18,6 +19,8 @@ __all__ = ["HandlerEnd", "Renewal"]
 
 _MESSAGE_BYTES_MAX = 64
 _DIGITS_MAX = 18
+#: How long a first process may take to make everything as new.
+_PATIENCE_S = 2.0
 #: So that nothing which nobody has thought of can heap up in a first process.
 _ATTEMPTS_MAX = 1000
 
@@ -31,13 +34,14 @@ class HandlerEnd(NamedTuple):
 
 
 class Renewal:
-    """One sandbox's; `on_end` hears of the end of each handler's process, `on_breach` of what nobody waited for."""
+    """One sandbox's. `on_breach` hears when it tells what nobody waited for, or has gone."""
 
-    def __init__(self, readers: Readers, on_end: Callable[[], None], on_breach: Callable[[], None]):
+    def __init__(self, readers: Readers, on_breach: Callable[[], None]) -> None:
+        self.on_end: Callable[[], None] | None = None  # The attempt's, while one runs.
         self.end: HandlerEnd | None = None  # Of the handler's process that was forked last.
         self._attempts = 1
+        self._heard: asyncio.Future[None] | None = None
         self._readers = readers
-        self._on_end = on_end
         self._on_breach = on_breach
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setblocking(False)
@@ -66,6 +70,19 @@ class Renewal:
             return False
         return True
 
+    async def has_renewed(self) -> bool:
+        """Wait until its first process has made everything as new after a report; False when it cannot, or does not."""
+        if self.end is None:
+            loop = asyncio.get_running_loop()
+            self._heard = loop.create_future()
+            patience = loop.call_later(_PATIENCE_S, self._hear)
+            try:
+                await self._heard
+            finally:
+                patience.cancel()
+                self._heard = None
+        return self.end is not None and self.end.is_renewed
+
     def status(self) -> int | None:
         """Return the handler's wait status, if it was told."""
         if self.end is None:
@@ -77,14 +94,22 @@ class Renewal:
         if self._socket.fileno() >= 0:
             self.stop_listening()
             self._socket.close()
-        self._on_end = self._on_breach = _nothing  # They lead back to us.
+        self._on_breach = _nothing  # It leads back to us.
 
     def _take(self, _fd: int) -> None:
-        if self.end is None and self._receive():
-            self._on_end()
-        else:
+        is_asked = self.end is None and self._receive()
+        if not is_asked:
             self.stop_listening()  # It has gone, or speaks unasked.
+        if self._heard is not None:
+            self._hear()
+        elif is_asked and self.on_end is not None:
+            self.on_end()
+        else:
             self._on_breach()
+
+    def _hear(self) -> None:
+        if self._heard is not None and not self._heard.done():
+            self._heard.set_result(None)
 
     def _receive(self) -> bool:
         try:

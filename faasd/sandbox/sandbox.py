@@ -72,12 +72,12 @@ class Sandbox:
         self._loop = asyncio.get_running_loop()
         self.gone: asyncio.Future[None] = self._loop.create_future()
         self._readers = readers
-        self.renewal: Renewal | None = None  # Where it serves one attempt after another, each afresh.
-        self.on_handler_end: Callable[[], None] | None = None  # The attempt's, while one runs.
+        self.renewal: Renewal | None = (
+            None  # Where it serves one attempt after another, each afresh.
+        )
         self.has_handler = True  # Or its first process waits to be told to fork one.
-        self._handler_end: asyncio.Future[None] | None = None
         if policy.renews(function, walls):
-            self.renewal = Renewal(readers, self._on_handler_end, self._on_idle_breach)
+            self.renewal = Renewal(readers, self._on_idle_breach)
         self.io = self._new_io()
         self._pidfd = -1
         self._pid: int | None = None  # Once it was asked for.
@@ -137,25 +137,6 @@ class Sandbox:
         bytes_max = policy.frame_bytes_max(self.function)
         return SandboxIo(bytes_max, self._readers, self._on_idle_breach, self.renewal)
 
-    async def is_renewed(self) -> bool:
-        """Wait until its first process has made everything as new after a report; False when it could not."""
-        if self.renewal is None:
-            return False
-        if self.renewal.end is None and not self.gone.done():
-            self._handler_end = self._loop.create_future()
-            patience = self._loop.call_later(_ENDED_PATIENCE_S, self._on_handler_end)
-            await self._handler_end
-            patience.cancel()
-        return self.renewal.end is not None and self.renewal.end.is_renewed
-
-    def _on_handler_end(self) -> None:
-        if self._handler_end is not None and not self._handler_end.done():
-            self._handler_end.set_result(None)
-        elif self.on_handler_end is not None:
-            self.on_handler_end()
-        else:
-            self._lose()
-
     def renew(self) -> bool:
         """Let go of what its last attempt had on our side; False when it can have no other one."""
         if self.renewal is None or self.renewal.end is None or self.renewal.is_worn:
@@ -166,7 +147,7 @@ class Sandbox:
         self.cpu_s_before = self.renewal.end.cpu_s if used_s is None else used_s
         self.io.close()
         self.served, self.secrets, self.has_handler = 0, None, False
-        self._ends_at_once, self._handler_end = None, None
+        self._ends_at_once = None
         return True
 
     def begin_again(self, *, is_awaited: bool) -> bool:
@@ -309,35 +290,6 @@ class Sandbox:
             used_s = cpu_s_of_tree(pid) if pid is not None else 0.0
         return used_s
 
-    def has_leftovers(self) -> bool:
-        """Whether an attempt that is over has left processes behind, besides the two that every sandbox has."""
-        if self.slot is not None:
-            tasks = self.slot.account.tasks()
-            if tasks == 2 or (tasks == 1 and self.renewal is not None):
-                return False
-            if tasks is not None:
-                return self.slot.processes() > 2  # The others are threads of the handler's.
-        pid = self.pid
-        if pid is None:
-            return True
-        handlers = proc_tree.children(pid)
-        if handlers is None:
-            return len(proc_tree.descendants([pid])) != 1
-        try:
-            return len(handlers) != 1 or proc_tree.has_children(handlers[0])
-        except OSError:
-            return True
-
-    def memory_bytes(self) -> int:
-        """Return how much memory its processes have now."""
-        found = self.slot.account.memory_bytes() if self.slot is not None else None
-        if found is not None:
-            return found
-        pid = self.pid
-        return (
-            proc_tree.memory_bytes({pid} | proc_tree.descendants([pid])) if pid is not None else 0
-        )
-
     def wait(self, on_lost: Callable[[Sandbox], None]) -> None:
         """Wait for a request from here on; `on_lost` hears when it is of no use any more."""
         self._on_lost = on_lost
@@ -391,8 +343,6 @@ class Sandbox:
         self._readers.remove(self._pidfd)
         if not self.gone.done():
             self.gone.set_result(None)
-        if self._handler_end is not None and not self._handler_end.done():
-            self._handler_end.set_result(None)
         self._lose()  # Nobody else would notice.
 
     def _on_oom_event(self, fd: int) -> None:

@@ -93,6 +93,8 @@ class SandboxIo:
         self.pause()
         for fd in self.pipes:
             self._readers.remove(fd)
+        if self._renewal is not None:
+            self._renewal.stop_listening()
 
     def resume(self) -> None:
         """Read the channel."""

@@ -386,7 +386,7 @@ class ProcessSandboxes:
                 self._waiting.put(sandbox)
             else:
                 await self._waiting.end(sandbox)
-            if is_new and spares is not None:
+            if is_new and spares is not None and not user.leaves_renewed:
                 spares.ended(sandbox.function)
 
     def _the_maker(self) -> SandboxMaker:

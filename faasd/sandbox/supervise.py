@@ -18,11 +18,16 @@ from faasd.sandbox.attempt_io import AttemptIo
 from faasd.sandbox.classify import Facts, Verdict, classify
 from faasd.sandbox.cpu_watch import CpuWatch, cpu_s_of_tree
 from faasd.sandbox.early_answer import is_result_certain, usage_so_far
-from faasd.sandbox.failures import failures_in_lines, failures_in_report
 from faasd.sandbox.file_rules import Premises
-from faasd.sandbox.hints import with_hint
+from faasd.sandbox.hinted import hinted
 from faasd.sandbox.masking import Masker
-from faasd.sandbox.measured import is_over_memory, memory_peak_bytes, zygote_loss
+from faasd.sandbox.measured import (
+    has_leftovers,
+    is_over_memory,
+    memory_bytes,
+    memory_peak_bytes,
+    zygote_loss,
+)
 from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
 from faasd.sandbox.request import Begun, request_frames
 from faasd.sandbox.sandbox import Sandbox
@@ -99,6 +104,15 @@ class Supervision:
     def attempt_id(self) -> str:
         """Which attempt this is."""
         return self._attempt.id
+
+    @property
+    def leaves_renewed(self) -> bool:
+        """Whether its sandbox is as new and the next event may come at once: nobody has waited for this one.
+
+        To rehearse meanwhile costs more than to begin; if none comes, it is time for that a moment later.
+        """
+        is_renewed = self.keeps_sandbox and self._sandbox.renewal is not None
+        return is_renewed and not self._attempt.is_sync
 
     @property
     def pid(self) -> int | None:
@@ -186,8 +200,10 @@ class Supervision:
     async def _is_renewed(self) -> bool:
         """Whether its sandbox has been made as new after a plain end, with nothing of the attempt left in it."""
         report = self._io.report
-        is_plain = report is not None and report["op"] in _STAYS_AFTER
-        return is_plain and await self._sandbox.is_renewed()
+        renewal = self._sandbox.renewal
+        if renewal is None or report is None or report["op"] not in _STAYS_AFTER:
+            return False
+        return await renewal.has_renewed()
 
     def _on_handler_end(self) -> None:
         """Its handler's process has ended, and its first one waits instead of ending as well."""
@@ -210,7 +226,8 @@ class Supervision:
             return False
         sandbox.gone.add_done_callback(self._on_gone)
         sandbox.on_oom = self._on_oom
-        sandbox.on_handler_end = self._on_handler_end
+        if sandbox.renewal is not None:
+            sandbox.renewal.on_end = self._on_handler_end
         if self._begun is not None and self._begun.is_oom:
             self._on_oom()
         if self._slot is None:
@@ -286,12 +303,12 @@ class Supervision:
             self.end("oom")
         self._io.finish_warm(readable)
         recycle_bytes = self._sandbox.function.recycle_memory_bytes
-        is_too_large = recycle_bytes is not None and self._sandbox.memory_bytes() > recycle_bytes
+        is_too_large = recycle_bytes is not None and memory_bytes(self._sandbox) > recycle_bytes
         self.keeps_sandbox = (
             self._wanted is None
             and self._io.is_quiet
             and not is_too_large
-            and not self._sandbox.has_leftovers()
+            and not has_leftovers(self._sandbox)
         )
 
     async def _answer_early(self, wall_s: float) -> None:
@@ -373,13 +390,8 @@ class Supervision:
     async def _with_hint(self, verdict: Verdict) -> ErrorRecord | None:
         if verdict.error is None or verdict.word not in _HINTED:
             return verdict.error
-        function = self._attempt.function
-        told = self._io.report.get("error") if self._io.report is not None else None
-        failures = failures_in_report(told)
-        failures += failures_in_lines(self._io.error_lines, function.code_dir)
-        return await with_hint(
-            verdict.error, failures, function, self._walls, self._premises, self._sandbox.tmp_dir
-        )
+        sandbox, lines = self._sandbox, self._io.error_lines
+        return await hinted(verdict.error, self._io.report, lines, sandbox, self._premises)
 
     async def _close(self) -> None:
         """Let go of the attempt; when we were interrupted, its tree goes first."""
@@ -389,7 +401,9 @@ class Supervision:
         if self._tree is not None:
             self._memory_watch.remove(self._tree)
         self._cpu_watch = self._size_watch = self._tree = None  # They lead back to us.
-        self._sandbox.on_oom = self._sandbox.on_handler_end = None
+        self._sandbox.on_oom = None
+        if self._sandbox.renewal is not None:
+            self._sandbox.renewal.on_end = None
         self._sandbox.gone.remove_done_callback(self._on_gone)
         if not self.keeps_sandbox:
             await self._sandbox.kill_until_gone()
