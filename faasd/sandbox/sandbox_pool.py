@@ -29,7 +29,9 @@ class _Shelf:
 class SandboxPool:
     """Keeps waiting sandboxes by function, and lets go of them when they are idle, ended or in the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, fresh_max: int = 64) -> None:
+        """With `fresh_max` spares and renewed ones of all functions together, no more of the latter are kept."""
+        self._fresh_max = fresh_max
         self._shelves: dict[int, _Shelf] = {}  # By the function's identity.
         self._sweep: asyncio.TimerHandle | None = None
         self._closings: set[asyncio.Future[None]] = set()
@@ -69,7 +71,9 @@ class SandboxPool:
                 return
             sandbox.function = function
         is_in_the_way = zygote.room.is_wanted
-        if self._is_closed or zygote.is_retired or is_in_the_way or not sandbox.may_serve:
+        is_too_many = not sandbox.has_handler and self._is_full()
+        is_useless = zygote.is_retired or not sandbox.may_serve
+        if self._is_closed or is_useless or is_in_the_way or is_too_many:
             self.end(sandbox)
             return
         shelf = self._shelves.get(id(function))
@@ -145,6 +149,10 @@ class SandboxPool:
         """Return how many wait for this function as new: spares, and renewed ones."""
         shelf = self._shelves.get(id(function))
         return sum(not one.served for one in shelf.sandboxes) if shelf is not None else 0
+
+    def _is_full(self) -> bool:
+        count = sum(not one.served for s in self._shelves.values() for one in s.sandboxes)
+        return count >= self._fresh_max
 
     def waiting(self) -> dict[tuple[str, str], int]:
         """Return how many wait, by function and kind: `warm` or `spare`."""

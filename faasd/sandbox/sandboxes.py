@@ -123,7 +123,7 @@ class ProcessSandboxes:
         except OSError as error:
             raise SandboxError(f"cannot make {self._tmp_root}: {error.strerror}") from error
         self._workspaces = Workspaces(self._tmp_root, self._slots, self._numbers)
-        self._waiting = SandboxPool()
+        self._waiting = SandboxPool(self._premises.slots)
         self._maker = SandboxMaker(self._workspaces, self._waiting, self._numbers)
         self._pool = ZygotePool(
             f"{self._state_hash}:{instance}",

@@ -203,6 +203,8 @@ class Supervision:
         renewal = self._sandbox.renewal
         if renewal is None or report is None or report["op"] not in _STAYS_AFTER:
             return False
+        if self._attempt.is_sync:
+            self._sandbox.io.say_no_more()
         return await renewal.has_renewed()
 
     def _on_handler_end(self) -> None:

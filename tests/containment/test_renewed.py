@@ -185,8 +185,7 @@ FOUND = {
         3 << 13,
     ),
     "a limit": (
-        "import resource; resource.prlimit(1, resource.RLIMIT_STACK, (65536, 65536))\n"
-        "out = resource.prlimit(1, resource.RLIMIT_STACK)[1]",
+        "from resource import *; prlimit(1, RLIMIT_STACK, (65536, 65536)); out = prlimit(1, RLIMIT_STACK)[1]",
         "import resource; out = resource.getrlimit(resource.RLIMIT_STACK)[1]",
         65536,
     ),
@@ -221,7 +220,9 @@ async def test_what_cannot_be_removed_ends_its_sandbox(
 
 async def test_no_attempt_leaves_a_posix_queue_behind(bench: Bench) -> None:
     """Elsewhere one is made, though the files wall lets nobody open it; and nobody can see from outside that it is there."""
-    code = CALLS + "checked(libc.mq_open(b'/left', os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600, None))"
+    code = (
+        CALLS + "checked(libc.mq_open(b'/left', os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600, None))"
+    )
     renewed = Renewed(bench)
     assert [await renewed.found(code) for _ in range(2)] == ["EMFILE", "EMFILE"]
     warm = bench.function("probes:try_all", reuse=2)
