@@ -74,6 +74,7 @@ class CgroupSlots(Protocol):
     version: str  # "v1" or "v2", as policies and the fork know it.
     caps_processes: bool
     caps_cpu: bool
+    counts_anew: bool  # Whether `renew_inhabited` can work.
 
     def make(self, name: str, limits: SlotLimits) -> CgroupSlot:
         """Make a group. Raises OSError."""
@@ -99,6 +100,7 @@ def find_cgroups(state_hash: str, instance: str) -> tuple[CgroupSlots | None, st
 
 class _SlotsV1:
     version = "v1"
+    counts_anew = True
 
     def __init__(self, state_hash: str, instance: str) -> None:
         self._instance = instance
@@ -295,6 +297,7 @@ class _SlotsV2:
         self._instance = instance
         self._root = f"{own}/faasd-{state_hash}"
         os.makedirs(self._root, exist_ok=True)
+        self.counts_anew = cgroup_v2.Group(self._root).can_forget_peak()
         names = ["memory", "pids"] + (["cpu"] if self.caps_cpu else [])
         cgroup_v2.Group(self._root).write(
             "cgroup.subtree_control", " ".join(f"+{n}" for n in names)

@@ -131,11 +131,6 @@ class SandboxIo:
             self._outbox += data
         return True
 
-    def say_no_more(self) -> None:
-        """Let the sandbox, which has reported, hear that nothing follows."""
-        with contextlib.suppress(OSError):
-            self.channel.shutdown(socket.SHUT_WR)
-
     @property
     def unsent_bytes(self) -> int:
         """How much the sandbox has not fetched yet."""

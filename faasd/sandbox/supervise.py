@@ -67,7 +67,6 @@ class Supervision:
         self._limits = attempt.function.limits
         self._sandbox = sandbox
         self._slot = sandbox.slot
-        self._walls = sandbox.walls
         self._memory_watch = watch
         self._clock = clock
         self._premises = premises
@@ -203,8 +202,6 @@ class Supervision:
         renewal = self._sandbox.renewal
         if renewal is None or report is None or report["op"] not in _STAYS_AFTER:
             return False
-        if self._attempt.is_sync:
-            self._sandbox.io.say_no_more()
         return await renewal.has_renewed()
 
     def _on_handler_end(self) -> None:
