@@ -8,11 +8,13 @@ from typing import Any
 from faasd.linux import proc_tree
 from faasd.model.limits import Limits
 from faasd.sandbox.classify import describe_status
+from faasd.sandbox.cpu_watch import cpu_s_of_tree
 from faasd.sandbox.memory_watch import WatchedTree
 from faasd.sandbox.sandbox import Sandbox
 from faasd.sandbox.zygote_process import Zygote
 
 __all__ = [
+    "cpu_s",
     "has_leftovers",
     "is_over_memory",
     "memory_bytes",
@@ -44,6 +46,16 @@ def is_over_memory(sandbox: Sandbox, limits: Limits, usage: dict[str, Any] | Non
     # The largest resident size of any one process, of which it had the zygote's part from birth.
     own = int(usage["memory_bytes"]) - sandbox.zygote.memory_bytes
     return own > limits.memory_bytes
+
+
+def cpu_s(sandbox: Sandbox) -> float:
+    """Return the processor time of the attempt that runs; for any thread. Raises OSError when nothing is left of it."""
+    # So not through the sandbox's account, which belongs to the loop.
+    used_s = sandbox.slot.cpu_s() if sandbox.slot is not None else None
+    if used_s is None:
+        pid = sandbox.pid
+        used_s = cpu_s_of_tree(pid) if pid is not None else 0.0
+    return used_s - sandbox.cpu_s_before
 
 
 def has_leftovers(sandbox: Sandbox) -> bool:

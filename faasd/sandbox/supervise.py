@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 
 from faasd.clock import Clock
 from faasd.interfaces import AttemptServices
 from faasd.model.attempt import Attempt
 from faasd.model.outcome import ErrorRecord, Outcome, Usage
-from faasd.sandbox import policy
+from faasd.sandbox import measured, policy
 from faasd.sandbox.attempt_io import AttemptIo
 from faasd.sandbox.classify import Facts, Verdict, classify
-from faasd.sandbox.cpu_watch import CpuWatch, cpu_s_of_tree
+from faasd.sandbox.cpu_watch import CpuWatch
 from faasd.sandbox.early_answer import is_result_certain, usage_so_far
 from faasd.sandbox.file_rules import Premises
 from faasd.sandbox.hinted import hinted
 from faasd.sandbox.masking import Masker
-from faasd.sandbox.measured import (
-    has_leftovers,
-    is_over_memory,
-    memory_bytes,
-    memory_peak_bytes,
-    zygote_loss,
-)
 from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
 from faasd.sandbox.request import Begun, request_frames
 from faasd.sandbox.sandbox import Sandbox
@@ -106,10 +100,7 @@ class Supervision:
 
     @property
     def leaves_renewed(self) -> bool:
-        """Whether its sandbox is as new and the next event may come at once: nobody has waited for this one.
-
-        To rehearse meanwhile costs more than to begin; if none comes, it is time for that a moment later.
-        """
+        """Whether its sandbox is as new, and nobody waited: the next event may come before it has rehearsed."""
         is_renewed = self.keeps_sandbox and self._sandbox.renewal is not None
         return is_renewed and not self._attempt.is_sync
 
@@ -238,7 +229,8 @@ class Supervision:
             size_bytes = limits.tmp_size_bytes
             self._size_watch = SizeWatch(sandbox.tmp_dir, size_bytes, lambda: self.end("tmp-size"))
         if limits.cpu_time_s is not None:
-            self._cpu_watch = CpuWatch(limits.cpu_time_s, self._cpu_s, lambda: self.end("cpu-time"))
+            cpu_s = partial(measured.cpu_s, sandbox)
+            self._cpu_watch = CpuWatch(limits.cpu_time_s, cpu_s, lambda: self.end("cpu-time"))
         return True
 
     def _send(self) -> bool:
@@ -256,14 +248,6 @@ class Supervision:
     def untaken(self) -> list[bytes]:
         """Return the frames that have come after the report: the next attempt's."""
         return self._io.untaken()
-
-    def _cpu_s(self) -> float:
-        # In a thread, so not through the sandbox's account, which belongs to the loop.
-        used_s = self._slot.cpu_s() if self._slot is not None else None
-        if used_s is None:
-            pid = self._sandbox.pid
-            used_s = cpu_s_of_tree(pid) if pid is not None else 0.0
-        return used_s - self._sandbox.cpu_s_before
 
     def _on_oom(self) -> None:
         self.end("oom")
@@ -302,12 +286,14 @@ class Supervision:
             self.end("oom")
         self._io.finish_warm(readable)
         recycle_bytes = self._sandbox.function.recycle_memory_bytes
-        is_too_large = recycle_bytes is not None and memory_bytes(self._sandbox) > recycle_bytes
+        is_too_large = (
+            recycle_bytes is not None and measured.memory_bytes(self._sandbox) > recycle_bytes
+        )
         self.keeps_sandbox = (
             self._wanted is None
             and self._io.is_quiet
             and not is_too_large
-            and not has_leftovers(self._sandbox)
+            and not measured.has_leftovers(self._sandbox)
         )
 
     async def _answer_early(self, wall_s: float) -> None:
@@ -344,7 +330,7 @@ class Supervision:
         status = self._io.finish()
         if self._has_reported:  # And was ended by us, for what it had left behind.
             status = 0
-        peak = memory_peak_bytes(self._sandbox, self._tree, usage)
+        peak = measured.memory_peak_bytes(self._sandbox, self._tree, usage)
         zygote = self._sandbox.zygote
         facts = Facts(
             limits=self._limits,
@@ -355,10 +341,10 @@ class Supervision:
             oom_kills=self._slot.oom_kills() if self._slot is not None else 0,
             cpu_s=self._cpu_watch.used_s if self._cpu_watch is not None else 0.0,
             memory_peak_bytes=peak,
-            is_over_memory=is_over_memory(self._sandbox, self._limits, usage),
+            is_over_memory=measured.is_over_memory(self._sandbox, self._limits, usage),
             has_data_limit=self._slot is None,
             broken_protocol=self._io.broken_protocol,
-            zygote_loss=await zygote_loss(zygote),
+            zygote_loss=await measured.zygote_loss(zygote),
             zygote_breach=zygote.breach,
             is_command=self._attempt.function.handler is None,
             command_output=bytes(self._io.command_output),
