@@ -334,6 +334,15 @@ async def test_what_an_attempt_prints_is_its_own(bench: Bench) -> None:
         assert sorted(bench.services.texts("stdout")) == sorted(told)
 
 
+async def test_random_numbers_and_temporary_names_are_each_attempts_own(bench: Bench) -> None:
+    """Every one is a fork of the same process, at the same place in it."""
+    renewed = Renewed(bench)
+    code = "import random, tempfile, uuid; out = [random.random(), tempfile.mktemp(), str(uuid.uuid4())]"
+    found = [await renewed.found(code) for _ in range(3)]
+    assert len(renewed.waiting) == 1
+    assert all(len(set(of_all)) == 3 for of_all in zip(*found, strict=True))
+
+
 async def test_secrets_are_given_to_each_attempt_as_they_are_then(tmp_path: Path) -> None:
     """And none stays in a sandbox that waits."""
     secrets = tmp_path / "secrets"
@@ -421,7 +430,8 @@ async def test_another_users_sandbox_is_renewed_as_well(bench: Bench) -> None:
     """His pipes are his at each attempt."""
     if os.geteuid() != 0:
         pytest.skip("only root can be somebody else")
-    renewed = Renewed(bench, permissions=Permissions(user="nobody"))
+    user = Permissions(user="nobody")
+    renewed = Renewed(bench, permissions=user, python="/usr/bin/python3")
     outcome = await renewed.run({"it": "open('/dev/stderr', 'w').close(); out = os.getuid()"})
     if outcome.word != "ok":
         pytest.skip(f"nobody cannot run here: {outcome.error}")
