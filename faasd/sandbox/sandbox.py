@@ -72,13 +72,14 @@ class Sandbox:
         self._loop = asyncio.get_running_loop()
         self.gone: asyncio.Future[None] = self._loop.create_future()
         self._readers = readers
-        self.renewal: Renewal | None = (
-            None  # Where it serves one attempt after another, each afresh.
-        )
+        #: Where it serves one attempt after another, each afresh.
+        self.renewal: Renewal | None = None
         self.has_handler = True  # Or its first process waits to be told to fork one.
         if policy.renews(function, walls):
             self.renewal = Renewal(readers, self._on_idle_breach)
         self.io = self._new_io()
+        if self.renewal is not None:
+            self.io.child_fds.append(self.renewal.child_fd)
         self._pidfd = -1
         self._pid: int | None = None  # Once it was asked for.
         self._ended: asyncio.Future[dict[str, Any] | None] | None = None
@@ -113,10 +114,7 @@ class Sandbox:
         """Make its processes; they wait for the first request. A spare has time to rehearse it. Raises SandboxError or ZygoteInitFailed."""
         asked = policy.attempt_policy(self.function, self.walls, uid_tasks, self.tmp_dir)
         asked["rehearses"] = is_spare
-        if self.walls.identity is not None:
-            self.io.give_pipes_to(self.walls.identity.uid, self.walls.identity.gid)
-        if self.renewal is not None:
-            self.io.child_fds.append(self.renewal.child_fd)
+        self._give_pipes()
         fds = [*self.io.child_fds, *(self.slot.fds if self.slot else ())]
         try:
             self._pidfd, self._ended = await self.zygote.fork(self._number, asked, fds)
@@ -133,6 +131,10 @@ class Sandbox:
             self.io.look_at(self.slot.oom_fd)
             self._readers.add(self.slot.oom_fd, self._on_oom_event)
 
+    def _give_pipes(self) -> None:
+        if self.walls.identity is not None:
+            self.io.give_pipes_to(self.walls.identity.uid, self.walls.identity.gid)
+
     def _new_io(self) -> SandboxIo:
         bytes_max = policy.frame_bytes_max(self.function)
         return SandboxIo(bytes_max, self._readers, self._on_idle_breach, self.renewal)
@@ -147,20 +149,21 @@ class Sandbox:
         self.cpu_s_before = self.renewal.end.cpu_s if used_s is None else used_s
         self.io.close()
         self.served, self.secrets, self.has_handler = 0, None, False
-        self._ends_at_once = None
         return True
 
     def begin_again(self, *, is_awaited: bool) -> bool:
         """Have a renewed one fork a handler's process, for an attempt or ahead of need; False when it has gone."""
         assert self.renewal is not None
-        self.io, self.has_handler, self.has_waited = self._new_io(), True, True
         try:
-            if self.walls.identity is not None:
-                self.io.give_pipes_to(self.walls.identity.uid, self.walls.identity.gid)
+            self.io = self._new_io()
+            self._give_pipes()
             if not self.renewal.begin(self.io.child_fds, is_awaited=is_awaited):
                 return False
+        except OSError:
+            return False  # No descriptors are left, and who comes next will hear of that.
         finally:
             self.io.close_child_fds()
+        self.has_handler = self.has_waited = True
         self.io.listen()
         if self.slot is not None and self.slot.oom_fd is not None:
             self.io.look_at(self.slot.oom_fd)
@@ -186,7 +189,8 @@ class Sandbox:
         """
         if self._ends_at_once is None:
             has_group = self.zygote.has_pid_namespace and self.slot is not None
-            self._ends_at_once = has_group and (self._tells_cpu() or _can_find_handlers())
+            is_told = self.renewal is not None or self._tells_cpu() or _can_find_handlers()
+            self._ends_at_once = has_group and is_told
         return self._ends_at_once
 
     async def dismiss(self) -> None:

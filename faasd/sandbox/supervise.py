@@ -1,7 +1,7 @@
 """One attempt in one sandbox: soft signal, grace, kill, and what it all came to.
 
-An end is announced only after the whole process tree is gone; in a warm sandbox, which stays for the next
-attempt, after its handler has reported and nothing else that the attempt started is left.
+An end is announced only after the whole process tree is gone (of a renewed sandbox all but its first process); in a warm one, which
+stays for the next attempt, after its handler has reported and nothing else that the attempt started is left.
 """
 
 from __future__ import annotations
