@@ -266,7 +266,7 @@ class Daemon:
         await self._http.start()
         self._tidying = asyncio.create_task(self._upkeep().run())
         self._keep_vital(self._tidying)
-        self._lag = asyncio.create_task(watch_loop_lag(self._metrics))
+        self._lag = asyncio.create_task(watch_loop_lag(self._metrics, self._clock))
         self._dispatcher.wake()  # For what an enqueue without us left in the store until now.
 
     def _keep_vital(self, task: asyncio.Task[None]) -> None:

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import uvloop
+
 from faasd.api.adopted import turn_away
 from faasd.clock import Clock
 from faasd.config.loader import FindDeployed, Loaded, load
@@ -149,5 +151,5 @@ def main(config_path: str) -> int:
     """
     # A watchdog that bites sends SIGABRT: the log then says where each thread hung.
     faulthandler.enable(sys.stderr)
-    asyncio.run(_serve(Path(config_path)))
+    uvloop.run(_serve(Path(config_path)))
     return 0

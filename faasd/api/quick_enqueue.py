@@ -6,22 +6,17 @@ All that come in one turn of the event loop are accepted in one transaction.
 from __future__ import annotations
 
 import asyncio
-import logging
-
-from starlette.responses import Response
 
 from faasd.api.call import json_object
 from faasd.api.handlers.queues import accepted_view, events_of
 from faasd.api.quick_http import BODY_MAX_BYTES, Answer, QuickRequest, as_bytes
-from faasd.api.replies import error_reply, refused
+from faasd.api.replies import error_reply, failure_reply
 from faasd.api.services import ApiServices
-from faasd.errors import FaasdError, NotAccepting
+from faasd.errors import FaasdError
 from faasd.model.event import encode_json
 from faasd.model.invocation import NewEvent
 
 __all__ = ["EnqueueDesk"]
-
-_log = logging.getLogger("faasd.api")
 
 #: While one transaction is on its way to the disk and one behind it waits, what comes gathers for the next.
 _IN_FLIGHT_MAX = 2
@@ -84,28 +79,18 @@ class EnqueueDesk:
             await self._accept(events, answers)
 
     async def _accept(self, events: list[list[NewEvent]], answers: list[Answer]) -> None:
-        failed: Response
         try:
             accepted = await self._services.accept.accept_each(events)
-        except FaasdError as error:
-            failed = error_reply(error)
-        except asyncio.CancelledError:
-            # Only the server's stop cancels, when the drain time is over; the clients are told so.
-            failed = error_reply(NotAccepting("the daemon is stopping; try again in a moment"))
-        except Exception:  # noqa: BLE001 - the HTTP request boundary: the daemon outlives a request.
-            _log.exception("request_failed", extra={"method": "POST", "path": "events"})
-            failed = refused(
-                500, "internal", "the daemon failed to answer this; its log has the traceback"
-            )
-        else:
-            for answer, one in zip(answers, accepted, strict=True):
-                if isinstance(one, FaasdError):
-                    answer(as_bytes(error_reply(one)))
-                else:
-                    answer(_accepted(encode_json(accepted_view(one)).encode("ascii")))
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - The boundary of the requests.
+            failed = as_bytes(failure_reply(error, "POST", "events"))
+            for answer in answers:
+                answer(failed)
             return
-        for answer in answers:
-            answer(as_bytes(failed))
+        for answer, one in zip(answers, accepted, strict=True):
+            if isinstance(one, FaasdError):
+                answer(as_bytes(error_reply(one)))
+            else:
+                answer(_accepted(encode_json(accepted_view(one)).encode("ascii")))
 
 
 def _accepted(body: bytes) -> bytes:

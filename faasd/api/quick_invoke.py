@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from faasd.api.call import function_named, json_value
 from faasd.api.quick_http import Answer, QuickRequest, as_bytes
-from faasd.api.replies import error_reply, refused
+from faasd.api.replies import failure_reply
 from faasd.api.services import ApiServices
 from faasd.api.views import outcome_view
-from faasd.errors import FaasdError, NotAccepting
 from faasd.model.event import encode_json
 from faasd.model.invocation import NewEvent
 from faasd.model.outcome import Outcome
 
 __all__ = ["InvokeDesk"]
-
-_log = logging.getLogger("faasd.api")
 
 
 class InvokeDesk:
@@ -38,19 +34,8 @@ class InvokeDesk:
     async def _serve(self, request: QuickRequest, who: str, answer: Answer) -> None:
         try:
             reply = await self._invoke(request, who)
-        except FaasdError as error:
-            reply = as_bytes(error_reply(error))
-        except asyncio.CancelledError:
-            # By the server's stop, when the drain time is over; or nobody hears it any more.
-            stopping = NotAccepting("the daemon is stopping; try again in a moment")
-            reply = as_bytes(error_reply(stopping))
-        except Exception:  # noqa: BLE001 - the HTTP request boundary: the daemon outlives a request.
-            _log.exception("request_failed", extra={"method": "POST", "path": "invocations"})
-            reply = as_bytes(
-                refused(
-                    500, "internal", "the daemon failed to answer this; its log has the traceback"
-                )
-            )
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - The boundary of the request.
+            reply = as_bytes(failure_reply(error, "POST", "invocations"))
         answer(reply)
 
     async def _invoke(self, request: QuickRequest, who: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ __all__ = [
     "end",
     "error_reply",
     "error_statuses",
+    "failure_reply",
     "json_reply",
     "kind_of",
     "no_method",
@@ -29,6 +31,7 @@ __all__ = [
     "unless_gone",
 ]
 
+_log = logging.getLogger("faasd.api")
 T = TypeVar("T")
 
 #: Status and Retry-After by the class of an error; the first base class that stands here decides.
@@ -152,6 +155,17 @@ def error_reply(error: errors.FaasdError) -> Response:
     status, retry_after_s = _answer_of(type(error))
     headers = None if retry_after_s is None else {"retry-after": str(retry_after_s)}
     return refused(status, kind_of(error), str(error), headers)
+
+
+def failure_reply(error: BaseException, method: str, path: str) -> Response:
+    """Answer what a request's work raised, at its boundary: the daemon outlives it, and whoever asked is told."""
+    if isinstance(error, errors.FaasdError):
+        return error_reply(error)
+    if isinstance(error, asyncio.CancelledError):
+        # Only a server's stop cancels those whose client still listens, when the drain time is over.
+        return error_reply(errors.NotAccepting("the daemon is stopping; try again in a moment"))
+    _log.error("request_failed", exc_info=error, extra={"method": method, "path": path})
+    return refused(500, "internal", "the daemon failed to answer this; its log has the traceback")
 
 
 def refused(

@@ -51,6 +51,9 @@ class CodeControl(Protocol):
     async def versions_of(self, name: str) -> Sequence[FunctionVersion]:
         """Return the versions that a function had in service, the last first. Raises NotFound."""
 
+    async def pinned(self) -> Mapping[str, str]:
+        """Return the version of each function that stays at one whatever the disk says."""
+
     async def function_at(self, name: str, wanted: str, *, only_aliases: bool = False) -> Function:
         """Return a function with the code of a version, or of an alias. Raises NotFound or VersionError."""
 

@@ -177,6 +177,7 @@ def function_view(
     breaker: BreakerStatus,
     refused: str | None = None,
     kept_because: str | None = None,
+    pinned_to: str | None = None,
 ) -> dict[str, Any]:
     """Return one row of the functions. `outcomes` counts the attempts of the last 24 hours."""
     return {
@@ -195,6 +196,7 @@ def function_view(
         },
         "refused": refused,
         "kept_because": kept_because,
+        "pinned_to": pinned_to,
         "code_version": function.code_version,
         "layers": [layer.name for layer in function.layers],
         "origin": function.origin,

@@ -36,6 +36,7 @@ def list_functions(context: click.Context, as_json: bool) -> None:
         ("PAUSED SINCE", time_text("paused_since")),
         ("BREAKER", _breaker),
         ("REFUSED", lambda row: _yes(bool(row.get("refused")))),
+        ("PINNED", lambda row: _yes(bool(row.get("pinned_to")))),
         ("KEPT OLD", lambda row: _yes(bool(row.get("kept_because")))),
     ]
     print_rows(rows, columns, as_json=as_json, nothing="there is no function; see `faasd check`")

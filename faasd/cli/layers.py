@@ -61,7 +61,7 @@ def publish(
         print_json({**_view(version), "published": is_new})
         return
     size = format_size(version.size_bytes)
-    what = f"{version.files} files, {size}"
+    what = f"{version.files} file{'' if version.files == 1 else 's'}, {size}"
     print(
         f"published {version.reference} ({what})"
         if is_new

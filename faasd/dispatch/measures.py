@@ -201,11 +201,11 @@ def measured_commits(metrics: Registry) -> Callable[[float, int, bool], None]:
     return heard
 
 
-async def watch_loop_lag(metrics: Registry) -> None:
+async def watch_loop_lag(metrics: Registry, clock: Clock) -> None:
     """Measure, every few seconds until cancelled, how late the event loop comes to what is due."""
     lag = metrics.family("faasd_loop_lag_seconds").histogram()
-    loop = asyncio.get_running_loop()
     while True:
-        due_at = loop.time() + LAG_INTERVAL_S
+        # Not the loop's own time, which is in whole milliseconds and of the begin of its turn.
+        due_at = clock.monotonic() + LAG_INTERVAL_S
         await asyncio.sleep(LAG_INTERVAL_S)
-        lag.observe(max(0.0, loop.time() - due_at))
+        lag.observe(max(0.0, clock.monotonic() - due_at))

@@ -127,7 +127,7 @@ class Running:
             if ended.outcome is None:
                 spine.breakers.ended(attempt, None)
             slot.free()
-            self._on_ended(ended)
+            self._tell_ended(ended)
         return ended
 
     async def _run_all(
@@ -152,11 +152,18 @@ class Running:
             for place, attempt in enumerate(attempts):
                 its = found[place] if found is not None else None
                 if its is not None:
-                    self._on_ended(Ended(attempt, queue, its[0], tuple(its[1])))
+                    self._tell_ended(Ended(attempt, queue, its[0], tuple(its[1])))
                 elif found is None:
-                    self._on_ended(Ended(attempt, queue, None, ()))
+                    self._tell_ended(Ended(attempt, queue, None, ()))
             if found is not None and None in found:
                 self._on_freed(queue)  # What did not begin waits again.
+
+    def _tell_ended(self, ended: Ended) -> None:
+        # It is written already: whoever stumbles over one must not keep the others from being told of.
+        try:
+            self._on_ended(ended)
+        except Exception as error:  # noqa: BLE001
+            _tell_broken([ended.attempt], error)
 
 
 def _tell_broken(attempts: Sequence[Attempt], error: Exception) -> None:

@@ -78,6 +78,10 @@ class CodeInService:
             )
         return found
 
+    async def pinned(self) -> Mapping[str, str]:
+        """Return the version of each function that stays at one whatever the disk says."""
+        return {name: pin.version for name, pin in (await self._versions.known()).pins.items()}
+
     async def function_at(self, name: str, wanted: str, *, only_aliases: bool = False) -> Function:
         """Return a function with the code of a version, or of an alias. Raises NotFound or VersionError.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 import re
 import signal
@@ -340,6 +341,10 @@ def test_a_rollback_stays_over_reloads_and_restarts_until_it_is_unpinned(tmp_pat
         daemon.kill9()
         daemon.start()
         assert result(daemon, "version") == 2
+        listed = json.loads(daemon.cli("functions", "list", "--json").stdout)
+        pins = {row["name"]: row["pinned_to"] for row in listed}
+        assert pins["version"] == changes["version"]["code_version"]
+        assert set(pins.values()) == {None, pins["version"]}, "the others follow the disk"
         rows = daemon.client.request("GET", "/api/v1/functions/version/versions")["versions"]
         assert [(row["in_service"], row["pinned"]) for row in rows] == [
             (True, True), (False, False), (False, False),

@@ -120,6 +120,7 @@ async def _rows(call: Call) -> list[dict[str, Any]]:
     services = call.services
     counts = await services.history.function_counts(services.clock.now() - _DAY_S)
     paused = await services.pauses.load()
+    pinned = await services.code.pinned() if services.code is not None else {}
     running: dict[str, int] = {}
     for attempt in services.invoker.running():
         running[attempt.function.name] = running.get(attempt.function.name, 0) + 1
@@ -132,6 +133,7 @@ async def _rows(call: Call) -> list[dict[str, Any]]:
             services.invoker.breaker(function.name),
             services.refused.get(function.name),
             services.code.kept.get(function.name) if services.code is not None else None,
+            pinned.get(function.name),
         )
         for function in services.catalog.all()
     ]

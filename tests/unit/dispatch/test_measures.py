@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from faasd.clock import FakeClock
-from faasd.dispatch.measures import LAG_INTERVAL_S, PEAK_WINDOW_S, Measures, watch_loop_lag
+from faasd.dispatch import measures
+from faasd.dispatch.measures import PEAK_WINDOW_S, Measures, watch_loop_lag
 from faasd.dispatch.running import Ended
 from faasd.interfaces import Settled
 from faasd.metrics import Registry, render
@@ -111,15 +114,13 @@ def test_what_alerts_stand_on_is_there_before_it_happens() -> None:
     assert 'faasd_ticks_missed_total{schedule="nightly",reason="missed"} 0' in found
 
 
-async def test_a_loop_that_was_held_up_shows_as_lag() -> None:
+async def test_a_loop_that_was_held_up_shows_as_lag(monkeypatch: pytest.MonkeyPatch) -> None:
     """Late ticks and slow answers of a busy daemon have this one cause."""
-    registry = Registry()
-    loop = asyncio.get_running_loop()
-    jump = [0.0]
-    time, loop.time = loop.time, lambda: time() + jump[0]  # type: ignore[method-assign]
-    task = asyncio.create_task(watch_loop_lag(registry))
+    registry, clock = Registry(), FakeClock()
+    monkeypatch.setattr(measures, "LAG_INTERVAL_S", 0.0)
+    task = asyncio.create_task(watch_loop_lag(registry, clock))
     await asyncio.sleep(0)
-    jump[0] = LAG_INTERVAL_S + 0.02  # As if something had held the loop for so long.
+    clock.advance(0.02)  # As if something had held the loop for so long.
     while "faasd_loop_lag_seconds_count 1" not in lines(registry):
         await asyncio.sleep(0)
     task.cancel()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from faasd.dispatch.recovery import LeaseRenewal
+from faasd.dispatch.running import Ended
 from faasd.dispatch.stock import (
     AHEAD_MAX,
     BURST_MAX,
@@ -242,6 +243,23 @@ async def let_run(rig: Rig, count: int) -> None:
     await rig.enqueue("reused", *range(count))
     await rig.until(lambda: len(rig.sandboxes.ran) >= count)
     await rig.settled()
+
+
+async def test_who_stumbles_over_one_end_is_told_of_the_others(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are written already, and metrics, callers and triggers wait to hear of them."""
+    heard: list[str] = []
+
+    def hear(ended: Ended) -> None:
+        heard.append(ended.attempt.claims[0].invocation.event_json)
+        if len(heard) % 50 == 1:
+            raise RuntimeError("a listener's mistake")
+
+    monkeypatch.setattr(rig.running, "_on_ended", hear)
+    await let_run(rig, 200)
+    assert max(rig.sandboxes.bursts) > 1, "else they were told of one by one"
+    assert len(heard) == 200
 
 
 async def test_bursts_run_each_event_once_and_in_order(rig: Rig) -> None:

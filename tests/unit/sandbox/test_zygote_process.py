@@ -41,9 +41,9 @@ async def test_a_fork_waits_while_the_zygote_answers_others_and_not_beyond(
     monkeypatch.setattr(loop, "time", lambda: now)
     due: list[tuple[float, object, tuple[object, ...]]] = []
 
-    def call_later(delay_s: float, call: object, *arguments: object) -> asyncio.TimerHandle:
+    def call_later(delay_s: float, call: object, *arguments: object) -> asyncio.Handle:
         due.append((delay_s, call, arguments))
-        return asyncio.TimerHandle(now + delay_s, lambda: None, (), loop)
+        return asyncio.Handle(lambda: None, (), loop)
 
     limit_s = zygote_process._FORK_TIMEOUT_S
     ours, theirs = socket.socketpair()
