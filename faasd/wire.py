@@ -19,7 +19,9 @@ from typing import Any
 from faasd.errors import WireError
 
 __all__ = [
+    "BEGIN",
     "CONTROL_BYTES_MAX",
+    "REHEARSE",
     "FrameReader",
     "Receiver",
     "decode",
@@ -34,6 +36,8 @@ __all__ = [
 
 #: Largest frame between the daemon and its zygotes; nothing of unbounded size travels there.
 CONTROL_BYTES_MAX = 2**20
+#: What comes with the descriptors for a renewed sandbox's next attempt: whether that is there, or is waited for.
+BEGIN, REHEARSE = b"b", b"r"
 _FDS_MAX = 16
 _FD_BYTES = 4  # A C int, on all that Linux runs on.
 _FDS_ROOM = CMSG_SPACE(_FDS_MAX * _FD_BYTES)

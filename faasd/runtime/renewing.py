@@ -30,8 +30,6 @@ __all__ = ["run"]
 _AWAITED = tuple(map(int, (signal.SIGCHLD, signal.SIGTERM)))
 _SIGTERM, _SIGKILL = int(signal.SIGTERM), int(signal.SIGKILL)
 _WNOHANG = os.WNOHANG
-#: The message with which the daemon sends descriptors: whether the attempt is there, or is waited for.
-REHEARSE, BEGIN = b"r", b"b"
 
 
 def run(policy: dict[str, Any], channel: int, stdout: int, stderr: int, status: int) -> NoReturn:
@@ -107,8 +105,8 @@ def _end_all_others() -> None:
 
 
 def _next_attempt(policy: dict[str, Any], control: Socket) -> list[int]:
-    text, fds = wire.receive_message(control, len(BEGIN))
+    text, fds = wire.receive_message(control, len(wire.BEGIN))
     if len(fds) != 3:
         os._exit(0)  # The daemon wants no more of us.
-    policy["rehearses"] = text == REHEARSE
+    policy["rehearses"] = text == wire.REHEARSE
     return fds

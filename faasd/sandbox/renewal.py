@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from faasd.runtime.renewing import BEGIN, REHEARSE
+from faasd import wire
 from faasd.sandbox.classify import status_from
 from faasd.sandbox.readers import Readers
 
@@ -65,7 +65,7 @@ class Renewal:
         self.end = None
         self._attempts += 1
         try:
-            socket.send_fds(self._socket, [BEGIN if is_awaited else REHEARSE], fds)
+            socket.send_fds(self._socket, [wire.BEGIN if is_awaited else wire.REHEARSE], fds)
         except OSError:
             return False
         return True
