@@ -275,8 +275,8 @@ async def test_the_first_process_can_not_be_ended_or_stopped_by_its_handlers(ben
 @pytest.mark.parametrize(
     ("do", "word", "limits"),
     [
-        ("hang", "timeout", {"timeout_s": 0.5, "grace_s": 0.05}),
-        ("hang_politely", "timeout", {"timeout_s": 0.5, "grace_s": 20.0}),
+        ("hang", "timeout", {"timeout_s": patient(1.0), "grace_s": 0.05}),
+        ("hang_politely", "timeout", {"timeout_s": patient(1.0), "grace_s": patient(20.0)}),
         ("fill", "oom", {"memory_bytes": 64 * MIB}),
         ("die", "crashed", {}),
         ("leave", "crashed", {}),
@@ -307,21 +307,21 @@ async def test_each_attempt_is_charged_for_what_it_used_itself(bench: Bench) -> 
     renewed = Renewed(bench, "warm_handlers:do")
     large = await renewed.run({"do": "use", "bytes": 100 * MIB})
     [sandbox] = renewed.waiting
-    busy = await renewed.run({"do": "spin", "s": 0.3})
+    busy = await renewed.run({"do": "spin", "s": patient(0.3)})
     small = await renewed.run()
     assert renewed.waiting == [sandbox]
     assert (large.usage.memory_peak_bytes or 0) > 100 * MIB
     assert 0 < (small.usage.memory_peak_bytes or 0) < 50 * MIB
-    assert (busy.usage.cpu_s or 0) >= 0.3
-    assert 0 < (small.usage.cpu_s or 0) < 0.2
+    assert (busy.usage.cpu_s or 0) >= patient(0.3)
+    assert 0 < (small.usage.cpu_s or 0) < patient(0.2)
 
 
 async def test_a_limit_on_processor_time_counts_for_each_attempt(bench: Bench) -> None:
     """Attempts that together pass it go on; one that does is ended."""
-    renewed = Renewed(bench, "warm_handlers:do", cpu_time_s=1.0)
+    renewed = Renewed(bench, "warm_handlers:do", cpu_time_s=patient(1.0), timeout_s=patient(60.0))
     for _ in range(3):
-        assert (await renewed.run({"do": "spin", "s": 0.6})).word == "ok"
-    assert (await renewed.run({"do": "spin", "s": 30})).word == "timeout"
+        assert (await renewed.run({"do": "spin", "s": patient(0.6)})).word == "ok"
+    assert (await renewed.run({"do": "spin", "s": patient(30)})).word == "timeout"
 
 
 async def test_what_an_attempt_prints_is_its_own(bench: Bench) -> None:
