@@ -20,6 +20,7 @@ from faasd.model.outcome import Outcome
 from faasd.model.permissions import Permissions
 from faasd.sandbox import policy, renewal
 from faasd.sandbox.sandbox import Sandbox
+from faasd.sandbox.sandbox_pool import SandboxPool
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.containment.bench import Bench, an_attempt, processes_with
 from tests.patience import patient
@@ -374,18 +375,28 @@ async def test_a_sandbox_that_has_died_while_it_waited_costs_no_attempt(bench: B
     assert renewed.waiting != [sandbox]
 
 
-async def test_a_renewed_sandbox_becomes_a_spare_when_nobody_has_come(bench: Bench) -> None:
+async def test_a_renewed_sandbox_becomes_a_spare_when_nobody_has_come(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For a function in use: its next attempt finds a handler's process that has rehearsed."""
-    spares = bench.sandboxes._spares
+    spares, pool = bench.sandboxes._spares, bench.sandboxes._waiting
+    taken: list[Sandbox | None] = []
+
+    def take(*arguments: Any) -> Sandbox | None:
+        taken.append(SandboxPool.take(pool, *arguments))
+        return taken[-1]
+
+    monkeypatch.setattr(pool, "take", take)
     renewed = Renewed(bench)
     bench.sandboxes._spares = spares
     assert await renewed.found("out = 1") == 1
     async with asyncio.timeout(patient(10.0)):
-        while not bench.sandboxes._waiting.spares(renewed.function):
+        while not pool.spares(renewed.function):
             await asyncio.sleep(0.005)
     ready = [one for one in renewed.waiting if one.has_handler]
     assert await renewed.found("out = 2") == 2
-    assert any(one in ready for one in renewed.waiting)
+    assert taken[0] is None
+    assert taken[1] in ready
 
 
 async def test_no_sandbox_serves_for_ever(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
