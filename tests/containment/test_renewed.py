@@ -20,7 +20,6 @@ from faasd.model.outcome import Outcome
 from faasd.model.permissions import Permissions
 from faasd.sandbox import policy, renewal
 from faasd.sandbox.sandbox import Sandbox
-from faasd.sandbox.sandbox_pool import SandboxPool
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.containment.bench import Bench, an_attempt, processes_with
 from tests.patience import patient
@@ -375,28 +374,35 @@ async def test_a_sandbox_that_has_died_while_it_waited_costs_no_attempt(bench: B
     assert renewed.waiting != [sandbox]
 
 
-async def test_a_renewed_sandbox_becomes_a_spare_when_nobody_has_come(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_renewed_sandbox_becomes_a_spare_when_nobody_has_come(bench: Bench) -> None:
     """For a function in use: its next attempt finds a handler's process that has rehearsed."""
-    spares, pool = bench.sandboxes._spares, bench.sandboxes._waiting
-    taken: list[Sandbox | None] = []
-
-    def take(*arguments: Any) -> Sandbox | None:
-        taken.append(SandboxPool.take(pool, *arguments))
-        return taken[-1]
-
-    monkeypatch.setattr(pool, "take", take)
+    spares = bench.sandboxes._spares
+    assert spares is not None
     renewed = Renewed(bench)
-    bench.sandboxes._spares = spares
     assert await renewed.found("out = 1") == 1
+    [sandbox] = renewed.waiting
+    assert not sandbox.has_handler
+    spares.prepare(renewed.function)
     async with asyncio.timeout(patient(10.0)):
-        while not pool.spares(renewed.function):
+        while not bench.sandboxes._waiting.spares(renewed.function):
             await asyncio.sleep(0.005)
-    ready = [one for one in renewed.waiting if one.has_handler]
+    assert renewed.waiting == [sandbox]
+    assert sandbox.has_handler
     assert await renewed.found("out = 2") == 2
-    assert taken[0] is None
-    assert taken[1] in ready
+    assert renewed.waiting == [sandbox]
+
+
+async def test_no_more_wait_than_the_daemon_has_slots(tmp_path: Path) -> None:
+    """Of all functions together: the one that comes last finds no place, and ends."""
+    sandboxes = ProcessSandboxes(tmp_path / "state", slots=1)
+    await sandboxes.start()
+    try:
+        bench = Bench(sandboxes)
+        first, second = Renewed(bench), Renewed(bench, "warm_handlers:do")
+        assert (await first.run({})).word == (await second.run({})).word == "ok"
+        assert (len(first.waiting), len(second.waiting)) == (1, 0)
+    finally:
+        await sandboxes.stop()
 
 
 async def test_no_sandbox_serves_for_ever(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
