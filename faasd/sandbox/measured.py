@@ -62,9 +62,7 @@ def has_leftovers(sandbox: Sandbox) -> bool:
     """Whether an attempt that is over has left processes behind, besides the two that every sandbox has."""
     if sandbox.slot is not None:
         tasks = sandbox.slot.account.tasks()
-        if tasks == 2 or (
-            tasks == 1 and sandbox.renewal is not None
-        ):  # Its handler's has gone already.
+        if tasks == 2:
             return False
         if tasks is not None:
             return sandbox.slot.processes() > 2  # The others are threads of the handler's.

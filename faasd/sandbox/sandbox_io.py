@@ -131,6 +131,11 @@ class SandboxIo:
             self._outbox += data
         return True
 
+    def say_no_more(self) -> None:
+        """Let a sandbox that has reported hear that nothing follows, for which its handler's process may wait."""
+        with contextlib.suppress(OSError):
+            self.channel.shutdown(socket.SHUT_WR)
+
     @property
     def unsent_bytes(self) -> int:
         """How much the sandbox has not fetched yet."""

@@ -189,10 +189,10 @@ class Supervision:
 
     async def _is_renewed(self) -> bool:
         """Whether its sandbox has been made as new after a plain end, with nothing of the attempt left in it."""
-        report = self._io.report
-        renewal = self._sandbox.renewal
+        report, renewal = self._io.report, self._sandbox.renewal
         if renewal is None or report is None or report["op"] not in _STAYS_AFTER:
             return False
+        self._sandbox.io.say_no_more()
         return await renewal.has_renewed()
 
     def _on_handler_end(self) -> None:

@@ -7,6 +7,7 @@ attempt itself sees it there.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -244,6 +245,23 @@ async def test_processes_that_an_attempt_leaves_are_gone_before_the_next(
     assert sandbox.slot.processes() == 1
     assert (await renewed.run({"token": token})).word == "ok"
     assert renewed.waiting == [sandbox]
+
+
+async def test_who_waits_is_told_at_once_but_not_before_left_processes_are_gone(
+    bench: Bench, token: str
+) -> None:
+    """As in a sandbox that ends with its attempt; both leave it as new."""
+    renewed = Renewed(bench, "handlers:hold_stdout_and_return")
+    quick = Renewed(bench, "handlers:echo")
+    for number in range(1, 4):
+        await renewed.skip_where_none_is()
+        left = dataclasses.replace(an_attempt(renewed.function, {"token": token}), is_sync=True)
+        assert (await bench.run_attempt(left)).word == "ok"
+        assert len(bench.services.answers) == number - 1
+        plain = dataclasses.replace(an_attempt(quick.function, number), is_sync=True)
+        assert (await bench.run_attempt(plain)).word == "ok"
+        assert bench.services.answers[-1].result_json == str(number)
+    assert (len(renewed.waiting), len(quick.waiting)) == (1, 1)
 
 
 @pytest.mark.parametrize("name", ["mem", "environ", "fd/0", "maps", "cwd"])
