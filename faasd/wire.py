@@ -19,13 +19,16 @@ from typing import Any
 from faasd.errors import WireError
 
 __all__ = [
+    "BEGIN",
     "CONTROL_BYTES_MAX",
+    "REHEARSE",
     "FrameReader",
     "Receiver",
     "decode",
     "encode",
     "encode_raw",
     "receive",
+    "receive_message",
     "receive_with_fds",
     "send",
     "send_text",
@@ -33,6 +36,8 @@ __all__ = [
 
 #: Largest frame between the daemon and its zygotes; nothing of unbounded size travels there.
 CONTROL_BYTES_MAX = 2**20
+#: What comes with the descriptors for a renewed sandbox's next attempt: whether that is there, or is waited for.
+BEGIN, REHEARSE = b"b", b"r"
 _FDS_MAX = 16
 _FD_BYTES = 4  # A C int, on all that Linux runs on.
 _FDS_ROOM = CMSG_SPACE(_FDS_MAX * _FD_BYTES)
@@ -179,6 +184,12 @@ def receive_with_fds(channel: Socket, bytes_max: int) -> tuple[bytes | None, lis
             if missing > bytes_max:
                 raise WireError(f"a frame of {missing} bytes is over the limit of {bytes_max}")
     return text, fds
+
+
+def receive_message(channel: Socket, size: int) -> tuple[bytes, list[int]]:
+    """Read once from a socket, whose messages may be whole without a length, with what descriptors come along."""
+    fds: list[int] = []
+    return _receive_once(channel, size, fds), fds
 
 
 def receive(channel: Socket, bytes_max: int) -> bytes | None:

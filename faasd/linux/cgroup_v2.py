@@ -133,6 +133,18 @@ class Group:
         except FileNotFoundError:
             return None
 
+    def can_forget_peak(self) -> bool:
+        """Whether this kernel counts the most memory anew for who writes to the file (since Linux 6.12)."""
+        try:
+            os.close(os.open(f"{self.path}/memory.peak", os.O_RDWR | os.O_CLOEXEC))
+        except OSError:
+            return False
+        return True
+
+    def is_childless(self) -> bool:
+        """Whether no group is below it."""
+        return os.stat(self.path).st_nlink == 2
+
     def pids(self) -> list[int]:
         """Return the processes in the group."""
         return [int(pid) for pid in self.read("cgroup.procs").split()]

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
-    "be_dumpable",
     "become_subreaper",
     "die_with_parent",
     "drop_capabilities",
@@ -23,6 +22,7 @@ __all__ = [
     "pid_of_pidfd",
     "raise_oom_score",
     "send_signal",
+    "set_dumpable",
     "set_name",
 ]
 
@@ -69,9 +69,12 @@ def become_subreaper() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def be_dumpable() -> None:
-    """Own our files below /proc ourselves again, after a change of uid."""
-    _prctl(_PR_SET_DUMPABLE, 1)
+def set_dumpable(*, is_dumpable: bool) -> None:
+    """Own our files below /proc ourselves, as after a change of uid nobody does; or have other processes kept out.
+
+    Who is not dumpable can be neither traced nor read, but by who has the capability for that.
+    """
+    _prctl(_PR_SET_DUMPABLE, int(is_dumpable))
 
 
 def forbid_new_privileges() -> None:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import resource
 
-__all__ = ["cpu_s", "data_bytes", "lower", "open_files_within", "raise_soft", "set_soft"]
+__all__ = [
+    "cpu_s",
+    "cpu_s_of_all",
+    "data_bytes",
+    "lower",
+    "open_files_within",
+    "ours",
+    "raise_soft",
+    "set_soft",
+]
 
 #: Descriptors that are on their way through sockets count for the user, whatever process or namespace he is in, and
 #: nobody may send more while they are over the sender's own limit of open files. One message takes 253 past it.
@@ -15,6 +24,8 @@ _NUMBERS: dict[str, int] = {
     for name, number in vars(resource).items()
     if name.startswith("RLIMIT_")
 }
+
+_ALL = sorted(set(_NUMBERS.values()))
 
 
 def lower(name: str, value: int) -> None:
@@ -55,6 +66,18 @@ def cpu_s() -> float:
     """Return the processor time of this process so far, which RLIMIT_CPU is compared with."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
+
+
+def cpu_s_of_all() -> float:
+    """Return the processor time of this process, and of all below it that was waited for."""
+    ours = resource.getrusage(resource.RUSAGE_SELF)
+    others = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ours.ru_utime + ours.ru_stime + others.ru_utime + others.ru_stime
+
+
+def ours() -> list[tuple[int, int]]:
+    """Return all limits of this process, soft and hard."""
+    return [resource.getrlimit(number) for number in _ALL]
 
 
 def data_bytes() -> int:

@@ -19,7 +19,7 @@ def become(uid: int, gid: int, groups: Sequence[int]) -> None:
     os.setgroups(groups)
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
-    process.be_dumpable()
+    process.set_dumpable(is_dumpable=True)
 
 
 def closed_part(paths: Iterable[str]) -> tuple[str, str] | None:

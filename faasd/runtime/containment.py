@@ -27,6 +27,7 @@ from faasd.runtime.file_walls import FileWalls
 
 __all__ = [
     "contain_handler",
+    "contain_sandbox",
     "contain_zygote",
     "fork",
     "fork_and",
@@ -208,13 +209,32 @@ def contain_handler(policy: dict[str, Any]) -> None:
     _raise_failure_of_fork(policy)
     os.setsid()  # A group of its own, which a soft signal can reach as a whole.
     _limit_data(policy)  # Again: it is counted from what this process has now.
-    if policy["processes_rlimit"] is not None:
-        rlimits.lower("NPROC", policy["processes_rlimit"])
     if not policy["serves_many"]:
         limit_cpu_time(policy)
-    policy["file_walls"].close_in_handler(policy)
+    if not policy["renews"]:  # Else its sandbox's first process is behind these, and so are we.
+        _enter_file_walls(policy)
     # Not before: the walls are many open files.
     rlimits.lower("NOFILE", min(policy["open_files"], rlimits.open_files_within()))
+    if not policy["renews"]:
+        _give_up_the_rest(policy)
+
+
+def contain_sandbox(policy: dict[str, Any]) -> None:
+    """Close in the first process of a sandbox that renews, with all that its handlers' processes have in common."""
+    _raise_failure_of_fork(policy)
+    # Of all in an IPC namespace only a POSIX queue cannot be seen from outside: so there is none.
+    rlimits.lower("MSGQUEUE", 0)
+    _enter_file_walls(policy)
+    _give_up_the_rest(policy)
+
+
+def _enter_file_walls(policy: dict[str, Any]) -> None:
+    if policy["processes_rlimit"] is not None:
+        rlimits.lower("NPROC", policy["processes_rlimit"])
+    policy["file_walls"].close_in_handler(policy)
+
+
+def _give_up_the_rest(policy: dict[str, Any]) -> None:
     process.drop_capabilities()  # Those of root, or of the user namespace: they were for the above.
     if policy["system_calls"]:
         system_call_filter.for_attempt().load()  # Last: it forbids what the above is made of.

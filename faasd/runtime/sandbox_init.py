@@ -15,7 +15,7 @@ from signal import sigwaitinfo
 from typing import Any, NoReturn
 
 from faasd.linux import proc_tree, process
-from faasd.runtime import invoker
+from faasd.runtime import invoker, renewing
 from faasd.runtime.fork_hooks import fork_handler
 
 __all__ = ["run"]
@@ -30,6 +30,9 @@ def run(
 ) -> NoReturn:
     """Be the first process of a sandbox; every signal is blocked already. Never returns."""
     has_namespace = "pid" in policy["namespaces"]
+    if policy["renews"]:
+        close(lifeline)
+        renewing.run(policy, channel, stdout, stderr, status)
     try:
         # In nested PID namespaces the end of the zygote, first process of its own, is the end of us and of
         # all below us; and a first process adopts orphans. Elsewhere we see to both ourselves.

@@ -8,7 +8,7 @@ from collections import deque
 
 from faasd.runtime.private_view import Slot
 
-__all__ = ["Slots"]
+__all__ = ["Slots", "clean_directory", "is_light"]
 
 #: More than this is not removed while the zygote waits: it would keep other attempts waiting too.
 _LIGHT_INODES = 256
@@ -28,29 +28,47 @@ class Slots:
         """Return the private directories of all."""
         return [path for slot in self._slots for path in slot.directories]
 
+    def directories_of(self, number: int) -> list[str]:
+        """Return the private directories of one."""
+        return self._slots[number].directories
+
+    def kept_in(self, path: str) -> set[str]:
+        """Return the names in a private directory that are no attempt's."""
+        return self._kept[os.path.basename(path)]
+
     def take(self) -> int | None:
         """Return the number of a slot that is as new; None when there is none now."""
         return self._free.popleft() if self._free else None
 
     def is_light(self, number: int) -> bool:
         """Whether cleaning it takes no time worth mentioning."""
-        inodes, size_bytes = _used(self._slots[number].own)
-        return inodes - self._inodes[number] <= _LIGHT_INODES and size_bytes <= _LIGHT_BYTES
+        return is_light(_used(self._slots[number].own), self._inodes[number])
 
     def clean(self, number: int) -> None:
         """Make it as new: empty, and with the modes and attributes that it had. Raises OSError."""
         slot = self._slots[number]
         for path in slot.directories:
-            for name in os.listxattr(path):
-                os.removexattr(path, name)
-            if stat.S_IMODE(os.lstat(path).st_mode) != 0o1777:
-                os.chmod(path, 0o1777)
-            if _used(slot.own)[0] != self._inodes[number]:
-                _empty(path, self._kept[os.path.basename(path)])
+            has_more = _used(slot.own)[0] != self._inodes[number]
+            clean_directory(path, self.kept_in(path), has_more=has_more)
 
     def free(self, number: int) -> None:
         """Take back a slot that is clean."""
         self._free.append(number)
+
+
+def is_light(used: tuple[int, int], inodes: int) -> bool:
+    """Whether what is used, inodes and bytes, is removed in no time worth mentioning where so many inodes stay."""
+    return used[0] - inodes <= _LIGHT_INODES and used[1] <= _LIGHT_BYTES
+
+
+def clean_directory(path: str, kept: set[str], *, has_more: bool) -> None:
+    """Make a private directory as new: with the mode and attributes that it had, and, if it has more in it, empty."""
+    for name in os.listxattr(path):
+        os.removexattr(path, name)
+    if stat.S_IMODE(os.lstat(path).st_mode) != 0o1777:
+        os.chmod(path, 0o1777)
+    if has_more:
+        _empty(path, kept)
 
 
 def _used(path: str) -> tuple[int, int]:

@@ -57,6 +57,7 @@ class Burst:
     ) -> None:
         """`supervise` makes the supervision of one of them that has begun."""
         self.keeps_sandbox = False
+        self.leaves_renewed = False  # Its sandboxes are warm.
         self._attempts = attempts
         self._sandbox = sandbox
         self._io = sandbox.io

@@ -48,12 +48,14 @@ class Account:
             return int(text.split(None, 2)[1]) / 1e6
         return None
 
-    def begin(self) -> None:
-        """Begin a new attempt: its peak is counted from what is charged now."""
+    def begin(self) -> bool:
+        """Begin a new attempt: its peak is counted from what is charged now; False where this kernel cannot do so."""
         fd = self._fd("peak")
         if fd is not None:
             with contextlib.suppress(OSError):
                 os.pwrite(fd, b"0", 0)
+                return True
+        return False
 
     def close(self) -> None:
         """Close the files."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from faasd.linux import cgroup_v1, cgroup_v2
 from faasd.sandbox.cgroup_account import Account
 from faasd.sandbox.cgroup_ending import end_group, kill_all, others
+from faasd.sandbox.cgroup_slot_v2 import SlotV2
+from faasd.sandbox.slot_limits import INHABITED_BYTES_MAX, SlotLimits
 
 __all__ = ["CgroupSlot", "CgroupSlots", "SlotLimits", "find_cgroups"]
 
@@ -26,21 +28,6 @@ _FILES_V1 = (
     ("peak", "memory", "memory.max_usage_in_bytes"),
     ("cpu", "cpuacct", "cpuacct.usage"),
 )
-_FILES_V2 = {
-    "tasks": "pids.current",
-    "memory": "memory.current",
-    "peak": "memory.peak",
-    "cpu_stat": "cpu.stat",
-}
-
-
-class SlotLimits(NamedTuple):
-    """What a group is made with; two with the same may stand in for each other."""
-
-    memory_bytes: int
-    processes: int | None = None
-    cpu: float | None = None
-    counts_cpu: bool = False  # So that it knows its `cpu_s`, where this host can.
 
 
 class CgroupSlot(Protocol):
@@ -74,6 +61,9 @@ class CgroupSlot(Protocol):
     def renew(self) -> bool:
         """Make an empty group as good as new, under the same limits; when False, it can only be removed."""
 
+    def renew_inhabited(self) -> bool:
+        """Do the same for one that holds one process, which stays; when False, nobody else is to be put beside it."""
+
     def remove(self) -> bool:
         """Remove the group; False while something is still in it."""
 
@@ -84,6 +74,7 @@ class CgroupSlots(Protocol):
     version: str  # "v1" or "v2", as policies and the fork know it.
     caps_processes: bool
     caps_cpu: bool
+    counts_anew: bool  # Whether `renew_inhabited` can work.
 
     def make(self, name: str, limits: SlotLimits) -> CgroupSlot:
         """Make a group. Raises OSError."""
@@ -109,6 +100,7 @@ def find_cgroups(state_hash: str, instance: str) -> tuple[CgroupSlots | None, st
 
 class _SlotsV1:
     version = "v1"
+    counts_anew = True
 
     def __init__(self, state_hash: str, instance: str) -> None:
         self._instance = instance
@@ -230,21 +222,35 @@ class _SlotV1:
     def renew(self) -> bool:
         """Only if it never ran out of memory, and what it is still charged for would falsify no peak."""
         try:
-            if self.oom_fd is None or _is_readable(self.oom_fd):
-                return False
-            for group in self._groups.values():
-                group.keeps_open = True
             if not (self.is_empty() and self._is_as_made()):
                 return False
-            if self._memory.memory_bytes() > _LEFT_BYTES_MAX:
-                return False  # Files that it wrote are cached at its expense.
-            self._memory.forget_peak()
-            if "cpuacct" in self._groups:
-                self._groups["cpuacct"].forget_cpu()
-            self._set_limits()  # A handler that runs as root may have changed them.
+            if not self._forget(_LEFT_BYTES_MAX):
+                return False
         except OSError:
             return False
         self._is_left = False
+        return True
+
+    def renew_inhabited(self) -> bool:
+        try:
+            is_alone = self.account.tasks() == 1
+            is_childless = all(group.is_childless() for group in self._groups.values())
+            return is_alone and is_childless and self._forget(INHABITED_BYTES_MAX)
+        except OSError:
+            return False
+
+    def _forget(self, left_bytes_max: int) -> bool:
+        """Count everything anew, if it never ran out of memory and is not charged for more than this."""
+        if self.oom_fd is None or _is_readable(self.oom_fd):
+            return False
+        for group in self._groups.values():
+            group.keeps_open = True
+        if self._memory.memory_bytes() > left_bytes_max:
+            return False  # Files that it wrote are cached at its expense.
+        self._memory.forget_peak()
+        if "cpuacct" in self._groups:
+            self._groups["cpuacct"].forget_cpu()
+        self._set_limits()  # A handler that runs as root may have changed them.
         return True
 
     def _is_as_made(self) -> bool:
@@ -291,6 +297,7 @@ class _SlotsV2:
         self._instance = instance
         self._root = f"{own}/faasd-{state_hash}"
         os.makedirs(self._root, exist_ok=True)
+        self.counts_anew = cgroup_v2.Group(self._root).can_forget_peak()
         names = ["memory", "pids"] + (["cpu"] if self.caps_cpu else [])
         cgroup_v2.Group(self._root).write(
             "cgroup.subtree_control", " ".join(f"+{n}" for n in names)
@@ -300,12 +307,9 @@ class _SlotsV2:
         group = cgroup_v2.Group(f"{self._root}/{self._instance}-{name}")
         group.create()
         try:
-            group.limit_memory(limits.memory_bytes)
-            if limits.processes:
-                group.limit_processes(limits.processes)
-            if limits.cpu is not None and self.caps_cpu:
-                group.limit_cpu(limits.cpu)
-            return _SlotV2(group)
+            cpu = limits.cpu if self.caps_cpu else None
+            limits = limits._replace(cpu=cpu)
+            return SlotV2(group, limits)
         except OSError:
             group.remove()
             raise
@@ -323,65 +327,6 @@ class _SlotsV2:
     def remove(self) -> None:
         with contextlib.suppress(OSError):
             os.rmdir(self._root)
-
-
-class _SlotV2:
-    oom_fd: int | None = None  # memory.oom.group kills all at once, so nobody has to be told.
-
-    def __init__(self, group: cgroup_v2.Group) -> None:
-        self._group = group
-        # The second is for sandboxes of another user, who may not be forked into our directory.
-        self.fds = [group.directory_fd(), group.procs_fd()]
-        self.account = Account({name: f"{group.path}/{file}" for name, file in _FILES_V2.items()})
-
-    def close_fds(self) -> None:
-        while self.fds:
-            os.close(self.fds.pop())
-
-    def oom_kills(self) -> int:
-        with contextlib.suppress(OSError):
-            return self._group.oom_kills()
-        return 0
-
-    def memory_peak_bytes(self) -> int | None:
-        with contextlib.suppress(OSError):
-            return self._group.memory_peak_bytes()
-        return None
-
-    def cpu_s(self) -> float | None:
-        with contextlib.suppress(OSError):
-            return self._group.cpu_s()
-        return None
-
-    def processes(self) -> int:
-        with contextlib.suppress(OSError):
-            return len(self._group.pids())
-        return 0
-
-    def kill(self) -> bool:
-        with contextlib.suppress(OSError):
-            self._group.kill()
-        return kill_all(self._group)
-
-    def is_empty(self) -> bool:
-        try:
-            return not self._group.pids()
-        except OSError:
-            return True
-
-    def renew(self) -> bool:
-        return False  # Its peak stays, and it is one directory where version 1 has two or three.
-
-    def remove(self) -> bool:
-        self.close_fds()
-        self.account.close()
-        try:
-            self._group.remove()
-        except FileNotFoundError:
-            return True
-        except OSError:
-            return False
-        return True
 
 
 def _files_of_v1(groups: Mapping[str, cgroup_v1.Group]) -> dict[str, str]:

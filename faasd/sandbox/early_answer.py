@@ -9,6 +9,7 @@ from __future__ import annotations
 from faasd.linux import proc_tree
 from faasd.model.outcome import Usage
 from faasd.sandbox.attempt_io import AttemptIo
+from faasd.sandbox.measured import has_leftovers
 from faasd.sandbox.sandbox import Sandbox
 
 __all__ = ["is_result_certain", "usage_so_far"]
@@ -26,7 +27,7 @@ def is_result_certain(sandbox: Sandbox, io: AttemptIo) -> bool:
     io.finish_warm(readable)
     # A descriptor tells, where there is one, what reading the group's file would, for less.
     has_run_out = slot.oom_fd in readable if slot.oom_fd is not None else slot.oom_kills() > 0
-    return io.is_quiet and not has_run_out and not sandbox.has_leftovers()
+    return io.is_quiet and not has_run_out and not has_leftovers(sandbox)
 
 
 def usage_so_far(sandbox: Sandbox, wall_s: float, init_s: float | None) -> Usage:

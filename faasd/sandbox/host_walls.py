@@ -33,6 +33,7 @@ class HostWalls:
             slots.version if slots else None,
             cgroup_caps_processes=slots.caps_processes if slots else False,
             cgroup_caps_cpu=slots.caps_cpu if slots else False,
+            cgroup_counts_anew=slots.counts_anew if slots else False,
             uid=root.uid,
             **{name: value for name, value in root.walls.items() if name not in self._without},
         )

@@ -29,6 +29,7 @@ __all__ = [
     "frame_bytes_max",
     "has_own_network",
     "in_shared_zygote",
+    "renews",
     "shared_zygote_key",
     "shares_process_cap",
     "walls_of_user",
@@ -59,6 +60,7 @@ class Walls:
     cgroup: str | None = None  # "v1" or "v2"
     cgroup_caps_processes: bool = False
     cgroup_caps_cpu: bool = False
+    cgroup_counts_anew: bool = False  # The peak of memory, with processes in the group.
     uid: int = 0
     landlock: int = 0  # Its ABI; 0 where the kernel has none.
     mounts: bool = False  # A mount namespace of the zygote's own, with a tmpfs per attempt.
@@ -208,7 +210,20 @@ def attempt_policy(
         "tmp_dir": tmp_dir,
         "secrets": list(function.permissions.secrets),
         "serves_many": function.reuse > 1,
+        "renews": renews(function, walls),
     }
+
+
+def renews(function: Function, walls: Walls) -> bool:
+    """Whether a sandbox's first process forks a handler's process for one attempt after another.
+
+    Only behind walls that keep each of them from leaving anything to the next, or show what it has left.
+    """
+    has_walls = walls.mounts and walls.private_proc and walls.landlock > 0 and walls.seccomp
+    has_group = walls.cgroup_counts_anew and {"pid", "ipc"} <= set(walls.namespaces)
+    # A command's exit code is its report, and `spares = 0` says that nothing is to wait.
+    is_fresh = function.handler is not None and function.reuse == 1 and function.spares != 0
+    return has_walls and has_group and is_fresh and not shares_process_cap(walls)
 
 
 def shares_process_cap(walls: Walls) -> bool:

@@ -129,6 +129,7 @@ def _probe(python: str, cgroups: CgroupSlots | None) -> Walls:
         cgroups.version if cgroups is not None else None,
         cgroup_caps_processes=cgroups is not None and cgroups.caps_processes,
         cgroup_caps_cpu=cgroups is not None and cgroups.caps_cpu,
+        cgroup_counts_anew=cgroups is not None and cgroups.counts_anew,
         uid=int(hello["uid"]),
         **hello["walls"],
     )

@@ -52,7 +52,9 @@ def request_frames(
     header = policy.attempt_header(attempt, env, timeout_s, len(event), secrets)
     header["stays"] = stays
     header["goes_on"] = goes_on
-    header["is_awaited"] = sandbox.ends_at_once
+    # In one that is renewed it ends by itself, but where somebody waits for the answer not before that: while it is there,
+    # two processes mean that nothing is left behind.
+    header["is_awaited"] = sandbox.ends_at_once and (sandbox.renewal is None or attempt.is_sync)
     return wire.encode(header) + wire.encode_raw(event)
 
 

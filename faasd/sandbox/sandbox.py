@@ -22,6 +22,7 @@ from faasd.sandbox.cpu_watch import cpu_s_of_tree
 from faasd.sandbox.missing_walls import names_of_missing_walls
 from faasd.sandbox.policy import Walls
 from faasd.sandbox.readers import Readers
+from faasd.sandbox.renewal import Renewal
 from faasd.sandbox.sandbox_io import SandboxIo
 from faasd.sandbox.workspaces import Workspace, Workspaces
 from faasd.sandbox.zygote_process import Zygote
@@ -71,7 +72,14 @@ class Sandbox:
         self._loop = asyncio.get_running_loop()
         self.gone: asyncio.Future[None] = self._loop.create_future()
         self._readers = readers
-        self.io = SandboxIo(policy.frame_bytes_max(function), readers, self._on_idle_breach)
+        #: Where it serves one attempt after another, each afresh.
+        self.renewal: Renewal | None = None
+        self.has_handler = True  # Or its first process waits to be told to fork one.
+        if policy.renews(function, walls):
+            self.renewal = Renewal(readers, self._on_idle_breach)
+        self.io = self._new_io()
+        if self.renewal is not None:
+            self.io.child_fds.append(self.renewal.child_fd)
         self._pidfd = -1
         self._pid: int | None = None  # Once it was asked for.
         self._ended: asyncio.Future[dict[str, Any] | None] | None = None
@@ -108,8 +116,7 @@ class Sandbox:
         asked["rehearses"] = is_spare
         if self.zygote.is_shared and self.zygote.imported_by != self.function.name:
             asked.update(policy.in_shared_zygote(self.function))
-        if self.walls.identity is not None:
-            self.io.give_pipes_to(self.walls.identity.uid, self.walls.identity.gid)
+        self._give_pipes()
         fds = [*self.io.child_fds, *(self.slot.fds if self.slot else ())]
         try:
             self._pidfd, self._ended = await self.zygote.fork(self._number, asked, fds)
@@ -119,10 +126,50 @@ class Sandbox:
             self._readers.add(self._pidfd, self._on_gone)
         else:
             self._ended.add_done_callback(self._on_swept)
+        if self.renewal is not None:
+            self.renewal.listen()
         self.io.listen()
         if self.slot is not None and self.slot.oom_fd is not None:
             self.io.look_at(self.slot.oom_fd)
             self._readers.add(self.slot.oom_fd, self._on_oom_event)
+
+    def _give_pipes(self) -> None:
+        if self.walls.identity is not None:
+            self.io.give_pipes_to(self.walls.identity.uid, self.walls.identity.gid)
+
+    def _new_io(self) -> SandboxIo:
+        bytes_max = policy.frame_bytes_max(self.function)
+        return SandboxIo(bytes_max, self._readers, self._on_idle_breach, self.renewal)
+
+    def renew(self) -> bool:
+        """Let go of what its last attempt had on our side; False when it can have no other one."""
+        if self.renewal is None or self.renewal.end is None or self.renewal.is_worn:
+            return False
+        if self.slot is None or self.gone.done() or not self.slot.renew_inhabited():
+            return False
+        used_s = self.slot.account.cpu_s()
+        self.cpu_s_before = self.renewal.end.cpu_s if used_s is None else used_s
+        self.io.close()
+        self.served, self.secrets, self.has_handler = 0, None, False
+        return True
+
+    def begin_again(self, *, is_awaited: bool) -> bool:
+        """Have a renewed one fork a handler's process, for an attempt or ahead of need; False when it has gone."""
+        assert self.renewal is not None
+        try:
+            self.io = self._new_io()
+            self._give_pipes()
+            if not self.renewal.begin(self.io.child_fds, is_awaited=is_awaited):
+                return False
+        except OSError:
+            return False  # No descriptors are left, and who comes next will hear of that.
+        finally:
+            self.io.close_child_fds()
+        self.has_handler = self.has_waited = True
+        self.io.listen()
+        if self.slot is not None and self.slot.oom_fd is not None:
+            self.io.look_at(self.slot.oom_fd)
+        return True
 
     def has_ended(self) -> bool:
         """Whether its first process has ended, heard of or not."""
@@ -132,6 +179,10 @@ class Sandbox:
         """Have it tell the handler that its time is over."""
         process.send_signal(self._pidfd, signal.SIGTERM)
 
+    def kill(self) -> None:
+        """Kill it, its first process first; see `kill_until_gone` for when that is done."""
+        process.send_signal(self._pidfd, signal.SIGKILL)
+
     @property
     def ends_at_once(self) -> bool:
         """Whether it may be killed after its last report, and what it used is known all the same.
@@ -140,7 +191,8 @@ class Sandbox:
         """
         if self._ends_at_once is None:
             has_group = self.zygote.has_pid_namespace and self.slot is not None
-            self._ends_at_once = has_group and (self._tells_cpu() or _can_find_handlers())
+            is_told = self.renewal is not None or self._tells_cpu() or _can_find_handlers()
+            self._ends_at_once = has_group and is_told
         return self._ends_at_once
 
     async def dismiss(self) -> None:
@@ -217,18 +269,24 @@ class Sandbox:
 
     async def usage(self) -> dict[str, Any] | None:
         """Return what it used, once it is gone: cpu_s, memory_bytes; None if its zygote died before it could say."""
-        if self._ended is None:
-            return None
-        if not self._ended.done():
-            await asyncio.wait({self._ended}, timeout=_ENDED_PATIENCE_S)
-        is_told = self._ended.done() and not self._ended.cancelled()
-        told = self._ended.result() if is_told else None
+        if self.renewal is not None and self.renewal.end is not None:
+            told: dict[str, Any] | None = {"cpu_s": self.renewal.end.cpu_s, "memory_bytes": 0}
+        else:
+            told = await self._usage_by_zygote()
         if told is None:
             return None
         cpu_s = self.slot.account.cpu_s() if self.slot is not None else None
         if cpu_s is None:
             cpu_s = told["cpu_s"] + self._cpu_s_unheard
         return {**told, "cpu_s": cpu_s}
+
+    async def _usage_by_zygote(self) -> dict[str, Any] | None:
+        if self._ended is None:
+            return None
+        if not self._ended.done():
+            await asyncio.wait({self._ended}, timeout=_ENDED_PATIENCE_S)
+        is_told = self._ended.done() and not self._ended.cancelled()
+        return self._ended.result() if is_told else None
 
     def cpu_s(self) -> float:
         """Return the processor time that its processes have used. Raises OSError when they are gone."""
@@ -238,41 +296,13 @@ class Sandbox:
             used_s = cpu_s_of_tree(pid) if pid is not None else 0.0
         return used_s
 
-    def has_leftovers(self) -> bool:
-        """Whether an attempt that is over has left processes behind, besides the two that every sandbox has."""
-        if self.slot is not None:
-            tasks = self.slot.account.tasks()
-            if tasks == 2:
-                return False
-            if tasks is not None:
-                return self.slot.processes() > 2  # The others are threads of the handler's.
-        pid = self.pid
-        if pid is None:
-            return True
-        handlers = proc_tree.children(pid)
-        if handlers is None:
-            return len(proc_tree.descendants([pid])) != 1
-        try:
-            return len(handlers) != 1 or proc_tree.has_children(handlers[0])
-        except OSError:
-            return True
-
-    def memory_bytes(self) -> int:
-        """Return how much memory its processes have now."""
-        found = self.slot.account.memory_bytes() if self.slot is not None else None
-        if found is not None:
-            return found
-        pid = self.pid
-        return (
-            proc_tree.memory_bytes({pid} | proc_tree.descendants([pid])) if pid is not None else 0
-        )
-
     def wait(self, on_lost: Callable[[Sandbox], None]) -> None:
         """Wait for a request from here on; `on_lost` hears when it is of no use any more."""
         self._on_lost = on_lost
         self.has_waited = True
         # Its last attempt may have ended while the channel rested, and who speaks now must be heard.
-        self.io.resume()
+        if self.has_handler:
+            self.io.resume()
 
     def serve(self) -> None:
         """Wait no longer: an attempt has it."""
@@ -305,6 +335,8 @@ class Sandbox:
         if self.slot is not None and self.slot.oom_fd is not None:
             self._readers.remove(self.slot.oom_fd)
         self.io.close()
+        if self.renewal is not None:
+            self.renewal.close()
         by_itself = self.ended_by_itself
         given_back = self._workspaces.give_back(self._workspace, ended_by_itself=by_itself)
         if given_back.done():

@@ -17,6 +17,7 @@ from typing import Protocol
 from faasd import wire
 from faasd.sandbox.classify import status_from
 from faasd.sandbox.readers import Readers
+from faasd.sandbox.renewal import Renewal
 
 __all__ = ["SandboxIo", "Taker"]
 
@@ -39,8 +40,13 @@ class SandboxIo:
     """Descriptors and their readers; `on_idle_breach` hears of what nobody may say while no attempt runs."""
 
     def __init__(
-        self, frame_bytes_max: int, readers: Readers, on_idle_breach: Callable[[], None]
+        self,
+        frame_bytes_max: int,
+        readers: Readers,
+        on_idle_breach: Callable[[], None],
+        renewal: Renewal | None = None,
     ) -> None:
+        """With `renewal` that has the status, and not a pipe."""
         self.frames = wire.FrameReader(frame_bytes_max)
         self.taker: Taker | None = None
         self._on_idle_breach = on_idle_breach
@@ -55,7 +61,8 @@ class SandboxIo:
         self.channel.setblocking(False)
         self.pipes: dict[int, str] = {}
         self.child_fds = [channel.detach()]
-        for name in ("stdout", "stderr", "status"):
+        self._renewal = renewal
+        for name in ("stdout", "stderr", *(("status",) if renewal is None else ())):
             read, write = os.pipe()
             os.set_blocking(read, False)
             self.pipes[read] = name
@@ -86,6 +93,8 @@ class SandboxIo:
         self.pause()
         for fd in self.pipes:
             self._readers.remove(fd)
+        if self._renewal is not None:
+            self._renewal.stop_listening()
 
     def resume(self) -> None:
         """Read the channel."""
@@ -122,6 +131,11 @@ class SandboxIo:
             self._outbox += data
         return True
 
+    def say_no_more(self) -> None:
+        """Let a sandbox that has reported hear that nothing follows, for which its handler's process may wait."""
+        with contextlib.suppress(OSError):
+            self.channel.shutdown(socket.SHUT_WR)
+
     @property
     def unsent_bytes(self) -> int:
         """How much the sandbox has not fetched yet."""
@@ -133,6 +147,8 @@ class SandboxIo:
 
     def status(self) -> int | None:
         """Return the handler's wait status, if it was told."""
+        if self._renewal is not None:
+            return self._renewal.status()
         with contextlib.suppress(BlockingIOError):
             return status_from(os.read(self._status_fd, 16))
         return None

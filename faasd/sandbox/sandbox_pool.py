@@ -19,7 +19,7 @@ _SWEEP_S = 30.0
 
 @dataclass
 class _Shelf:
-    """What waits for one function's next attempts: spares, then warm ones, the last used last."""
+    """What waits for one function's next attempts: renewed ones, spares, then warm ones, the last used last."""
 
     function: Function  # Held, so that its identity stays its own.
     zygote: Zygote
@@ -29,7 +29,9 @@ class _Shelf:
 class SandboxPool:
     """Keeps waiting sandboxes by function, and lets go of them when they are idle, ended or in the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, fresh_max: int = 64) -> None:
+        """With `fresh_max` spares and renewed ones of all functions together, no more of the latter are kept."""
+        self._fresh_max = fresh_max
         self._shelves: dict[int, _Shelf] = {}  # By the function's identity.
         self._sweep: asyncio.TimerHandle | None = None
         self._closings: set[asyncio.Future[None]] = set()
@@ -50,7 +52,8 @@ class SandboxPool:
         while shelf.sandboxes:
             sandbox = shelf.sandboxes.pop()
             # Secrets that have changed are no longer in a sandbox that was sent them before.
-            if sandbox.may_serve and sandbox.secrets in (None, secrets):
+            is_fit = sandbox.may_serve and sandbox.secrets in (None, secrets)
+            if is_fit and (sandbox.has_handler or sandbox.begin_again(is_awaited=True)):
                 return sandbox
             self.end(sandbox)
         return None
@@ -68,7 +71,9 @@ class SandboxPool:
                 return
             sandbox.function = function
         is_in_the_way = zygote.room.is_wanted
-        if self._is_closed or zygote.is_retired or is_in_the_way or not sandbox.may_serve:
+        is_too_many = not sandbox.has_handler and self._is_full()
+        is_useless = zygote.is_retired or not sandbox.may_serve
+        if self._is_closed or is_useless or is_in_the_way or is_too_many:
             self.end(sandbox)
             return
         shelf = self._shelves.get(id(function))
@@ -85,8 +90,19 @@ class SandboxPool:
             if self._sweep is None:  # One timer, and none for each attempt.
                 self._sweep = loop.call_later(_SWEEP_S, self._end_idle)
         else:
-            shelf.sandboxes.insert(0, sandbox)  # Warm ones first.
+            _insert(shelf, sandbox)
         sandbox.wait(self._lost)
+
+    def prepare(self, function: Function) -> bool:
+        """Make a spare of a renewed sandbox, if one waits."""
+        shelf = self._shelves.get(id(function))
+        while shelf is not None and shelf.sandboxes and not shelf.sandboxes[0].has_handler:
+            sandbox = shelf.sandboxes.pop(_renewed(shelf) - 1)
+            if sandbox.may_serve and sandbox.begin_again(is_awaited=False):
+                _insert(shelf, sandbox)
+                return True
+            self.end(sandbox)
+        return False
 
     def end(self, sandbox: Sandbox) -> asyncio.Future[None]:
         """End a sandbox that nobody uses; `close` waits until nothing of it is left."""
@@ -123,9 +139,20 @@ class SandboxPool:
                 return
 
     def spares(self, function: Function) -> int:
-        """Return how many wait for this function that have not served anybody."""
+        """Return how many wait for this function that have not served anybody, and can begin at once."""
+        shelf = self._shelves.get(id(function))
+        if shelf is None:
+            return 0
+        return sum(not one.served and one.has_handler for one in shelf.sandboxes)
+
+    def fresh(self, function: Function) -> int:
+        """Return how many wait for this function as new: spares, and renewed ones."""
         shelf = self._shelves.get(id(function))
         return sum(not one.served for one in shelf.sandboxes) if shelf is not None else 0
+
+    def _is_full(self) -> bool:
+        count = sum(not one.served for s in self._shelves.values() for one in s.sandboxes)
+        return count >= self._fresh_max
 
     def waiting(self) -> dict[tuple[str, str], int]:
         """Return how many wait, by function and kind: `warm` or `spare`."""
@@ -137,7 +164,7 @@ class SandboxPool:
         return found
 
     def end_spares(self, function: Function, count: int) -> None:
-        """End so many of this function's spares."""
+        """End so many of this function's spares, renewed ones first."""
         shelf = self._shelves.get(id(function))
         if shelf is not None:
             for sandbox in [one for one in shelf.sandboxes if not one.served][:count]:
@@ -183,3 +210,12 @@ class SandboxPool:
         if self._shelves.get(id(shelf.function)) is shelf:
             del self._shelves[id(shelf.function)]
         return closings
+
+
+def _renewed(shelf: _Shelf) -> int:
+    """Return how many wait without a handler's process; they come first, and so are taken last."""
+    return sum(not one.has_handler for one in shelf.sandboxes)
+
+
+def _insert(shelf: _Shelf, sandbox: Sandbox) -> None:
+    shelf.sandboxes.insert(_renewed(shelf), sandbox)

@@ -122,7 +122,7 @@ class ProcessSandboxes:
         except OSError as error:
             raise SandboxError(f"cannot make {self._tmp_root}: {error.strerror}") from error
         self._workspaces = Workspaces(self._tmp_root, self._slots, self._numbers)
-        self._waiting = SandboxPool()
+        self._waiting = SandboxPool(self._premises.slots)
         self._maker = SandboxMaker(self._workspaces, self._waiting, self._numbers)
         self._pool = ZygotePool(
             f"{self._state_hash}:{instance}",
@@ -377,7 +377,7 @@ class ProcessSandboxes:
                 self._waiting.put(sandbox)
             else:
                 await self._waiting.end(sandbox)
-            if is_new and spares is not None:
+            if is_new and spares is not None and not user.leaves_renewed:
                 spares.ended(sandbox.function)
 
     def _the_maker(self) -> SandboxMaker:

@@ -135,7 +135,7 @@ class Spares:
         if now < kept.held_until:
             return 0
         others = sum(
-            self._waiting.spares(one.function) for one in self._kept.values() if one is not kept
+            self._waiting.fresh(one.function) for one in self._kept.values() if one is not kept
         )
         return spares_wanted(
             kept.demand,
@@ -159,13 +159,17 @@ class Spares:
 
     def _refill(self, kept: _Kept) -> None:
         kept.refill = None
-        if self._waiting.spares(kept.function) < self._wanted(kept):
+        wanted = self._wanted(kept)
+        while self._waiting.spares(kept.function) < wanted:
+            if not self._waiting.prepare(kept.function):
+                break
+        if self._waiting.fresh(kept.function) < wanted:
             kept.task = asyncio.get_running_loop().create_task(self._fork_until_enough(kept))
         self._review_later()
 
     async def _fork_until_enough(self, kept: _Kept) -> None:
         try:
-            while not kept.is_over and self._waiting.spares(kept.function) < self._wanted(kept):
+            while not kept.is_over and self._waiting.fresh(kept.function) < self._wanted(kept):
                 if not await self._fork_one(kept):
                     return
         except (SandboxError, ZygoteInitFailed, OSError) as error:
@@ -202,7 +206,7 @@ class Spares:
         """Give back what is too much, and make up what is missing; stops by itself when nothing waits."""
         self._review = None
         for identity, kept in list(self._kept.items()):
-            wanted, count = self._wanted(kept), self._waiting.spares(kept.function)
+            wanted, count = self._wanted(kept), self._waiting.fresh(kept.function)
             if count > wanted:
                 self._waiting.end_spares(kept.function, count - wanted)
             elif count < wanted and self._pool.stands(kept.function):

@@ -1,28 +1,27 @@
 """One attempt in one sandbox: soft signal, grace, kill, and what it all came to.
 
-An end is announced only after the whole process tree is gone; in a warm sandbox, which stays for the next
-attempt, after its handler has reported and nothing else that the attempt started is left.
+An end is announced only after the whole process tree is gone (of a renewed sandbox all but its first process); in a warm one, which
+stays for the next attempt, after its handler has reported and nothing else that the attempt started is left.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 
 from faasd.clock import Clock
 from faasd.interfaces import AttemptServices
 from faasd.model.attempt import Attempt
 from faasd.model.outcome import ErrorRecord, Outcome, Usage
-from faasd.sandbox import policy
+from faasd.sandbox import measured, policy
 from faasd.sandbox.attempt_io import AttemptIo
 from faasd.sandbox.classify import Facts, Verdict, classify
-from faasd.sandbox.cpu_watch import CpuWatch, cpu_s_of_tree
+from faasd.sandbox.cpu_watch import CpuWatch
 from faasd.sandbox.early_answer import is_result_certain, usage_so_far
-from faasd.sandbox.failures import failures_in_lines, failures_in_report
 from faasd.sandbox.file_rules import Premises
-from faasd.sandbox.hints import with_hint
+from faasd.sandbox.hinted import hinted
 from faasd.sandbox.masking import Masker
-from faasd.sandbox.measured import is_over_memory, memory_peak_bytes, zygote_loss
 from faasd.sandbox.memory_watch import MemoryWatch, WatchedTree
 from faasd.sandbox.request import Begun, request_frames
 from faasd.sandbox.sandbox import Sandbox
@@ -62,7 +61,6 @@ class Supervision:
         self._limits = attempt.function.limits
         self._sandbox = sandbox
         self._slot = sandbox.slot
-        self._walls = sandbox.walls
         self._memory_watch = watch
         self._clock = clock
         self._premises = premises
@@ -99,6 +97,12 @@ class Supervision:
     def attempt_id(self) -> str:
         """Which attempt this is."""
         return self._attempt.id
+
+    @property
+    def leaves_renewed(self) -> bool:
+        """Whether its sandbox is as new, and nobody waited: the next event may come before it has rehearsed."""
+        is_renewed = self.keeps_sandbox and self._sandbox.renewal is not None
+        return is_renewed and not self._attempt.is_sync
 
     @property
     def pid(self) -> int | None:
@@ -173,11 +177,28 @@ class Supervision:
                 await self._sandbox.kill_until_gone()
             elif self._has_reported:
                 await self._answer_early(wall_s)
+                if await self._is_renewed():
+                    outcome = await self._judge(wall_s)
+                    self.keeps_sandbox = self._wanted is None and self._sandbox.renew()
+                    return outcome
                 await self._sandbox.dismiss()
             self._sandbox.ended_by_itself = self._wanted is None and not self._stays
             return await self._judge(wall_s)
         finally:
             await self._close()
+
+    async def _is_renewed(self) -> bool:
+        """Whether its sandbox has been made as new after a plain end, with nothing of the attempt left in it."""
+        report, renewal = self._io.report, self._sandbox.renewal
+        if renewal is None or report is None or report["op"] not in _STAYS_AFTER:
+            return False
+        self._sandbox.io.say_no_more()
+        return await renewal.has_renewed()
+
+    def _on_handler_end(self) -> None:
+        """Its handler's process has ended, and its first one waits instead of ending as well."""
+        if not self._has_ended() or self._wanted is not None:
+            self._sandbox.kill()  # Without a report, or too late with one.
 
     def _was_unheard(self) -> bool:
         """Whether it ended between two attempts, and we were too early to know."""
@@ -195,6 +216,8 @@ class Supervision:
             return False
         sandbox.gone.add_done_callback(self._on_gone)
         sandbox.on_oom = self._on_oom
+        if sandbox.renewal is not None:
+            sandbox.renewal.on_end = self._on_handler_end
         if self._begun is not None and self._begun.is_oom:
             self._on_oom()
         if self._slot is None:
@@ -206,7 +229,8 @@ class Supervision:
             size_bytes = limits.tmp_size_bytes
             self._size_watch = SizeWatch(sandbox.tmp_dir, size_bytes, lambda: self.end("tmp-size"))
         if limits.cpu_time_s is not None:
-            self._cpu_watch = CpuWatch(limits.cpu_time_s, self._cpu_s, lambda: self.end("cpu-time"))
+            cpu_s = partial(measured.cpu_s, sandbox)
+            self._cpu_watch = CpuWatch(limits.cpu_time_s, cpu_s, lambda: self.end("cpu-time"))
         return True
 
     def _send(self) -> bool:
@@ -224,14 +248,6 @@ class Supervision:
     def untaken(self) -> list[bytes]:
         """Return the frames that have come after the report: the next attempt's."""
         return self._io.untaken()
-
-    def _cpu_s(self) -> float:
-        # In a thread, so not through the sandbox's account, which belongs to the loop.
-        used_s = self._slot.cpu_s() if self._slot is not None else None
-        if used_s is None:
-            pid = self._sandbox.pid
-            used_s = cpu_s_of_tree(pid) if pid is not None else 0.0
-        return used_s - self._sandbox.cpu_s_before
 
     def _on_oom(self) -> None:
         self.end("oom")
@@ -270,12 +286,14 @@ class Supervision:
             self.end("oom")
         self._io.finish_warm(readable)
         recycle_bytes = self._sandbox.function.recycle_memory_bytes
-        is_too_large = recycle_bytes is not None and self._sandbox.memory_bytes() > recycle_bytes
+        is_too_large = (
+            recycle_bytes is not None and measured.memory_bytes(self._sandbox) > recycle_bytes
+        )
         self.keeps_sandbox = (
             self._wanted is None
             and self._io.is_quiet
             and not is_too_large
-            and not self._sandbox.has_leftovers()
+            and not measured.has_leftovers(self._sandbox)
         )
 
     async def _answer_early(self, wall_s: float) -> None:
@@ -312,7 +330,7 @@ class Supervision:
         status = self._io.finish()
         if self._has_reported:  # And was ended by us, for what it had left behind.
             status = 0
-        peak = memory_peak_bytes(self._sandbox, self._tree, usage)
+        peak = measured.memory_peak_bytes(self._sandbox, self._tree, usage)
         zygote = self._sandbox.zygote
         facts = Facts(
             limits=self._limits,
@@ -323,10 +341,10 @@ class Supervision:
             oom_kills=self._slot.oom_kills() if self._slot is not None else 0,
             cpu_s=self._cpu_watch.used_s if self._cpu_watch is not None else 0.0,
             memory_peak_bytes=peak,
-            is_over_memory=is_over_memory(self._sandbox, self._limits, usage),
+            is_over_memory=measured.is_over_memory(self._sandbox, self._limits, usage),
             has_data_limit=self._slot is None,
             broken_protocol=self._io.broken_protocol,
-            zygote_loss=await zygote_loss(zygote),
+            zygote_loss=await measured.zygote_loss(zygote),
             zygote_breach=zygote.breach,
             is_command=self._attempt.function.handler is None,
             command_output=bytes(self._io.command_output),
@@ -357,13 +375,8 @@ class Supervision:
     async def _with_hint(self, verdict: Verdict) -> ErrorRecord | None:
         if verdict.error is None or verdict.word not in _HINTED:
             return verdict.error
-        function = self._attempt.function
-        told = self._io.report.get("error") if self._io.report is not None else None
-        failures = failures_in_report(told)
-        failures += failures_in_lines(self._io.error_lines, function.code_dir)
-        return await with_hint(
-            verdict.error, failures, function, self._walls, self._premises, self._sandbox.tmp_dir
-        )
+        sandbox, lines = self._sandbox, self._io.error_lines
+        return await hinted(verdict.error, self._io.report, lines, sandbox, self._premises)
 
     async def _close(self) -> None:
         """Let go of the attempt; when we were interrupted, its tree goes first."""
@@ -374,6 +387,8 @@ class Supervision:
             self._memory_watch.remove(self._tree)
         self._cpu_watch = self._size_watch = self._tree = None  # They lead back to us.
         self._sandbox.on_oom = None
+        if self._sandbox.renewal is not None:
+            self._sandbox.renewal.on_end = None
         self._sandbox.gone.remove_done_callback(self._on_gone)
         if not self.keeps_sandbox:
             await self._sandbox.kill_until_gone()

@@ -214,3 +214,7 @@ async def do_later(event, context):
 
     await asyncio.sleep(0)
     return do(event, context)
+
+
+def exit_at_once(event, context):
+    os._exit(0)
