@@ -50,11 +50,13 @@ class LeftBehind:
         while signal.sigtimedwait(_SIGNALS, 0) is not None:
             pass
         try:
-            return self._look() == self._before or (
-                self._empty_directories() and self._look() == self._before
-            )
+            if self._look() != self._before:
+                return self._empty_directories() and self._look() == self._before
+            for fd, _ in self._directories:
+                os.utime(fd)  # Their times tell nothing but that.
         except OSError:
             return False
+        return True
 
     def _look(self) -> Any:
         directories = [
@@ -68,6 +70,7 @@ class LeftBehind:
             if not is_light(_used(fd), used[0]):
                 return False  # Its zygote has others to do that, and nobody who waits.
             try:
+                os.fchmod(fd, 0o1777)  # It may be closed to us.
                 os.fchdir(fd)
                 clean_directory(".", kept, has_more=_used(fd)[0] != used[0])
             finally:

@@ -30,6 +30,7 @@ __all__ = ["run"]
 _AWAITED = tuple(map(int, (signal.SIGCHLD, signal.SIGTERM)))
 _SIGTERM, _SIGKILL = int(signal.SIGTERM), int(signal.SIGKILL)
 _WNOHANG = os.WNOHANG
+_SI_USER = 0  # Sent by kill or pidfd_send_signal.
 
 
 def run(policy: dict[str, Any], channel: int, stdout: int, stderr: int, status: int) -> NoReturn:
@@ -76,13 +77,17 @@ def _close_in(policy: dict[str, Any]) -> LeftBehind | None:
 
 
 def _wait_for_handler(handler_pid: int) -> int:
-    """Reap orphans and pass the soft signal on, until the handler's process has ended; returns how."""
+    """Reap orphans and pass the daemon's soft signal on, until the handler's process has ended; returns how."""
     while True:
-        if sigwaitinfo(_AWAITED).si_signo == _SIGTERM:
-            try:
-                os.kill(handler_pid, _SIGTERM)
-            except ProcessLookupError:
-                pass  # It has ended just now.
+        found = sigwaitinfo(_AWAITED)
+        if found.si_signo == _SIGTERM:
+            # The daemon's comes from outside our PID namespace. One of an attempt's, by a call or by a descriptor
+            # that it made us the owner of and gave away (F_SETOWN, F_SETSIG), would be the next attempt's end.
+            if found.si_code == _SI_USER and found.si_pid == 0:
+                try:
+                    os.kill(handler_pid, _SIGTERM)
+                except ProcessLookupError:
+                    pass  # It has ended just now.
             continue
         pid = -1
         while pid != 0:

@@ -63,12 +63,13 @@ def is_light(used: tuple[int, int], inodes: int) -> bool:
 
 def clean_directory(path: str, kept: set[str], *, has_more: bool) -> None:
     """Make a private directory as new: with the mode and attributes that it had, and, if it has more in it, empty."""
+    if stat.S_IMODE(os.lstat(path).st_mode) != 0o1777:
+        os.chmod(path, 0o1777)  # First: what is closed to its owner keeps its attributes.
     for name in os.listxattr(path):
         os.removexattr(path, name)
-    if stat.S_IMODE(os.lstat(path).st_mode) != 0o1777:
-        os.chmod(path, 0o1777)
     if has_more:
         _empty(path, kept)
+    os.utime(path)  # An attempt may have set its times to what it wants to tell another one.
 
 
 def _used(path: str) -> tuple[int, int]:

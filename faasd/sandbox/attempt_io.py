@@ -39,6 +39,8 @@ _OUTBOX_BYTES_MAX = 2**20
 _REST_FACTOR = 4
 _REST_AFTER_S = 0.002
 _FRAMES_AT_ONCE = 100
+#: Reads of a channel in one look, which are more than a socket holds.
+_LOOKS_MAX = 16
 
 
 class AttemptIo:
@@ -130,8 +132,16 @@ class AttemptIo:
 
     def look(self) -> None:
         """Take what has come by now: so that an end which we have not heard of yet counts."""
-        if self._io.taker is self:
-            self.read_channel()
+        if self._io.taker is not self:
+            return
+        for _ in range(_LOOKS_MAX):  # A result may be larger than one read.
+            if not self._receive():
+                break
+            self._take_frames()
+            if self._is_complete:
+                break
+        self._settle_reading()
+        self._tell_of_report()
 
     def finish(self) -> int | None:
         """Take what is left, without waiting, and return the handler's wait status if it was told.

@@ -19,8 +19,9 @@ __all__ = ["HandlerEnd", "Renewal"]
 
 _MESSAGE_BYTES_MAX = 64
 _DIGITS_MAX = 18
-#: How long a first process may take to make everything as new.
-_PATIENCE_S = 2.0
+#: How long a handler's process may take to end after its report, and its first process to make everything as new.
+#: Until then it is bounded by what the attempt was, but for its time limit.
+_PATIENCE_S = 0.5
 #: So that nothing which nobody has thought of can heap up in a first process.
 _ATTEMPTS_MAX = 1000
 
@@ -40,6 +41,7 @@ class Renewal:
         self.on_end: Callable[[], None] | None = None  # The attempt's, while one runs.
         self.end: HandlerEnd | None = None  # Of the handler's process that was forked last.
         self._attempts = 1
+        self._is_unfit = False  # We hear of nothing any more.
         self._heard: asyncio.Future[None] | None = None
         self._readers = readers
         self._on_breach = on_breach
@@ -49,8 +51,8 @@ class Renewal:
 
     @property
     def is_worn(self) -> bool:
-        """Whether it has had as many attempts as one may have."""
-        return self._attempts >= _ATTEMPTS_MAX
+        """Whether it has had as many attempts as one may have, or said what nobody had asked for."""
+        return self._is_unfit or self._attempts >= _ATTEMPTS_MAX
 
     def listen(self) -> None:
         """Begin to hear of ends."""
@@ -70,18 +72,24 @@ class Renewal:
             return False
         return True
 
-    async def has_renewed(self) -> bool:
-        """Wait until its first process has made everything as new after a report; False when it cannot, or does not."""
-        if self.end is None:
+    async def has_renewed(self, stop: asyncio.Future[None]) -> bool:
+        """Wait until its first process has made everything as new after a report; False when it cannot, or does not.
+
+        Also False with `stop`, which is done when the attempt is to be ended at once: its handler's process may
+        go on after its report as long as we wait.
+        """
+        if self.end is None and not stop.done() and not self._is_unfit:
             loop = asyncio.get_running_loop()
             self._heard = loop.create_future()
             patience = loop.call_later(_PATIENCE_S, self._hear)
+            stop.add_done_callback(self._hear)
             try:
                 await self._heard
             finally:
+                stop.remove_done_callback(self._hear)
                 patience.cancel()
                 self._heard = None
-        return self.end is not None and self.end.is_renewed
+        return self.end is not None and self.end.is_renewed and not self._is_unfit
 
     def status(self) -> int | None:
         """Return the handler's wait status, if it was told."""
@@ -99,7 +107,8 @@ class Renewal:
     def _take(self, _fd: int) -> None:
         is_asked = self.end is None and self._receive()
         if not is_asked:
-            self.stop_listening()  # It has gone, or speaks unasked.
+            self._is_unfit = True  # It has gone, or speaks unasked.
+            self.stop_listening()
         if self._heard is not None:
             self._hear()
         elif is_asked and self.on_end is not None:
@@ -107,7 +116,7 @@ class Renewal:
         else:
             self._on_breach()
 
-    def _hear(self) -> None:
+    def _hear(self, _: object = None) -> None:
         if self._heard is not None and not self._heard.done():
             self._heard.set_result(None)
 

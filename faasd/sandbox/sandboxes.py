@@ -377,8 +377,8 @@ class ProcessSandboxes:
                 self._waiting.put(sandbox)
             else:
                 await self._waiting.end(sandbox)
-            if is_new and spares is not None and not user.leaves_renewed:
-                spares.ended(sandbox.function)
+            if is_new and spares is not None:
+                spares.ended(sandbox.function, leaves_renewed=user.leaves_renewed)
 
     def _the_maker(self) -> SandboxMaker:
         if self._maker is None:

@@ -78,10 +78,17 @@ class Spares:
         kept.demand = kept.demand.after_arrival(self._clock.monotonic())
         self._refill_soon(kept)
 
-    def ended(self, function: Function) -> None:
-        """Hear that an attempt in a new sandbox is over: nobody is in the way of its successor's making."""
+    def ended(self, function: Function, *, leaves_renewed: bool) -> None:
+        """Hear that an attempt in a new sandbox is over: nobody is in the way of its successor's making.
+
+        Unless it leaves one renewed, which is there for who comes at once.
+        """
         kept = self._kept.get(id(function))
-        if kept is not None and kept.refill is not None:
+        if kept is None and self._waiting.fresh(function) and not self._is_closed:
+            # It took longer than its function counts as in use: what it leaves is to be given back.
+            self._of(function)
+            self._review_later()
+        elif kept is not None and kept.refill is not None and not leaves_renewed:
             kept.refill.cancel()
             kept.refill = asyncio.get_running_loop().call_soon(self._refill, kept)
 

@@ -193,7 +193,7 @@ class Supervision:
         if renewal is None or report is None or report["op"] not in _STAYS_AFTER:
             return False
         self._sandbox.io.say_no_more()
-        return await renewal.has_renewed()
+        return await renewal.has_renewed(self._hard_wanted)
 
     def _on_handler_end(self) -> None:
         """Its handler's process has ended, and its first one waits instead of ending as well."""

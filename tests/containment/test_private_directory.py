@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.containment.bench import Bench, an_attempt
 from tests.containment.probing import probe, world
 from tests.patience import patient
 
@@ -228,3 +231,23 @@ def test_many_slots_of_the_daemon_are_not_as_many_of_a_zygote(is_ordinary: bool)
             made, [{"together": COUNT}] * 80, is_ordinary=is_ordinary, at_once=True, slots=200
         )
     assert found == [{"together": [True, True]}] * 80
+
+
+async def test_an_attempt_that_closes_its_directory_to_everybody_does_not_end_its_zygote(
+    bench: Bench,
+) -> None:
+    """Who may not write to a directory cannot take attributes from it either, not even as its owner."""
+    function = bench.function("probes:try_all")
+    close = "os.setxattr('/tmp', 'user.x', b''); os.chmod('/tmp', 0)"
+    look = "out = [oct(os.stat('/tmp').st_mode), os.listxattr('/tmp')]"
+    found = []
+    for code in (look, close, look):
+        outcome = await bench.run_attempt(an_attempt(function, {"it": code}))
+        found.append(json.loads(outcome.result_json or "")["it"])
+        with bench.sandboxes._the_pool().standing(function) or nullcontext() as zygote:
+            found.append(zygote)
+    if found[2] == "ENOTSUP":
+        pytest.skip("this kernel's tmpfs has no attributes of users")
+    assert found[0] == found[4]
+    assert found[1] is not None
+    assert found[1] is found[3] is found[5]

@@ -19,7 +19,7 @@ import pytest
 from faasd.model.function import Function
 from faasd.model.outcome import Outcome
 from faasd.model.permissions import Permissions
-from faasd.sandbox import policy, renewal
+from faasd.sandbox import policy, renewal, spares
 from faasd.sandbox.sandbox import Sandbox
 from faasd.sandbox.sandboxes import ProcessSandboxes
 from tests.containment.bench import Bench, an_attempt, processes_with
@@ -138,6 +138,18 @@ REMOVED = {
         "out = oct(os.stat('/tmp').st_mode)",
         "0o40700",
         "0o41777",
+    ),
+    "the mode of /tmp, closed to everybody": (
+        "os.chmod('/tmp', 0); out = oct(os.stat('/tmp').st_mode)",
+        "out = oct(os.stat('/tmp').st_mode)",
+        "0o40000",
+        "0o41777",
+    ),
+    "the times of /tmp": (
+        "os.utime('/tmp', ns=(7, 7)); out = os.stat('/tmp').st_mtime_ns == 7",
+        "out = os.stat('/tmp').st_mtime_ns == 7",
+        True,
+        False,
     ),
     "signals for the first process": (
         "os.kill(1, 10); os.kill(1, 40)" + PENDING,
@@ -288,6 +300,106 @@ async def test_the_first_process_can_not_be_ended_or_stopped_by_its_handlers(ben
     assert renewed.waiting == [sandbox]
     await renewed.run({"it": "os.kill(1, 15); time.sleep(0.01)"})
     assert await renewed.found("time.sleep(0.01); out = 3") == 3
+
+
+#: One attempt has signals sent to who it likes by a descriptor that it gives to another sandbox's, and ends.
+GIVE_AWAY = """
+import fcntl, socket
+def connected():
+    while True:
+        try:
+            c = socket.socket(socket.AF_UNIX)
+            c.connect({at!r})
+            return c
+        except OSError:
+            time.sleep(0.01)
+c = connected()
+a, b = socket.socketpair()
+fcntl.fcntl(a, fcntl.F_SETOWN, {owner})
+fcntl.fcntl(a, 10, 15)  # F_SETSIG.
+fcntl.fcntl(a, fcntl.F_SETFL, fcntl.fcntl(a, fcntl.F_GETFL) | os.O_ASYNC)
+socket.send_fds(c, [b"x"], [a.fileno(), b.fileno()])
+c.recv(1)
+out = "given"
+if {waits}:
+    c.recv(1)
+"""
+KEEP_WRITING = """
+import socket
+l = socket.socket(socket.AF_UNIX)
+l.bind({at!r})
+l.listen()
+c, _ = l.accept()
+_, fds, _, _ = socket.recv_fds(c, 1, 2)
+c.send(b"x")
+until = time.monotonic() + 20
+while time.monotonic() < until and not os.path.exists({over!r}):
+    os.write(fds[1], b"x")
+    time.sleep(0.01)
+    os.read(fds[0], 1)
+"""
+
+
+@pytest.mark.parametrize("owner", ["1", "os.getpid()"], ids=["first process", "control"])
+async def test_no_descriptor_that_an_attempt_has_given_away_ends_the_next_one(
+    bench: Bench, tmp_path: Path, owner: str
+) -> None:
+    """A soft signal by way of the first process; the attempt itself it does end, as the control shows."""
+    tmp_path.chmod(0o777)
+    at, over = str(tmp_path / "at"), str(tmp_path / "over")
+    renewed = Renewed(bench, permissions=Permissions(write=(str(tmp_path),)))
+    await renewed.found("")
+    [sandbox] = renewed.waiting
+    is_control = owner != "1"
+    give = GIVE_AWAY.format(at=at, owner=owner, waits=is_control)
+    giving = asyncio.create_task(renewed.run({"it": give}))
+    while sandbox in renewed.waiting:
+        await asyncio.sleep(0)  # It has the one that waits.
+    writing = asyncio.create_task(renewed.run({"it": KEEP_WRITING.format(at=at, over=over)}))
+    given = await giving
+    try:
+        if is_control:
+            assert "SoftTimeout" in (given.result_json or str(given.error))
+        else:
+            assert given.word == "ok", given.error
+            assert renewed.waiting == [sandbox]
+            assert await renewed.found("time.sleep(0.2); out = 'whole'") == "whole"
+            assert renewed.waiting == [sandbox]
+    finally:
+        Path(over).touch()
+        await writing
+
+
+async def test_a_large_result_leaves_a_sandbox_as_new_as_a_small_one_does(bench: Bench) -> None:
+    """Its handler's process may have ended before the last of it was read."""
+    renewed = Renewed(bench)
+    await renewed.found("")
+    [sandbox] = renewed.waiting
+    for _ in range(12):
+        assert len(await renewed.found("out = 'x' * 190_000")) == 190_000
+        assert renewed.waiting == [sandbox]
+
+
+async def test_a_renewed_sandbox_of_a_function_that_is_out_of_use_is_given_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its attempt took so long that nobody remembers the function."""
+    monkeypatch.setattr(spares, "_REVIEW_S", 0.01)
+    keeper = bench.sandboxes._spares
+    assert keeper is not None
+    renewed = Renewed(bench)
+    bench.sandboxes._spares = keeper
+    running = asyncio.create_task(renewed.run({"it": "time.sleep(0.3)"}))
+    async with asyncio.timeout(patient(10.0)):
+        while not keeper._kept:
+            await asyncio.sleep(0)
+        for kept in list(keeper._kept.values()):
+            spares._stop(kept)
+        keeper._kept.clear()
+        assert (await running).word == "ok"
+        assert len(renewed.waiting) == 1
+        while renewed.waiting:
+            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize(
