@@ -192,9 +192,12 @@ class DaemonProcess:
         try:
             yield self
         finally:
-            if self.process is not None:
+            was_killed = self.process is None
+            if not was_killed:
                 with contextlib.suppress(ProcessLookupError):
                     self.stop()
+        if was_killed:  # The kernel ends what was below it, a moment later.
+            wait_for(lambda: not self.leftovers(), "what a killed daemon had started to end")
         assert not self.leftovers(), "processes are left behind"
 
 
