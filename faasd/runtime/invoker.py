@@ -25,7 +25,7 @@ from _socket import socket as Socket  # noqa: N812 - see faasd/wire.py.
 from _thread import RLock
 from collections import deque
 
-# By name: each attribute of a module that a sandbox looks up, once in its life, costs it the copies of three pages.
+# By name: to look a module's attribute up touches pages that a fork then copies.
 from os import O_RDONLY, close, dup2, getpid
 from os import open as open_fd
 from typing import Any, Callable, NoReturn
@@ -289,9 +289,7 @@ class _Attempts:
         soft_stop.disarm()
         if getpid() != self._owner_pid:
             _flush()
-            os._exit(
-                0
-            )  # A child that the handler forked and let return: the report is not its to make.
+            os._exit(0)  # A child that the handler let return: the report is not its to make.
         _flush()  # What was printed comes before the report,
         if header["goes_on"]:
             _wait_until_fetched()  # and before what the next one prints.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import signal
 
-# By name: each attribute of a module that a sandbox looks up, once in its life, costs it the copies of three pages.
+# By name: to look a module's attribute up touches pages that a fork then copies.
 from _socket import AF_UNIX, SOCK_SEQPACKET
 from _socket import socket as Socket  # noqa: N812 - see faasd/wire.py.
 from os import close, waitpid

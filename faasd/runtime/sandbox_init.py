@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 
-# By name: each attribute of a module that a sandbox looks up, once in its life, costs it the copies of three pages.
+# By name: to look a module's attribute up touches pages that a fork then copies.
 from os import close, getpid
 from signal import sigwaitinfo
 from typing import Any, NoReturn

@@ -139,8 +139,8 @@ class Writer:
 
         With `patience_s` it waits so long for others, when they come in quicker succession or it `waits_alone`: one
         commit, and one waking of each side, then pays for many. Nobody else waits for it: works that are submitted
-        otherwise go at once, behind what has been gathered. `size` says for how many it counts. `when_taken` is called as soon as the work has its
-        place in the order of all.
+        otherwise go at once, behind what has been gathered. `size` says for how many it counts. `when_taken` is
+        called as soon as the work has its place in the order of all.
         """
         item = await self._item(work, part)
         if patience_s:
