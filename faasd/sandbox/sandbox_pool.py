@@ -30,7 +30,7 @@ class SandboxPool:
     """Keeps waiting sandboxes by function, and lets go of them when they are idle, ended or in the way."""
 
     def __init__(self, fresh_max: int = 64) -> None:
-        """With `fresh_max` spares and renewed ones of all functions together, no more of the latter are kept."""
+        """With `fresh_max` spares and renewed ones of all functions together, each keeps one at most."""
         self._fresh_max = fresh_max
         self._shelves: dict[int, _Shelf] = {}  # By the function's identity.
         self._sweep: asyncio.TimerHandle | None = None
@@ -71,7 +71,8 @@ class SandboxPool:
                 return
             sandbox.function = function
         is_in_the_way = zygote.room.is_wanted
-        is_too_many = not sandbox.has_handler and self._is_full()
+        # Its function's only one stays: the next attempt would have one made.
+        is_too_many = not sandbox.has_handler and self.fresh(function) > 0 and self._is_full()
         is_useless = zygote.is_retired or not sandbox.may_serve
         if self._is_closed or is_useless or is_in_the_way or is_too_many:
             self.end(sandbox)

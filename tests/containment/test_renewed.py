@@ -525,15 +525,21 @@ async def test_a_renewed_sandbox_becomes_a_spare_when_nobody_has_come(bench: Ben
     assert renewed.waiting == [sandbox]
 
 
-async def test_no_more_wait_than_the_daemon_has_slots(tmp_path: Path) -> None:
-    """Of all functions together: the one that comes last finds no place, and ends."""
+async def test_each_function_keeps_one_and_no_more_wait_than_the_daemon_has_slots(
+    tmp_path: Path,
+) -> None:
+    """The only one stays, since the next attempt would have one made; one beside it finds no place, and ends."""
     sandboxes = ProcessSandboxes(tmp_path / "state", slots=1)
     await sandboxes.start()
     try:
         bench = Bench(sandboxes)
         first, second = Renewed(bench), Renewed(bench, "warm_handlers:do")
         assert (await first.run({})).word == (await second.run({})).word == "ok"
-        assert (len(first.waiting), len(second.waiting)) == (1, 0)
+        assert (len(first.waiting), len(second.waiting)) == (1, 1)
+        gate = {"it": "time.sleep(0.2)"}
+        outcomes = await asyncio.gather(first.run(gate), first.run(gate))
+        assert [one.word for one in outcomes] == ["ok", "ok"]
+        assert (len(first.waiting), len(second.waiting)) == (1, 1)
     finally:
         await sandboxes.stop()
 
