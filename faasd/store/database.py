@@ -32,6 +32,8 @@ __all__ = [
 
 DATABASE_NAME = "faasd.db"
 BUSY_TIMEOUT_S = 5.0
+#: What SQLite takes at once for the index of its log.
+_SHARED_MEMORY_BYTES = 32 * 1024
 WAL_KEPT_BYTES = 4 * 2**20
 
 #: After one of these, nothing in the same transaction can be trusted to succeed.
@@ -135,10 +137,12 @@ def explain(error: BaseException, path: Path) -> StoreError:
     """Say what a failure of SQLite or the file system means for people."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     code = _primary_code(cause)
-    if code == sqlite3.SQLITE_FULL or getattr(cause, "errno", None) in (
+    is_full = code == sqlite3.SQLITE_FULL or getattr(cause, "errno", None) in (
         errno.ENOSPC,
         errno.EDQUOT,
-    ):
+    )
+    # SQLite calls it an I/O error when its shared memory finds no room, as at the first start after a reboot.
+    if is_full or (code == sqlite3.SQLITE_IOERR and _has_no_room(path.parent)):
         return StoreFull(
             f"cannot write to {path}: no space is left on its disk; nothing was written. "
             f"Free some space; faasd goes on by itself"
@@ -163,6 +167,14 @@ def explain(error: BaseException, path: Path) -> StoreError:
             f"check the owner and mode of it, of its -wal and -shm files, and of its directory"
         )
     return StoreError(f"cannot use the database {path}: {cause}")
+
+
+def _has_no_room(directory: Path) -> bool:
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < _SHARED_MEMORY_BYTES
 
 
 def _primary_code(error: BaseException) -> int | None:
