@@ -243,9 +243,8 @@ class Writer:
             for items in _runs(group):
                 self._run_together(items)
             self._at_end.write(self._connection)
-            if (
-                self.on_size is not None
-            ):  # Asked for outside, each question locks and unlocks the file.
+            # Asked for outside of the transaction, each question locks and unlocks the file.
+            if self.on_size is not None:
                 self._size = size_of(driver_of(self._connection))
             self._end()
             return
